@@ -1,0 +1,244 @@
+package caracal
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Snapshot is the whole of what is wanted, as one store saw it at one moment.
+// It is immutable: a store makes a new one that shares structure with the last,
+// and readers find what changed with [Table.Diff].
+type Snapshot struct {
+	// Generation grows by one with each Snapshot of a process.
+	Generation uint64
+	// Synced says that the store has listed every kind at least once, from its
+	// source or from the accepted objects of the last run. While it is false
+	// nothing that protects or carries may be removed.
+	Synced bool
+	// Incomplete names the kinds whose source cannot be read now, with the
+	// reason. Objects of such a kind may be missing, so nothing is deleted on
+	// their account.
+	Incomplete map[string]string
+	// Self is the name of the node that this daemon runs on.
+	Self string
+	// BGP is the configuration of the speaker on Self.
+	BGP BGP
+	// Dataplane is how routes are written on Self.
+	Dataplane Dataplane
+
+	Nodes     Table[string, Node]        // by name
+	Pools     Table[string, Pool]        // by name
+	Blocks    Table[netip.Prefix, Block] // by prefix
+	Peers     Table[string, Peer]        // by name; only those that apply to Self
+	Workloads Table[string, Workload]    // by "namespace/name"; those of all nodes
+
+	// Digest identifies the configuration: two hosts that read the same files
+	// show the same digest.
+	Digest string
+	// Problems are the objects that were rejected, with the file and the reason,
+	// and other things an operator should know about the configuration.
+	Problems []Problem
+}
+
+// NewSnapshot returns an empty, unsynced Snapshot for the node self.
+func NewSnapshot(self string) *Snapshot {
+	return &Snapshot{
+		Self:      self,
+		Nodes:     NewTable[string, Node](),
+		Pools:     NewTable[string, Pool](),
+		Blocks:    NewTableFunc[netip.Prefix, Block](netip.Prefix.Compare),
+		Peers:     NewTable[string, Peer](),
+		Workloads: NewTable[string, Workload](),
+	}
+}
+
+// SelfNode returns the node this daemon runs on; false until the store has it.
+func (s *Snapshot) SelfNode() (Node, bool) { return s.Nodes.Get(s.Self) }
+
+// Complete reports whether nothing may be missing from the Snapshot: only then
+// may an object's absence cause a deletion.
+func (s *Snapshot) Complete() bool { return s.Synced && len(s.Incomplete) == 0 }
+
+// Severity says how bad a [Problem] is.
+type Severity uint8
+
+const (
+	// Warning: everything was accepted, but something is likely not meant so.
+	Warning Severity = iota
+	// Rejected: an object, or a file, was not accepted.
+	Rejected
+	// Held: a removal that is too large to be believed waits for confirmation.
+	Held
+)
+
+// String returns the severity as the CLI prints it.
+func (s Severity) String() string {
+	return [...]string{"warning", "rejected", "held"}[s]
+}
+
+// Problem is something wrong with the configuration. Message is a whole
+// sentence for an operator: what, where and what to do.
+type Problem struct {
+	Severity Severity
+	// Source is the file, relative to the configuration directory.
+	Source string
+	// Kind and Name identify the object; empty if the file could not be parsed.
+	Kind, Name string
+	Message    string
+	Since      time.Time
+}
+
+// Node is a host of the cluster, with every default filled in.
+type Node struct {
+	Name string
+	// IPv4 and IPv6 are the node's addresses with the prefix length of the
+	// network they are on; invalid (the zero Prefix) where the node has none.
+	IPv4, IPv6 netip.Prefix
+	// ASN is the node's autonomous system number, never 0.
+	ASN uint32
+	// RouterID is the BGP identifier (RFC 6286), an IPv4 address, never zero.
+	RouterID netip.Addr
+	// Port is the TCP port its speaker listens on.
+	Port uint16
+	// MeshEnabled says whether the node takes part in the node-to-node mesh.
+	MeshEnabled bool
+	// ClusterID makes the node a route reflector of that cluster (RFC 4456);
+	// invalid otherwise.
+	ClusterID netip.Addr
+	// Tunnel is the address of the node's tunl0; invalid without one.
+	Tunnel netip.Addr
+	// PodCIDRs and Blocks of the node, sorted.
+	PodCIDRs []netip.Prefix
+	Labels   map[string]string
+}
+
+// Addr returns the node's address of the family of like (only its family
+// counts); invalid if the node has none.
+func (n Node) Addr(v6 bool) netip.Addr {
+	if v6 {
+		return n.IPv6.Addr()
+	}
+	return n.IPv4.Addr()
+}
+
+// IPIPMode says when packets to a pool travel in an IPIP tunnel.
+type IPIPMode string
+
+// The modes of [Pool.IPIP].
+const (
+	IPIPNever       IPIPMode = "Never"
+	IPIPAlways      IPIPMode = "Always"
+	IPIPCrossSubnet IPIPMode = "CrossSubnet"
+)
+
+// Advertise says what a node announces of a pool.
+type Advertise string
+
+// The modes of [Pool.Advertise].
+const (
+	// AdvertiseBlocks announces each block of the node as one prefix.
+	AdvertiseBlocks Advertise = "blocks"
+	// AdvertiseHosts announces a /32 or /128 for each local workload.
+	AdvertiseHosts Advertise = "hosts"
+)
+
+// Pool is a range that pod addresses come from.
+type Pool struct {
+	Name             string
+	CIDR             netip.Prefix
+	BlockSize        int // prefix length of a block
+	IPIP             IPIPMode
+	NATOutgoing      bool
+	NodeSelector     string
+	Disabled         bool
+	DisableBGPExport bool
+	Advertise        Advertise
+}
+
+// Block is a part of a pool that one node owns.
+type Block struct {
+	CIDR netip.Prefix
+	Node string
+}
+
+// BGP is the configuration of this node's speaker, with every default filled
+// in. The AS number, the router ID and the port are in the Node.
+type BGP struct {
+	// ListenAddrs are the addresses to accept sessions on; empty means the
+	// node's own addresses.
+	ListenAddrs []netip.Addr
+	// HoldTime and KeepaliveTime are proposed in OPEN (RFC 4271 section 4.2).
+	HoldTime, KeepaliveTime time.Duration
+	// GracefulRestart (RFC 4724) and the restart time announced with it.
+	GracefulRestart bool
+	RestartTime     time.Duration
+	// MeshEnabled says that the nodes peer with each other directly.
+	MeshEnabled bool
+}
+
+// Dataplane says how routes are written to the kernel.
+type Dataplane struct {
+	// Table is the kernel's routing table; 254 is main.
+	Table int
+	// Protocol and Metric are the mark of our routes (rtnetlink(7)).
+	Protocol uint8
+	Metric   uint32
+	// AuditInterval is the time between whole comparisons with the kernel.
+	AuditInterval time.Duration
+	// SetSysctls says whether ip_forward and its friends are set, or only
+	// reported when they are wrong.
+	SetSysctls bool
+}
+
+// Peer is a BGP neighbor that the operator configured, resolved for this node.
+type Peer struct {
+	Name string
+	Addr netip.Addr
+	Port uint16
+	// ASN is the neighbor's AS number; equal to the node's own for iBGP.
+	ASN uint32
+	// SourceAddr is the local end of the session; invalid means the node's
+	// address of the same family.
+	SourceAddr netip.Addr
+	// HoldTime and KeepaliveTime override BGP's when they are not 0.
+	HoldTime, KeepaliveTime time.Duration
+	// Multihop allows an eBGP neighbor that is not on a connected network.
+	Multihop bool
+	// Passive means that only the neighbor opens the connection.
+	Passive bool
+}
+
+// Workload is a pod, VM or container with addresses of its own.
+type Workload struct {
+	// Namespace and Name identify it; Key joins them.
+	Namespace, Name string
+	Node            string
+	// Interface is the host's end of its link.
+	Interface string
+	Addrs     []netip.Addr
+	Labels    map[string]string
+	Ports     []Port
+	// Source says where it comes from: a file, or "cni", or "attach".
+	Source string
+}
+
+// Key returns the workload's key in a Snapshot: "namespace/name".
+func (w Workload) Key() string { return w.Namespace + "/" + w.Name }
+
+// Port is a named port of a workload.
+type Port struct {
+	Name     string
+	Protocol string // "TCP", "UDP" or "SCTP"
+	Port     uint16
+}
+
+// IsDefault reports whether p is 0.0.0.0/0 or ::/0.
+func IsDefault(p netip.Prefix) bool { return p.IsValid() && p.Bits() == 0 }
+
+// HostPrefix returns the /32 or /128 of an address.
+func HostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// Covers reports whether every address of inner is in outer.
+func Covers(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
