@@ -1,0 +1,99 @@
+# Everything a person or a machine does with this tree. `make help` lists the targets.
+#
+# test, demo, bench, cover and soak make network namespaces and so need root;
+# they install the Debian packages that they miss (see scripts/deps).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+MAKEFLAGS += --no-print-directory
+
+# sudo drops /usr/local/go/bin from PATH, where go.dev's own instructions put Go.
+GO ?= $(shell command -v go || ls /usr/local/go/bin/go /usr/lib/go/bin/go 2>/dev/null | head -n 1)
+export PATH := $(PATH):$(dir $(GO))
+
+VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X caracal.dev/caracal/internal/version.Version=$(VERSION)
+
+# How long `make fuzz` gives to each target, and the limit of one package's tests.
+FUZZTIME    ?= 30s
+TESTTIMEOUT ?= 10m
+# Which tests: `make test PKG=./fib/... TESTFLAGS='-run Apply -v'`.
+PKG         ?= ./...
+TESTFLAGS   ?=
+SOAKROUNDS  ?= 10
+BENCHFLAGS  ?=
+
+.PHONY: help build test bench fuzz demo lint proto cover soak clean deps go root modules static
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+
+build: go ## build every program into bin/ (static, no C library needed)
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+test: root go ## format, vet, staticcheck, and all tests with the race detector
+	@scripts/deps test
+	@$(MAKE) modules static
+	$(GO) test -race -p 2 -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(PKG)
+
+demo: root go ## the lab: three nodes in namespaces, pods that reach each other
+	@scripts/deps demo
+	@$(MAKE) modules build
+	bin/caracal lab demo
+
+bench: root go ## 100,000 routes from session to kernel, beside BIRD 2
+	@scripts/deps bench
+	@$(MAKE) modules build
+	$(GO) build -buildvcs=false -o bin/bench/ ./bench/...
+	bin/bench/routes --caracald bin/caracald $(BENCHFLAGS)
+
+fuzz: root go ## every fuzz target for FUZZTIME (30s) each
+	@scripts/deps test
+	@GO='$(GO)' scripts/fuzz $(FUZZTIME)
+
+lint: go static ## format, vet, staticcheck, generated code, the systemd unit
+	@scripts/deps lint
+	@GO='$(GO)' scripts/proto --check
+	@scripts/unit-check manifests/systemd/caracald.service
+
+proto: go ## generate the Go code of proto/ anew
+	@scripts/deps lint
+	@GO='$(GO)' scripts/proto
+
+cover: root go ## tests with coverage of all rooms, into coverage.out
+	@scripts/deps test
+	$(GO) test -p 2 -timeout $(TESTTIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(TESTFLAGS) $(PKG)
+	@$(GO) tool cover -func=coverage.out | tail -n 1
+
+soak: root go ## the stories SOAKROUNDS (10) times over with the long tests, then ten minutes of each fuzz target
+	@scripts/deps test
+	$(GO) test -race -tags soak -count=$(SOAKROUNDS) -timeout 4h ./test/...
+	@GO='$(GO)' scripts/fuzz 10m
+
+clean: ## remove what the targets above made
+	rm -rf bin coverage.out
+
+deps: root go ## install what every target needs
+	@scripts/deps all
+	@$(MAKE) modules
+
+# --- not for the command line ------------------------------------------------
+
+# What the compiler can say without running anything.
+static:
+	@scripts/gofmt-check '$(GO)'
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+modules:
+	@scripts/quietly 'downloading the Go modules' $(GO) mod download
+
+root:
+	@if [ "$$(id -u)" != 0 ]; then \
+	  echo "make $(firstword $(MAKECMDGOALS)): needs root: it makes network namespaces and installs Debian packages." >&2; \
+	  echo "Run: sudo make $(MAKECMDGOALS)" >&2; exit 1; fi
+
+go:
+	@scripts/go-check '$(GO)'
