@@ -1,0 +1,187 @@
+package rib
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"caracal.dev/caracal"
+)
+
+// Choice is what shall be installed for a prefix.
+type Choice struct {
+	NLRI netip.Prefix
+	// NextHops are sorted and distinct, more than one for equal paths (ECMP);
+	// empty when nothing is to be installed any more. Shared: do not change.
+	NextHops []netip.Addr
+	// Received is when the UPDATE that caused the change was read.
+	Received time.Time
+}
+
+// Decide judges and chooses anew for at most max dirty prefixes and calls fn
+// for each whose choice changed. It returns whether more are waiting.
+func (m *Mirror) Decide(max int, fn func(Choice)) (more bool) {
+	n := min(max, len(m.dirty))
+	for _, e := range m.dirty[:n] {
+		e.dirty = false
+		m.decide(e, fn)
+	}
+	if n == len(m.dirty) {
+		m.dirty = nil // let go of the burst's memory
+		return false
+	}
+	m.dirty = m.dirty[n:]
+	return true
+}
+
+func (m *Mirror) decide(e *entry, fn func(Choice)) {
+	var best *path
+	for p := e.paths; p != nil; p = p.next {
+		m.judge(p)
+		if p.usable() != nil && (best == nil || better(p, best) < 0) {
+			best = p
+		}
+	}
+	chosen := m.choose(e, best)
+	if e.paths == nil {
+		m.table.Delete(e.nlri)
+	}
+	if slices.Equal(chosen, e.chosen) {
+		return
+	}
+	e.chosen = chosen
+	c := Choice{NLRI: e.nlri, NextHops: chosen}
+	if best != nil {
+		c.Received = best.receivedAt()
+	}
+	fn(c)
+}
+
+// judge brings a path's verdict, and its neighbor's counts, up to date.
+func (m *Mirror) judge(p *path) {
+	code := m.verdict(p).Code
+	if p.kept != nil && (code == Accepted || !p.from.trusted() || m.owners.Judge(p.entry.nlri, p.kept.NextHop).Code != Accepted) {
+		p.kept = nil
+	}
+	if code != p.code {
+		p.from.count(p.code, -1)
+		p.from.count(code, 1)
+		p.code = code
+	}
+}
+
+func (nb *neighbor) trusted() bool { return nb.known && !nb.external }
+
+func (m *Mirror) verdict(p *path) Verdict {
+	switch {
+	case !p.from.known:
+		return Verdict{Code: RefusedUnknown}
+	case p.from.external:
+		return Verdict{Code: RefusedExternal}
+	}
+	return m.owners.Judge(p.entry.nlri, p.attrs.NextHop)
+}
+
+// usable returns the attributes that may be installed for a path; nil if none.
+func (p *path) usable() *caracal.Attrs {
+	if p.code == Accepted {
+		return p.attrs
+	}
+	return p.kept
+}
+
+// choose marks the paths that are as good as best, and returns their next hops.
+func (m *Mirror) choose(e *entry, best *path) []netip.Addr {
+	var hops []netip.Addr
+	single := true
+	for p := e.paths; p != nil; p = p.next {
+		on := best != nil && p.usable() != nil && equal(p, best)
+		if on != p.best {
+			p.best = on
+			if on {
+				p.from.counts.Best++
+			} else {
+				p.from.counts.Best--
+			}
+		}
+		if !on {
+			continue
+		}
+		if nh := p.usable().NextHop; hops == nil {
+			hops = m.single(nh)
+		} else if i, dup := slices.BinarySearchFunc(hops, nh, netip.Addr.Compare); !dup {
+			if single {
+				hops, single = slices.Clone(hops), false
+			}
+			hops = slices.Insert(hops, i, nh)
+		}
+	}
+	return hops
+}
+
+// single returns the one shared slice for a single next hop, so that 100,000
+// prefixes of a node cost one slice.
+func (m *Mirror) single(nh netip.Addr) []netip.Addr {
+	s, ok := m.sets[nh]
+	if !ok {
+		s = []netip.Addr{nh}
+		m.sets[nh] = s
+	}
+	return s
+}
+
+// compare orders two paths by what makes them unequal (RFC 4271 section
+// 9.1.2.2 up to the step before the interior cost); 0 means they share the
+// traffic.
+func compare(a, b *path) int {
+	x, y := a.usable(), b.usable()
+	switch {
+	case x.LocalPref != y.LocalPref:
+		return later(x.LocalPref > y.LocalPref)
+	case x.ASPathLen != y.ASPathLen: // 9.1.2.2 a
+		return later(x.ASPathLen < y.ASPathLen)
+	case x.Origin != y.Origin: // 9.1.2.2 b
+		return later(x.Origin < y.Origin)
+	case x.MED != y.MED && firstAS(x) == firstAS(y): // 9.1.2.2 c
+		return later(x.MED < y.MED)
+	case a.from.external != b.from.external: // 9.1.2.2 d
+		return later(a.from.external)
+	}
+	return 0
+}
+
+func later(first bool) int {
+	if first {
+		return -1
+	}
+	return 1
+}
+
+func equal(a, b *path) bool { return a == b || compare(a, b) == 0 }
+
+// better orders paths wholly, so that one of several equal ones is "the" best
+// in every listing: the shorter cluster list (RFC 4456 section 9), then the
+// lower originator, then the neighbor's name.
+func better(a, b *path) int {
+	if c := compare(a, b); c != 0 {
+		return c
+	}
+	x, y := a.usable(), b.usable()
+	if c := len(x.ClusterList) - len(y.ClusterList); c != 0 {
+		return c
+	}
+	if c := x.OriginatorID.Compare(y.OriginatorID); c != 0 {
+		return c
+	}
+	if a.from.name != b.from.name {
+		return later(a.from.name < b.from.name)
+	}
+	return int(int64(a.id) - int64(b.id))
+}
+
+func firstAS(a *caracal.Attrs) uint32 {
+	if len(a.ASPath) == 0 {
+		return 0
+	}
+	return a.ASPath[0]
+}

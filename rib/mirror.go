@@ -1,0 +1,323 @@
+package rib
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/gaissmai/bart"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/bgp"
+)
+
+// Mirror holds every path of every neighbor. Its methods take what happened
+// ([Mirror.Apply], [Mirror.SetNeighbors], [Mirror.Rejudge]) and mark prefixes
+// dirty; [Mirror.Decide] hands out the choices that changed.
+type Mirror struct {
+	owners    *Owners
+	table     bart.Table[*entry]
+	neighbors map[string]*neighbor
+	dirty     []*entry
+	sets      map[netip.Addr][]netip.Addr // interned single next hops
+}
+
+// entry is one prefix.
+type entry struct {
+	nlri   netip.Prefix
+	paths  *path        // of any neighbor, newest first
+	chosen []netip.Addr // interned; nil while nothing is installed
+	dirty  bool
+}
+
+// path is one neighbor's path for a prefix. It is in two lists: the entry's,
+// and its neighbor's.
+type path struct {
+	entry *entry
+	from  *neighbor
+	next  *path // in the entry
+	nbPrev,
+	nbNext *path // in the neighbor
+	attrs *caracal.Attrs
+	// kept is the last accepted version, while attrs is a refused one that
+	// replaced it: until the right path is back, the accepted route stays.
+	kept     *caracal.Attrs
+	received int64 // UnixNano
+	id       uint32
+	epoch    uint32
+	code     Code
+	best     bool // among the chosen
+}
+
+// neighbor is one session's part of the mirror.
+type neighbor struct {
+	name     string
+	known    bool // configured
+	external bool
+	up       bool
+	// seen says that in this process's life the neighbor has sent all it had.
+	seen     bool
+	eor      [2]bool // in this session, for IPv4 and IPv6
+	families [2]bool
+	epoch    uint32
+	paths    *path
+	counts   Counts
+}
+
+// Counts are a neighbor's paths by fate. Received is all of them.
+type Counts struct {
+	Received, Accepted, Best, Stale int
+	Refused                         map[Code]int
+}
+
+// NewMirror returns an empty Mirror that judges by owners.
+func NewMirror(owners *Owners) *Mirror {
+	return &Mirror{owners: owners, neighbors: map[string]*neighbor{}, sets: map[netip.Addr][]netip.Addr{}}
+}
+
+// SetNeighbors tells which neighbors are configured. What an unconfigured one
+// announced is refused until its removal is reported.
+func (m *Mirror) SetNeighbors(asn uint32, neighbors []bgp.Neighbor) {
+	known := make(map[string]bool, len(neighbors))
+	for _, n := range neighbors {
+		known[n.Name] = true
+		nb := m.neighbor(n.Name)
+		external := n.ASN != asn && n.Node == ""
+		if !nb.known || nb.external != external {
+			nb.known, nb.external = true, external
+			m.dirtyAll(nb)
+		}
+		nb.families = [2]bool{n.IPv4, n.IPv6}
+	}
+	for name, nb := range m.neighbors {
+		if known[name] {
+			continue
+		}
+		if nb.known {
+			nb.known = false
+			m.dirtyAll(nb)
+		}
+		if nb.paths == nil && !nb.up {
+			delete(m.neighbors, name)
+		}
+	}
+}
+
+// Rejudge marks every prefix at or below one of the changed ones, and those
+// above them, which may now be too wide or no longer so.
+func (m *Mirror) Rejudge(changed []netip.Prefix) {
+	for _, c := range changed {
+		for _, e := range m.table.Subnets(c) {
+			m.mark(e)
+		}
+		for _, e := range m.table.Supernets(c) {
+			m.mark(e)
+		}
+	}
+}
+
+// Apply takes one event of the speaker, in the order it happened.
+func (m *Mirror) Apply(ev bgp.Event) {
+	switch {
+	case ev.Update != nil:
+		m.update(ev.Update)
+	case ev.Session != nil:
+		m.session(ev.Session)
+	case ev.EndOfRIB != nil:
+		m.endOfRIB(ev.EndOfRIB)
+	}
+}
+
+func (m *Mirror) update(u *bgp.Update) {
+	nb := m.neighbor(u.Neighbor)
+	for _, n := range u.Withdrawn {
+		if e, ok := m.table.Get(n.Prefix); ok {
+			if p := e.find(nb, n.ID); p != nil {
+				m.drop(p)
+			}
+		}
+	}
+	received := u.Received.UnixNano()
+	for _, n := range u.Announced {
+		m.announce(nb, n, u.Attrs, received)
+	}
+}
+
+func (m *Mirror) announce(nb *neighbor, n bgp.NLRI, attrs *caracal.Attrs, received int64) {
+	e, ok := m.table.Get(n.Prefix)
+	if !ok {
+		e = &entry{nlri: n.Prefix}
+		m.table.Insert(n.Prefix, e)
+	}
+	p := e.find(nb, n.ID)
+	if p == nil {
+		p = &path{entry: e, from: nb, id: n.ID, next: e.paths, nbNext: nb.paths, code: RefusedUnknown}
+		e.paths = p
+		if nb.paths != nil {
+			nb.paths.nbPrev = p
+		}
+		nb.paths = p
+		nb.counts.Received++
+		nb.count(p.code, 1)
+	} else if p.code == Accepted && p.kept == nil {
+		p.kept = p.attrs // judge forgets it when the new one is accepted too
+	}
+	p.attrs, p.received, p.epoch = attrs, received, nb.epoch
+	m.mark(e)
+}
+
+func (m *Mirror) session(s *bgp.Session) {
+	nb := m.neighbor(s.Neighbor)
+	switch {
+	case s.Removed:
+		m.dropWhere(nb, func(*path) bool { return true })
+		delete(m.neighbors, s.Neighbor)
+	case s.Expired:
+		nb.up = false
+		m.dropWhere(nb, func(p *path) bool { return p.epoch != nb.epoch })
+	case s.State == bgp.Established:
+		nb.up, nb.eor = true, [2]bool{}
+	case s.Was == bgp.Established:
+		nb.up, nb.eor = false, [2]bool{}
+		// RFC 4724 section 4.2: what was already stale at a second restart goes.
+		m.dropWhere(nb, func(p *path) bool { return !s.Graceful || p.epoch != nb.epoch })
+		nb.epoch++
+	}
+}
+
+func (m *Mirror) endOfRIB(e *bgp.EndOfRIB) {
+	nb := m.neighbor(e.Neighbor)
+	nb.eor[index(e.IPv6)] = true
+	nb.seen = nb.seen || nb.complete()
+	m.dropWhere(nb, func(p *path) bool { return p.epoch != nb.epoch && p.entry.nlri.Addr().Is6() == e.IPv6 })
+}
+
+func index(v6 bool) int {
+	if v6 {
+		return 1
+	}
+	return 0
+}
+
+// complete reports whether End-of-RIB came for every family of the session.
+func (nb *neighbor) complete() bool {
+	return nb.up && (nb.eor[0] || !nb.families[0]) && (nb.eor[1] || !nb.families[1])
+}
+
+func (nb *neighbor) count(c Code, d int) {
+	if c == Accepted {
+		nb.counts.Accepted += d
+		return
+	}
+	if nb.counts.Refused == nil {
+		nb.counts.Refused = map[Code]int{}
+	}
+	nb.counts.Refused[c] += d
+}
+
+// Pending returns the configured neighbors that have not yet sent all they
+// have in this process's life: while there are some, the RIB has not converged.
+func (m *Mirror) Pending() []string {
+	var names []string
+	for name, nb := range m.neighbors {
+		if nb.known && !nb.seen {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Seen reports whether the neighbor has sent all it had since this process
+// started.
+func (m *Mirror) Seen(name string) bool {
+	nb := m.neighbors[name]
+	return nb != nil && nb.seen
+}
+
+// Counts returns a neighbor's paths by fate.
+func (m *Mirror) Counts(name string) Counts {
+	nb := m.neighbors[name]
+	if nb == nil {
+		return Counts{}
+	}
+	c := nb.counts
+	c.Refused = make(map[Code]int, len(nb.counts.Refused))
+	for code, n := range nb.counts.Refused {
+		if n > 0 {
+			c.Refused[code] = n
+		}
+	}
+	return c
+}
+
+// Len returns the number of prefixes with at least one path.
+func (m *Mirror) Len() int { return m.table.Size() }
+
+func (m *Mirror) neighbor(name string) *neighbor {
+	nb := m.neighbors[name]
+	if nb == nil {
+		nb = &neighbor{name: name, families: [2]bool{true, true}}
+		m.neighbors[name] = nb
+	}
+	return nb
+}
+
+func (m *Mirror) mark(e *entry) {
+	if !e.dirty {
+		e.dirty = true
+		m.dirty = append(m.dirty, e)
+	}
+}
+
+func (m *Mirror) dirtyAll(nb *neighbor) {
+	for p := nb.paths; p != nil; p = p.nbNext {
+		m.mark(p.entry)
+	}
+}
+
+func (e *entry) find(nb *neighbor, id uint32) *path {
+	for p := e.paths; p != nil; p = p.next {
+		if p.from == nb && p.id == id {
+			return p
+		}
+	}
+	return nil
+}
+
+// dropWhere drops those paths of a neighbor for which gone is true.
+func (m *Mirror) dropWhere(nb *neighbor, gone func(*path) bool) {
+	for p := nb.paths; p != nil; {
+		next := p.nbNext
+		if gone(p) {
+			m.drop(p)
+		}
+		p = next
+	}
+}
+
+func (m *Mirror) drop(p *path) {
+	for link := &p.entry.paths; *link != nil; link = &(*link).next {
+		if *link == p {
+			*link = p.next
+			break
+		}
+	}
+	if p.nbPrev != nil {
+		p.nbPrev.nbNext = p.nbNext
+	} else {
+		p.from.paths = p.nbNext
+	}
+	if p.nbNext != nil {
+		p.nbNext.nbPrev = p.nbPrev
+	}
+	p.from.counts.Received--
+	p.from.count(p.code, -1)
+	if p.best {
+		p.from.counts.Best--
+	}
+	m.mark(p.entry)
+}
+
+// stale reports whether a path is only kept because its neighbor restarts.
+func (p *path) stale() bool { return p.epoch != p.from.epoch }
+
+func (p *path) receivedAt() time.Time { return time.Unix(0, p.received) }

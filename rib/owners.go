@@ -1,0 +1,239 @@
+package rib
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"github.com/gaissmai/bart"
+
+	"caracal.dev/caracal"
+)
+
+// Owners knows which node owns which prefix and which next hop, as the
+// Snapshot says. It is kept current by [Owners.Update] in time proportional to
+// what changed.
+type Owners struct {
+	self  string
+	addrs map[netip.Addr]string   // a node's address -> its name
+	nodes map[string]caracal.Node // as last seen, to undo addrs
+	pools bart.Table[string]      // CIDR -> pool name
+	block bart.Table[string]      // block -> node
+	owned map[string]map[netip.Prefix]struct{}
+	hosts map[netip.Prefix]string // workload address -> node
+}
+
+// NewOwners returns an Owners that knows nothing: it refuses every path.
+func NewOwners() *Owners {
+	return &Owners{
+		addrs: map[netip.Addr]string{},
+		nodes: map[string]caracal.Node{},
+		owned: map[string]map[netip.Prefix]struct{}{},
+		hosts: map[netip.Prefix]string{},
+	}
+}
+
+// Update takes the difference between two Snapshots and returns the prefixes
+// below which paths must be judged anew. old may be nil.
+func (o *Owners) Update(old, cur *caracal.Snapshot) []netip.Prefix {
+	if old == nil {
+		old = caracal.NewSnapshot(cur.Self)
+	}
+	o.self = cur.Self
+	changed := map[netip.Prefix]struct{}{}
+	cur.Pools.Diff(old.Pools, func(a, b caracal.Pool) bool { return a.CIDR == b.CIDR }, func(_ string, was, is *caracal.Pool) {
+		if was != nil {
+			o.pools.Delete(was.CIDR)
+			changed[was.CIDR] = struct{}{}
+		}
+		if is != nil {
+			o.pools.Insert(is.CIDR, is.Name)
+			changed[is.CIDR] = struct{}{}
+		}
+	})
+	cur.Blocks.Diff(old.Blocks, func(a, b caracal.Block) bool { return a == b }, func(p netip.Prefix, was, is *caracal.Block) {
+		if was != nil {
+			o.block.Delete(p)
+			delete(o.owned[was.Node], p)
+		}
+		if is != nil {
+			o.block.Insert(p, is.Node)
+			o.own(is.Node, p)
+		}
+		changed[p] = struct{}{}
+	})
+	o.updateNodes(old, cur, changed)
+	o.updateHosts(old, cur, changed)
+	return slices.SortedFunc(maps.Keys(changed), netip.Prefix.Compare)
+}
+
+func (o *Owners) own(node string, p netip.Prefix) {
+	if o.owned[node] == nil {
+		o.owned[node] = map[netip.Prefix]struct{}{}
+	}
+	o.owned[node][p] = struct{}{}
+}
+
+// updateNodes keeps the next hops. A path can only be accepted for the owner
+// of its prefix, so a node that gets or loses an address changes the verdict
+// of nothing but the prefixes it owns.
+func (o *Owners) updateNodes(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}) {
+	same := func(a, b caracal.Node) bool { return a.IPv4.Addr() == b.IPv4.Addr() && a.IPv6.Addr() == b.IPv6.Addr() }
+	cur.Nodes.Diff(old.Nodes, same, func(name string, was, is *caracal.Node) {
+		if was != nil {
+			for _, a := range []netip.Addr{was.IPv4.Addr(), was.IPv6.Addr()} {
+				if o.addrs[a] == name {
+					delete(o.addrs, a)
+				}
+			}
+		}
+		if is != nil {
+			for _, a := range []netip.Addr{is.IPv4.Addr(), is.IPv6.Addr()} {
+				if a.IsValid() {
+					o.addrs[a] = name
+				}
+			}
+		}
+		for p := range o.owned[name] {
+			changed[p] = struct{}{}
+		}
+	})
+}
+
+func (o *Owners) updateHosts(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}) {
+	same := func(a, b caracal.Workload) bool { return a.Node == b.Node && reflect.DeepEqual(a.Addrs, b.Addrs) }
+	cur.Workloads.Diff(old.Workloads, same, func(_ string, was, is *caracal.Workload) {
+		if was != nil {
+			for _, a := range was.Addrs {
+				p := caracal.HostPrefix(a)
+				if o.hosts[p] == was.Node {
+					delete(o.hosts, p)
+				}
+				delete(o.owned[was.Node], p)
+				changed[p] = struct{}{}
+			}
+		}
+		if is != nil {
+			for _, a := range is.Addrs {
+				p := caracal.HostPrefix(a)
+				o.hosts[p] = is.Node
+				o.own(is.Node, p)
+				changed[p] = struct{}{}
+			}
+		}
+	})
+}
+
+// NodeOf returns the name of the node that has the address; "" if none has.
+func (o *Owners) NodeOf(a netip.Addr) string { return o.addrs[a] }
+
+// Code is the kind of a [Verdict].
+type Code uint8
+
+// The verdicts. Everything but Accepted keeps a path out of the kernel.
+const (
+	Accepted         Code = iota
+	RefusedUnknown        // the neighbor is not (or no longer) configured
+	RefusedExternal       // no import policy for an external neighbor (RFC 8212)
+	RefusedDefault        // 0.0.0.0/0 or ::/0
+	RefusedRange          // multicast, loopback, link-local
+	RefusedNextHop        // the next hop is no node's address
+	RefusedSelf           // the next hop is this node
+	RefusedNoPool         // outside every pool
+	RefusedTooWide        // covers a pool, or more than a block
+	RefusedNoOwner        // in a pool, but in no node's block
+	RefusedLocal          // this node owns the prefix
+	RefusedNotTheirs      // another node owns the prefix
+)
+
+// String returns a short name for the code, usable as a metric label.
+func (c Code) String() string {
+	return [...]string{"accepted", "unknown-neighbor", "external", "default-route", "range", "next-hop-unknown",
+		"next-hop-self", "no-pool", "too-wide", "no-owner", "local", "not-owner"}[c]
+}
+
+// Verdict is the judgement of a path with what is needed to explain it.
+type Verdict struct {
+	Code Code
+	// Owner is the node that owns the prefix, NextHopNode the one that owns the
+	// next hop, Pool the pool that the prefix is in; empty where there is none.
+	Owner, NextHopNode, Pool string
+}
+
+// Judge applies prefix ownership: from a mesh peer or reflector a prefix
+// inside the pools is accepted only if the node that owns the next hop owns
+// the prefix. ORIGINATOR_ID is not asked: behind two reflector clusters it
+// names the first reflector, and it can be forged.
+func (o *Owners) Judge(nlri netip.Prefix, nextHop netip.Addr) Verdict {
+	switch {
+	case caracal.IsDefault(nlri):
+		return Verdict{Code: RefusedDefault}
+	case unroutable(nlri.Addr()):
+		return Verdict{Code: RefusedRange}
+	}
+	v := Verdict{NextHopNode: o.addrs[nextHop]}
+	var inPool bool
+	if v.Pool, inPool = o.pools.LookupPrefix(nlri); !inPool {
+		v.Code = RefusedNoPool
+		if o.pools.OverlapsPrefix(nlri) {
+			v.Code = RefusedTooWide
+		}
+		return v
+	}
+	var owned bool
+	if v.Owner, owned = o.hosts[nlri]; !owned {
+		v.Owner, owned = o.block.LookupPrefix(nlri)
+	}
+	switch {
+	case !owned && o.block.OverlapsPrefix(nlri):
+		v.Code = RefusedTooWide
+	case !owned:
+		v.Code = RefusedNoOwner
+	case v.Owner == o.self:
+		v.Code = RefusedLocal
+	case v.NextHopNode == "":
+		v.Code = RefusedNextHop
+	case v.NextHopNode == o.self:
+		v.Code = RefusedSelf
+	case v.NextHopNode != v.Owner:
+		v.Code = RefusedNotTheirs
+	}
+	return v
+}
+
+func unroutable(a netip.Addr) bool {
+	return a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified()
+}
+
+// Explain says in a sentence for an operator why the path has its verdict;
+// empty for an accepted one.
+func (v Verdict) Explain(nlri netip.Prefix, nextHop netip.Addr) string {
+	switch v.Code {
+	case Accepted:
+		return ""
+	case RefusedUnknown:
+		return "its neighbor is not configured"
+	case RefusedExternal:
+		return "nothing is taken from an external neighbor without an import policy (RFC 8212)"
+	case RefusedDefault:
+		return "the default route is never taken from a node"
+	case RefusedRange:
+		return fmt.Sprintf("%s is not a range that pods can have", nlri)
+	case RefusedNextHop:
+		return fmt.Sprintf("next hop %s is the address of no node; %s belongs to node %s", nextHop, nlri, v.Owner)
+	case RefusedSelf:
+		return fmt.Sprintf("next hop %s is this node, but %s belongs to node %s", nextHop, nlri, v.Owner)
+	case RefusedNoPool:
+		return fmt.Sprintf("%s is in no IPPool", nlri)
+	case RefusedTooWide:
+		return fmt.Sprintf("%s is wider than what any one node owns in it", nlri)
+	case RefusedNoOwner:
+		return fmt.Sprintf("%s is in IPPool %s, but no node owns a block with it", nlri, v.Pool)
+	case RefusedLocal:
+		return fmt.Sprintf("%s belongs to this node", nlri)
+	default:
+		return fmt.Sprintf("%s belongs to node %s, but next hop %s is node %s", nlri, v.Owner, nextHop, v.NextHopNode)
+	}
+}
