@@ -3,15 +3,15 @@ package version
 
 import "runtime/debug"
 
-// release is set by the linker:
-// -ldflags "-X caracal.dev/caracal/internal/version.release=v0.1.0".
-var release string
+// Version is the release, set by the linker; empty in a build without:
+// -ldflags "-X caracal.dev/caracal/internal/version.Version=v0.1.0".
+var Version string
 
 // String returns the release, with the commit where the build recorded one:
 // "v0.1.0 (1a2b3c4d5e6f)", or "devel" for a build without a release.
 func String() string {
 	info, _ := debug.ReadBuildInfo()
-	return describe(release, info)
+	return describe(Version, info)
 }
 
 // describe is String on given facts; info may be nil.
