@@ -317,6 +317,7 @@ type Node struct {
 	Self bool
 	// Neighbor and State are the session with it; empty without one.
 	Neighbor, State string
+	Blocks          []netip.Prefix
 }
 
 // Workload is a workload of any node.

@@ -1,0 +1,109 @@
+package api
+
+import (
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func testOptions(t *testing.T) Options {
+	return Options{Socket: filepath.Join(t.TempDir(), "run", "caracal.sock"), Log: slog.New(slog.DiscardHandler)}
+}
+
+func TestSocketModes(t *testing.T) {
+	for _, tc := range []struct{ ask, want fs.FileMode }{{0, 0o660}, {0o600, 0o600}, {0o777, 0o660}} {
+		o := testOptions(t)
+		o.Mode, o.Group = tc.ask, "65534"
+		s, err := listen(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Lstat(o.Socket)
+		if err != nil || info.Mode().Perm() != tc.want || info.Sys().(*syscall.Stat_t).Gid != 65534 {
+			t.Errorf("asked %o: got %v, %v", tc.ask, info.Mode(), err)
+		}
+		dir, err := os.Stat(filepath.Dir(o.Socket))
+		if err != nil || dir.Mode().Perm() != 0o750 || dir.Sys().(*syscall.Stat_t).Gid != 65534 {
+			t.Errorf("directory: %v, %v", dir.Mode(), err)
+		}
+		s.Close()
+		s.remove()
+	}
+}
+
+// TestBindMode: the file has no wider mode even before anybody narrows it.
+func TestBindMode(t *testing.T) {
+	path := t.TempDir() + "/s"
+	l, err := bind(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if info, err := os.Lstat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+func TestSocketInTheWay(t *testing.T) {
+	t.Run("stale", func(t *testing.T) {
+		o := testOptions(t)
+		first, err := listen(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Close() // as after kill -9: the file stays
+		second, err := listen(o)
+		if err != nil {
+			t.Fatalf("a stale socket is not replaced: %v", err)
+		}
+		first.remove()
+		if _, err := os.Lstat(o.Socket); err != nil {
+			t.Errorf("the first removed the second's file: %v", err)
+		}
+		second.Close()
+	})
+	t.Run("running", func(t *testing.T) {
+		o := testOptions(t)
+		first, err := listen(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer first.Close()
+		want := fmt.Sprintf("api: listen on %s: another caracald (pid %d) is running", o.Socket, os.Getpid())
+		if err := New(Backend{}, o).Run(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if conn, err := net.Dial("unix", o.Socket); err != nil {
+			t.Errorf("the first is gone: %v", err)
+		} else {
+			conn.Close()
+		}
+	})
+	t.Run("file", func(t *testing.T) {
+		o := testOptions(t)
+		o.Socket = filepath.Join(t.TempDir(), "s")
+		if err := os.WriteFile(o.Socket, []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := listen(o); err == nil || !strings.Contains(err.Error(), "not a socket") {
+			t.Errorf("got %v", err)
+		}
+		if b, _ := os.ReadFile(o.Socket); string(b) != "precious" {
+			t.Error("the file was overwritten")
+		}
+	})
+}
+
+func TestUnknownGroup(t *testing.T) {
+	o := testOptions(t)
+	o.Group = "no-such-group"
+	if _, err := listen(o); err == nil || !strings.Contains(err.Error(), "groupadd --system no-such-group") {
+		t.Errorf("got %v", err)
+	}
+}
