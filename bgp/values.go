@@ -51,8 +51,21 @@ type Neighbor struct {
 	MaxPrefixes uint32
 }
 
-// Event is one thing that happened in the speaker, in the order it happened.
-// Exactly one of its fields is set.
+// Event is one thing that happened in the speaker. Exactly one of its fields is
+// set. Events come in the order in which they happened; of one neighbor:
+//
+//   - Session with State Established, then Updates and EndOfRIBs;
+//   - Session with Was Established: the session is over. Unless Graceful is
+//     set the consumer drops every path of the neighbor: no withdrawals follow.
+//     If it is set, it keeps the paths of the families Kept4 and Kept6 name as
+//     stale and drops the others;
+//   - back in Established, what the neighbor does not announce again before the
+//     EndOfRIB of the family goes at that EndOfRIB (RFC 4724 section 4.2);
+//   - Session with Expired: what is still stale goes;
+//   - Session with Removed: the neighbor is gone with all its paths, and is the
+//     last event of its name until it is configured again.
+//
+// An Update never comes outside of Established.
 type Event struct {
 	Update   *Update
 	Session  *Session
@@ -60,7 +73,10 @@ type Event struct {
 }
 
 // Update is what a neighbor announced and withdrew in one UPDATE (RFC 4271
-// section 4.3). Announced paths share Attrs.
+// section 4.3). Announced paths share Attrs; an UPDATE whose paths differ in
+// them, as one with prefixes of both families does, becomes several Updates.
+// Withdrawn counts before Announced. Paths are as they were received: with our
+// own AS number in the AS_PATH, and next hops that may be our own.
 type Update struct {
 	Neighbor  string
 	Attrs     *caracal.Attrs
@@ -96,23 +112,34 @@ func (s State) String() string {
 	return [...]string{"Disabled", "Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"}[s]
 }
 
-// Session is a change of a neighbor's state.
+// Session is a change of a neighbor's state. The documentation of [Event] says
+// what it means for the neighbor's paths.
 type Session struct {
 	Neighbor string
 	State    State
 	// Was is the state before.
 	Was State
-	// Graceful is set on the way down from Established when the neighbor is
-	// restarting gracefully: its paths are to be kept as stale (RFC 4724
-	// section 4.2). When it ends without the session's return, an event with
-	// Expired follows.
-	Graceful bool
-	// Expired says that the neighbor's restart time ended: drop what is stale.
+	// Graceful is set on the way down from Established when the neighbor may be
+	// restarting, or only the connection was lost: its paths are to be kept as
+	// stale (RFC 4724 section 4.2), those of the families Kept4 and Kept6 say.
+	// A NOTIFICATION either way, so also an expired hold time, is never graceful
+	// (RFC 8538 is not used).
+	Graceful     bool
+	Kept4, Kept6 bool
+	// Preserved4 and Preserved6 are set in the change to Established when the
+	// neighbor says that it kept forwarding for the family while it restarted
+	// (the F bit, RFC 4724 section 3). Without it RFC 4724 wants stale paths gone
+	// at once; GoBGP also leaves it out after the mere loss of a connection.
+	Preserved4, Preserved6 bool
+	// Expired says that the time to keep stale paths ended: the neighbor's
+	// restart time passed without its return, or twice that time without
+	// End-of-RIB. State and Was are then equal, and may be Established.
 	Expired bool
 	// Removed says that the neighbor is no longer configured.
 	Removed bool
-	Reason  string
-	At      time.Time
+	// Reason is why the session went down, in words; empty otherwise.
+	Reason string
+	At     time.Time
 }
 
 // EndOfRIB says that a neighbor has sent all it had (RFC 4724 section 2).
@@ -130,21 +157,31 @@ type NeighborStatus struct {
 	RemoteASN  uint32
 	LocalAddr  netip.AddrPort
 	RemoteAddr netip.AddrPort
-	// Negotiated are the capabilities and timers in force, in words, empty
+	// Capabilities are what the neighbor announced in OPEN, in words; empty
 	// unless Established.
-	Capabilities            []string
+	Capabilities []string
+	// HoldTime and KeepaliveTime are those in force, 0 unless Established; the
+	// configured ones are in Neighbor.
 	HoldTime, KeepaliveTime time.Duration
-	// RestartTime is what the neighbor announced; 0 if it does no graceful
+	// NeighborRestartTime is what the neighbor announced; 0 if it does no graceful
 	// restart.
 	NeighborRestartTime time.Duration
-	// Restarting says that the neighbor's paths are kept as stale.
+	// Restarting says that paths of an ended session are kept as stale.
 	Restarting bool
+	// Held says that the neighbor passed MaxPrefixes and stays down for it until
+	// it is enabled.
+	Held bool
+	// Deferring says that nothing is announced to the neighbor yet since this
+	// node itself restarts (RFC 4724 section 4.1).
+	Deferring bool
 	// EndOfRIB4 and EndOfRIB6 say that End-of-RIB was received in this session.
 	EndOfRIB4, EndOfRIB6 bool
 	// Messages counts by type what was sent and received.
 	Sent, Received Messages
-	Advertised     uint64
-	Flaps          uint64
+	// Advertised counts prefixes that the neighbor is announced now.
+	Advertised uint64
+	// Flaps counts how often the session went down.
+	Flaps uint64
 	// LastError is why the session last went down, in words.
 	LastError   string
 	LastErrorAt time.Time

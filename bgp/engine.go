@@ -1,0 +1,214 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+	"github.com/osrg/gobgp/v4/pkg/server"
+
+	"caracal.dev/caracal"
+)
+
+// engine drives one GoBGP server. A server serves once: after a failed start it
+// is thrown away, and one that started lives as long as the process.
+type engine struct {
+	server  *server.BgpServer
+	unwatch context.CancelFunc
+}
+
+// sink is told what happens, all from one goroutine.
+type sink interface {
+	paths(addr netip.Addr, convert func(neighbor string) []Event)
+	endOfRIB(addr netip.Addr, v6 bool)
+	changed(c change)
+}
+
+// startEngine starts a server that listens, with the policy that keeps received
+// paths out of its Loc-RIB, and lets to know what happens.
+func startEngine(ctx context.Context, g Global, log *slog.Logger, to sink) (*engine, error) {
+	e := &engine{server: server.NewBgpServer(server.LoggerOption(log, nil))}
+	go e.server.Serve()
+	if err := e.start(ctx, g, to); err != nil {
+		e.server.Stop() // closes what listeners it has opened
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *engine) start(ctx context.Context, g Global, to sink) error {
+	if err := e.server.StartBgp(ctx, &api.StartBgpRequest{Global: toGlobal(g)}); err != nil {
+		return err
+	}
+	policy, assignment := toPolicy()
+	if err := e.server.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy}); err != nil {
+		return err
+	}
+	if err := e.server.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: assignment}); err != nil {
+		return err
+	}
+	return e.watch(to)
+}
+
+// stop ends all sessions with a Cease (RFC 4486 subcode 3) and stops listening.
+func (e *engine) stop(ctx context.Context) error {
+	return e.server.StopBgp(ctx, &api.StopBgpRequest{})
+}
+
+// watch subscribes to what neighbors send, before any policy, and to sessions.
+// It leaves out GoBGP's own withdrawals for a session that ended: the change of
+// state says the same at once for all its paths.
+func (e *engine) watch(to sink) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	e.unwatch = cancel
+	return e.server.WatchEvent(ctx, server.WatchEventMessageCallbacks{
+		OnPathUpdate: func(paths []*apiutil.Path, at time.Time) {
+			if len(paths) > 0 {
+				to.paths(paths[0].PeerAddress, func(neighbor string) []Event { return fromPaths(neighbor, paths, at) })
+			}
+		},
+		OnPathEor: func(p *apiutil.Path, _ time.Time) {
+			to.endOfRIB(p.PeerAddress, p.Family == gobgp.RF_IPv6_UC)
+		},
+		OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, at time.Time) {
+			if ev.Type == apiutil.PEER_EVENT_STATE {
+				to.changed(fromPeerEvent(ev, at))
+			}
+		},
+	}, server.WatchUpdate(true, "", ""), server.WatchPeer(), server.WatchEor(true))
+}
+
+// batch bounds how long one call holds GoBGP's lock against its sessions.
+const batch = 256
+
+// announce adds paths of our own. It goes on after a prefix that fails.
+func (e *engine) announce(paths map[netip.Prefix]netip.Addr, order []netip.Prefix, failed map[string]error) {
+	e.inBatches(paths, order, failed, func(list []*apiutil.Path) error {
+		_, err := e.server.AddPath(apiutil.AddPathRequest{Paths: list})
+		return err
+	})
+}
+
+// withdraw removes paths of our own, which needs their next hops again.
+func (e *engine) withdraw(paths map[netip.Prefix]netip.Addr, order []netip.Prefix, failed map[string]error) {
+	e.inBatches(paths, order, failed, func(list []*apiutil.Path) error {
+		return e.server.DeletePath(apiutil.DeletePathRequest{Paths: list})
+	})
+}
+
+func (e *engine) inBatches(paths map[netip.Prefix]netip.Addr, order []netip.Prefix, failed map[string]error, do func([]*apiutil.Path) error) {
+	for len(order) > 0 {
+		n := min(batch, len(order))
+		list := make([]*apiutil.Path, 0, n)
+		for _, prefix := range order[:n] {
+			path, err := toPath(prefix, paths[prefix])
+			if err != nil {
+				failed[prefix.String()] = err
+				continue
+			}
+			list = append(list, path)
+		}
+		if len(list) > 0 && do(list) != nil {
+			for _, path := range list { // GoBGP names no culprit
+				if err := do([]*apiutil.Path{path}); err != nil {
+					failed[path.Nlri.String()] = err
+				}
+			}
+		}
+		order = order[n:]
+	}
+}
+
+func (e *engine) add(ctx context.Context, n Neighbor, o peerOptions) error {
+	return e.server.AddPeer(ctx, &api.AddPeerRequest{Peer: toPeer(n, o)})
+}
+
+// update changes timers and prefix limits, which need no new session; nothing
+// else of n may differ from what was added.
+func (e *engine) update(ctx context.Context, n Neighbor, o peerOptions) error {
+	_, err := e.server.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: toPeer(n, o)})
+	return err
+}
+
+// remove ends the session with a Cease (RFC 4486 subcode 3).
+func (e *engine) remove(ctx context.Context, addr netip.Addr) error {
+	return e.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()})
+}
+
+func (e *engine) enable(ctx context.Context, addr netip.Addr) error {
+	return e.server.EnablePeer(ctx, &api.EnablePeerRequest{Address: addr.String()})
+}
+
+// disable ends the session with a Cease (RFC 4486 subcode 2) that carries the
+// reason (RFC 9003).
+func (e *engine) disable(ctx context.Context, addr netip.Addr, reason string) error {
+	return e.server.DisablePeer(ctx, &api.DisablePeerRequest{Address: addr.String(), Communication: reason})
+}
+
+// reset is for Established sessions only: GoBGP keeps the message of one that
+// is down, and ends the next session with it.
+func (e *engine) reset(ctx context.Context, addr netip.Addr) error {
+	return e.server.ResetPeer(ctx, &api.ResetPeerRequest{Address: addr.String()})
+}
+
+func (e *engine) refreshOut(ctx context.Context, addr netip.Addr) error {
+	return e.server.ResetPeer(ctx, &api.ResetPeerRequest{
+		Address: addr.String(), Soft: true, Direction: api.ResetPeerRequest_DIRECTION_OUT,
+	})
+}
+
+// list returns the counters of all neighbors, or of the one with the address.
+func (e *engine) list(ctx context.Context, only netip.Addr) (map[netip.Addr]counters, error) {
+	req := &api.ListPeerRequest{}
+	if only.IsValid() {
+		req.Address = only.String()
+	}
+	all := map[netip.Addr]counters{}
+	err := e.server.ListPeer(ctx, req, func(p *api.Peer) {
+		addr, c := fromPeer(p)
+		all[addr] = c
+	})
+	return all, err
+}
+
+// notificationsSent returns how many NOTIFICATIONs the neighbor was sent.
+func (e *engine) notificationsSent(addr netip.Addr) uint64 {
+	all, err := e.list(context.Background(), addr)
+	if err != nil {
+		return 0
+	}
+	return all[addr].sent.Notification
+}
+
+// adjOut lists what an Established neighbor is announced, family by family.
+func (e *engine) adjOut(ctx context.Context, n Neighbor, fn func(netip.Prefix, caracal.Attrs) bool) error {
+	return e.paths(ctx, apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_ADJ_OUT, Name: n.Addr.String()}, n.families(), fn)
+}
+
+// locRIB lists what is originated.
+func (e *engine) locRIB(ctx context.Context, fn func(netip.Prefix, caracal.Attrs) bool) error {
+	return e.paths(ctx, apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_GLOBAL},
+		[]gobgp.Family{gobgp.RF_IPv4_UC, gobgp.RF_IPv6_UC}, fn)
+}
+
+func (e *engine) paths(ctx context.Context, req apiutil.ListPathRequest, families []gobgp.Family, fn func(netip.Prefix, caracal.Attrs) bool) error {
+	more := true
+	for _, family := range families {
+		req.Family = family
+		err := e.server.ListPath(req, func(nlri gobgp.NLRI, paths []*apiutil.Path) {
+			prefix, ok := nlri.(*gobgp.IPAddrPrefix)
+			for _, p := range paths {
+				more = more && ok && ctx.Err() == nil && fn(prefix.Prefix, *fromAttrs(p.Attrs))
+			}
+		})
+		if err = errors.Join(err, ctx.Err()); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,415 @@
+package bgp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/apiutil"
+	gobgp "github.com/osrg/gobgp/v4/pkg/packet/bgp"
+
+	"caracal.dev/caracal"
+)
+
+// This file converts between our values and GoBGP's, both ways, and does
+// nothing else.
+
+const (
+	importPolicy = "local-only"
+	// allowAnyLoop keeps GoBGP from dropping paths with our AS number in the
+	// AS_PATH unseen. A drop would also leave an older path of the same prefix
+	// standing; the consumer judges loops instead.
+	allowAnyLoop = 255
+	multihopTTL  = 255
+	// idleAfterReset is how long a session that we reset stays down.
+	idleAfterReset = 1 * time.Second
+)
+
+func toGlobal(g Global) *api.Global {
+	return &api.Global{
+		Asn:             g.ASN,
+		RouterId:        g.RouterID.String(),
+		ListenPort:      int32(g.Port),
+		ListenAddresses: strings.Split(g.ListenAddrs, ","),
+		Families:        []uint32{0, 1}, // IPv4 and IPv6 unicast in GoBGP's own numbering
+	}
+}
+
+// toPolicy is the policy that rejects what is not local, and its assignment.
+func toPolicy() (*api.Policy, *api.PolicyAssignment) {
+	reject := func(name string, t api.Conditions_RouteType) *api.Statement {
+		return &api.Statement{
+			Name:       name,
+			Conditions: &api.Conditions{RouteType: t},
+			Actions:    &api.Actions{RouteAction: api.RouteAction_ROUTE_ACTION_REJECT},
+		}
+	}
+	policy := &api.Policy{Name: importPolicy, Statements: []*api.Statement{
+		reject("internal", api.Conditions_ROUTE_TYPE_INTERNAL),
+		reject("external", api.Conditions_ROUTE_TYPE_EXTERNAL),
+	}}
+	return policy, &api.PolicyAssignment{
+		Direction:     api.PolicyDirection_POLICY_DIRECTION_IMPORT,
+		Policies:      []*api.Policy{{Name: importPolicy}},
+		DefaultAction: api.RouteAction_ROUTE_ACTION_ACCEPT,
+	}
+}
+
+// peerOptions is what a neighbor is told beside its configuration.
+type peerOptions struct {
+	restarting bool // set the R and F bits, and defer announcements
+	deferral   time.Duration
+	down       bool
+}
+
+func toPeer(n Neighbor, o peerOptions) *api.Peer {
+	p := &api.Peer{
+		Conf: &api.PeerConf{
+			NeighborAddress: n.Addr.String(),
+			PeerAsn:         n.ASN,
+			AllowOwnAsn:     allowAnyLoop,
+			AdminDown:       o.down,
+		},
+		Transport: &api.Transport{
+			LocalAddress: n.Local.String(),
+			RemotePort:   uint32(n.Port),
+			PassiveMode:  n.Passive,
+		},
+		Timers: &api.Timers{Config: &api.TimersConfig{
+			ConnectRetry:           seconds(n.ConnectRetry),
+			HoldTime:               seconds(n.HoldTime),
+			KeepaliveInterval:      seconds(n.KeepaliveTime),
+			IdleHoldTimeAfterReset: seconds(idleAfterReset),
+		}},
+		GracefulRestart: &api.GracefulRestart{
+			Enabled:         n.GracefulRestart,
+			RestartTime:     uint32(seconds(n.RestartTime)),
+			DeferralTime:    uint32(seconds(o.deferral)),
+			LocalRestarting: n.GracefulRestart && o.restarting,
+		},
+	}
+	if n.Multihop {
+		p.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: multihopTTL}
+	}
+	for _, f := range n.families() {
+		family := apiutil.ToApiFamily(f.Afi(), f.Safi())
+		p.AfiSafis = append(p.AfiSafis, &api.AfiSafi{
+			Config:            &api.AfiSafiConfig{Family: family, Enabled: true},
+			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: n.GracefulRestart}},
+			PrefixLimits:      &api.PrefixLimit{Family: family, MaxPrefixes: n.MaxPrefixes},
+		})
+	}
+	return p
+}
+
+// seconds rounds up, so that a time below a second does not become GoBGP's
+// default.
+func seconds(d time.Duration) uint64 { return uint64((d + time.Second - 1) / time.Second) }
+
+func (n Neighbor) families() []gobgp.Family {
+	var list []gobgp.Family
+	if n.IPv4 {
+		list = append(list, gobgp.RF_IPv4_UC)
+	}
+	if n.IPv6 {
+		list = append(list, gobgp.RF_IPv6_UC)
+	}
+	return list
+}
+
+func familyOf(v6 bool) gobgp.Family {
+	if v6 {
+		return gobgp.RF_IPv6_UC
+	}
+	return gobgp.RF_IPv4_UC
+}
+
+// toPath is a path of our own. The next hop is always explicit: what GoBGP puts
+// in by itself is the session's address, which for IPv6 on an IPv4 session is
+// an IPv4-mapped one that nobody can use.
+func toPath(prefix netip.Prefix, nextHop netip.Addr) (*apiutil.Path, error) {
+	nlri, err := gobgp.NewIPAddrPrefix(prefix)
+	if err != nil {
+		return nil, err
+	}
+	family := familyOf(prefix.Addr().Is6())
+	attrs := []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(uint8(caracal.OriginIGP))}
+	if prefix.Addr().Is6() {
+		mp, err := gobgp.NewPathAttributeMpReachNLRI(family, []gobgp.PathNLRI{{NLRI: nlri}}, nextHop)
+		if err != nil {
+			return nil, err
+		}
+		attrs = append(attrs, mp)
+	} else {
+		nh, err := gobgp.NewPathAttributeNextHop(nextHop)
+		if err != nil {
+			return nil, err
+		}
+		attrs = append(attrs, nh)
+	}
+	return &apiutil.Path{Family: family, Nlri: nlri, Attrs: attrs, Age: time.Now().Unix()}, nil
+}
+
+// fromPaths converts the paths of one UPDATE. GoBGP hands out one slice of
+// attributes per path, but their elements are those of the UPDATE, so that
+// comparing pointers is enough to convert them only once.
+func fromPaths(neighbor string, paths []*apiutil.Path, at time.Time) []Event {
+	var events []Event
+	var u *Update
+	var last []gobgp.PathAttributeInterface
+	room := len(paths)
+	next := func() *Update {
+		u = &Update{Neighbor: neighbor, Received: at}
+		events = append(events, Event{Update: u})
+		return u
+	}
+	for i, p := range paths {
+		nlri, ok := p.Nlri.(*gobgp.IPAddrPrefix)
+		if !ok {
+			continue
+		}
+		n := NLRI{Prefix: nlri.Prefix, ID: p.RemoteID}
+		if p.Withdrawal {
+			if u == nil || u.Attrs != nil {
+				next().Withdrawn = make([]NLRI, 0, room-i)
+			}
+			u.Withdrawn = append(u.Withdrawn, n)
+			continue
+		}
+		if u == nil || u.Attrs == nil || !sameAttrs(last, p.Attrs) {
+			next().Announced = make([]NLRI, 0, room-i)
+			u.Attrs = fromAttrs(p.Attrs)
+			last = p.Attrs
+		}
+		u.Announced = append(u.Announced, n)
+	}
+	return withdrawnFirst(events)
+}
+
+// withdrawnFirst keeps the meaning of an UPDATE that names a prefix both as
+// withdrawn and as reachable: it is reachable (RFC 4271 section 4.3).
+func withdrawnFirst(events []Event) []Event {
+	if len(events) < 2 {
+		return events
+	}
+	ordered := make([]Event, 0, len(events))
+	for _, withdrawn := range []bool{true, false} {
+		for _, e := range events {
+			if (e.Update.Attrs == nil) == withdrawn {
+				ordered = append(ordered, e)
+			}
+		}
+	}
+	return ordered
+}
+
+func sameAttrs(a, b []gobgp.PathAttributeInterface) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] == b[i] {
+			continue
+		}
+		// GoBGP makes one MP_REACH_NLRI for each prefix.
+		x, ok1 := a[i].(*gobgp.PathAttributeMpReachNLRI)
+		y, ok2 := b[i].(*gobgp.PathAttributeMpReachNLRI)
+		if !ok1 || !ok2 || x.Nexthop != y.Nexthop {
+			return false
+		}
+	}
+	return true
+}
+
+func fromAttrs(list []gobgp.PathAttributeInterface) *caracal.Attrs {
+	a := &caracal.Attrs{LocalPref: 100, Origin: caracal.OriginIncomplete}
+	for _, attr := range list {
+		switch v := attr.(type) {
+		case *gobgp.PathAttributeOrigin:
+			a.Origin = caracal.Origin(v.Value)
+		case *gobgp.PathAttributeNextHop:
+			a.NextHop = v.Value
+		case *gobgp.PathAttributeMpReachNLRI:
+			a.NextHop = v.Nexthop
+		case *gobgp.PathAttributeAsPath:
+			fromASPath(a, v)
+		case *gobgp.PathAttributeLocalPref:
+			a.LocalPref = v.Value
+		case *gobgp.PathAttributeMultiExitDisc:
+			a.MED, a.HasMED = v.Value, true
+		case *gobgp.PathAttributeOriginatorId:
+			a.OriginatorID = v.Value
+		case *gobgp.PathAttributeClusterList:
+			a.ClusterList = v.Value
+		case *gobgp.PathAttributeCommunities:
+			a.Communities = v.Value
+		case *gobgp.PathAttributeLargeCommunities:
+			for _, c := range v.Values {
+				a.LargeCommunities = append(a.LargeCommunities, [3]uint32{c.ASN, c.LocalData1, c.LocalData2})
+			}
+		}
+	}
+	return a
+}
+
+func fromASPath(a *caracal.Attrs, path *gobgp.PathAttributeAsPath) {
+	for _, segment := range path.Value {
+		as := segment.GetAS()
+		a.ASPath = append(a.ASPath, as...)
+		switch segment.GetType() {
+		case gobgp.BGP_ASPATH_ATTR_TYPE_SEQ:
+			a.ASPathLen += len(as)
+		case gobgp.BGP_ASPATH_ATTR_TYPE_SET:
+			a.ASPathLen++
+		}
+	}
+	a.ASPathText = gobgp.AsPathString(path)
+}
+
+// change is a neighbor's change of state as GoBGP tells it.
+type change struct {
+	addr   netip.Addr
+	state  State
+	held   bool // by the prefix limit
+	lost   bool // the connection ended, and GoBGP knows of no other cause
+	reason string
+	open   open // when Established
+	local,
+	remote netip.AddrPort
+	at time.Time
+}
+
+func fromPeerEvent(e *apiutil.WatchEventMessage_PeerEvent, at time.Time) change {
+	st := e.Peer.State
+	c := change{
+		addr:  st.NeighborAddress,
+		state: fromState(st.SessionState),
+		held:  st.AdminState == api.PeerState_ADMIN_STATE_PFX_CT,
+		at:    at,
+	}
+	if c.state == Established {
+		c.open = fromCapabilities(st.RemoteCap)
+		c.open.routerID, c.open.asn = st.RouterID, st.PeerASN
+		c.local = netip.AddrPortFrom(e.Peer.Transport.LocalAddress, uint16(e.Peer.Transport.LocalPort))
+		c.remote = netip.AddrPortFrom(st.NeighborAddress, uint16(e.Peer.Transport.RemotePort))
+		return c
+	}
+	switch st.DisconnectReason {
+	case api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART,
+		api.PeerState_DISCONNECT_REASON_READ_FAILED,
+		api.PeerState_DISCONNECT_REASON_WRITE_FAILED:
+		c.lost, c.reason = true, "connection lost"
+	case api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED:
+		c.reason = reasonHoldTime
+	case api.PeerState_DISCONNECT_REASON_NOTIFICATION_SENT:
+		c.reason = "we sent " + notification(st.DisconnectMessage)
+	case api.PeerState_DISCONNECT_REASON_NOTIFICATION_RECEIVED:
+		c.reason = "neighbor sent " + notification(st.DisconnectMessage)
+	case api.PeerState_DISCONNECT_REASON_BAD_PEER_AS:
+		c.reason = "neighbor's OPEN names another AS number than is configured for it"
+	case api.PeerState_DISCONNECT_REASON_INVALID_MSG:
+		c.reason = "neighbor sent an invalid message before the session was up"
+	case api.PeerState_DISCONNECT_REASON_ADMIN_DOWN:
+		c.reason = "disabled"
+	}
+	return c
+}
+
+const reasonHoldTime = "hold time expired: nothing heard from the neighbor"
+
+// notification shortens "notification-sent code 6(cease) subcode 4(administrative reset)".
+func notification(text string) string {
+	_, words, ok := strings.Cut(text, " ")
+	if !ok {
+		return "NOTIFICATION"
+	}
+	return "NOTIFICATION " + words
+}
+
+func fromState(s gobgp.FSMState) State {
+	switch s {
+	case gobgp.BGP_FSM_CONNECT:
+		return Connect
+	case gobgp.BGP_FSM_ACTIVE:
+		return Active
+	case gobgp.BGP_FSM_OPENSENT:
+		return OpenSent
+	case gobgp.BGP_FSM_OPENCONFIRM:
+		return OpenConfirm
+	case gobgp.BGP_FSM_ESTABLISHED:
+		return Established
+	}
+	return Idle
+}
+
+// open is what the neighbor said of itself in OPEN.
+type open struct {
+	routerID netip.Addr
+	asn      uint32
+	caps     []string
+	// restart is what it announced by its graceful restart capability
+	// (RFC 4724 section 3); zero without one.
+	restart time.Duration
+	// families it can keep stale, and those it says it kept forwarding for.
+	stale4, stale6, kept4, kept6 bool
+}
+
+func fromCapabilities(list []gobgp.ParameterCapabilityInterface) open {
+	var o open
+	for _, c := range list {
+		switch v := c.(type) {
+		case *gobgp.CapGracefulRestart:
+			o.restart = time.Duration(v.Time) * time.Second
+			for _, t := range v.Tuples {
+				f := t.Flags&0x80 != 0
+				switch gobgp.NewFamily(t.AFI, t.SAFI) {
+				case gobgp.RF_IPv4_UC:
+					o.stale4, o.kept4 = true, f
+				case gobgp.RF_IPv6_UC:
+					o.stale6, o.kept6 = true, f
+				}
+			}
+			o.caps = append(o.caps, fmt.Sprintf("graceful-restart %s", o.restart))
+		case *gobgp.CapMultiProtocol:
+			o.caps = append(o.caps, v.CapValue.String())
+		case *gobgp.CapSoftwareVersion:
+			o.caps = append(o.caps, "software "+v.SoftwareVersion)
+		default:
+			o.caps = append(o.caps, c.Code().String())
+		}
+	}
+	slices.Sort(o.caps) // they come out of a map
+	return o
+}
+
+// counters is what GoBGP alone knows of a session.
+type counters struct {
+	hold, keepalive time.Duration
+	sent, received  Messages
+	deferring       bool // announcements wait for the end of our own restart
+}
+
+func fromPeer(p *api.Peer) (netip.Addr, counters) {
+	addr, _ := netip.ParseAddr(p.GetState().GetNeighborAddress())
+	m := p.GetState().GetMessages()
+	return addr, counters{
+		hold:      time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second,
+		keepalive: time.Duration(p.GetTimers().GetState().GetKeepaliveInterval()) * time.Second,
+		sent:      fromMessage(m.GetSent()),
+		received:  fromMessage(m.GetReceived()),
+		deferring: p.GetGracefulRestart().GetLocalRestarting(),
+	}
+}
+
+func fromMessage(m *api.Message) Messages {
+	return Messages{
+		Open:         m.GetOpen(),
+		Update:       m.GetUpdate(),
+		Notification: m.GetNotification(),
+		Keepalive:    m.GetKeepalive(),
+		Refresh:      m.GetRefresh(),
+	}
+}

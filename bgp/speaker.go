@@ -1,0 +1,437 @@
+package bgp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"caracal.dev/caracal"
+)
+
+// DefaultDeferral is used where [Options.DeferralTime] is 0. Neighbors are back
+// within seconds, and one that is dead must not hold up the others for long.
+const DefaultDeferral = 5 * time.Second
+
+// Options are what a [Speaker] is made with.
+type Options struct {
+	// Log is required.
+	Log *slog.Logger
+	// Restarting says that the kernel holds routes that an earlier process wrote
+	// since the machine booted, and that they were adopted. It sets the restart
+	// and forwarding bits in OPEN (RFC 4724 section 3), so that neighbors keep
+	// sending, and it defers announcements until neighbors have sent theirs.
+	Restarting bool
+	// DeferralTime bounds that deferral, from each neighbor's Established on.
+	DeferralTime time.Duration
+}
+
+// Speaker is a BGP speaker (RFC 4271). Apply makes it do what a [Config] says;
+// Bell and Take hand out what happens. All methods may be called from any
+// goroutine; those that change something wait for each other.
+type Speaker struct {
+	opts    Options
+	inbox   *inbox
+	tracker *tracker
+
+	mu       sync.Mutex
+	engine   *engine // nil until the first Apply that succeeds in starting it
+	started  time.Time
+	global   Global
+	have     applied
+	options  map[string]peerOptions // as neighbors were added, by name
+	disabled map[string]string      // operator's reasons by neighbor name
+}
+
+// New returns a Speaker that does nothing yet.
+func New(opts Options) *Speaker {
+	if opts.DeferralTime == 0 {
+		opts.DeferralTime = DefaultDeferral
+	}
+	in := newInbox()
+	return &Speaker{
+		opts:     opts,
+		inbox:    in,
+		tracker:  newTracker(opts.Log, in),
+		have:     applied{neighbors: map[string]Neighbor{}, paths: map[netip.Prefix]netip.Addr{}},
+		options:  map[string]peerOptions{},
+		disabled: map[string]string{},
+	}
+}
+
+// Bell returns the channel that rings when there are events to [Speaker.Take].
+func (s *Speaker) Bell() <-chan struct{} { return s.inbox.bell }
+
+// Take returns all events since the last call, in the order they happened.
+func (s *Speaker) Take() []Event { return s.inbox.take() }
+
+// Apply makes the speaker do what cfg says and changes nothing else: a session
+// whose neighbor is the same in cfg is not touched. The first Apply starts to
+// listen; its error says what holds the address, and the next Apply tries again.
+// Paths are added before neighbors, so that a neighbor's first End-of-RIB
+// covers them.
+//
+// A step that fails does not stop the others. It is in the Result, also as the
+// error, and the next Apply repeats it. When the AS number, router ID, port or
+// listen addresses differ from those of the start, the error is a
+// [*RestartNeeded] and nothing is applied.
+func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cfg.Global.ASN == 0 || !cfg.Global.RouterID.IsValid() || cfg.Global.ListenAddrs == "" {
+		return Result{}, errors.New("bgp: apply: no AS number, router ID or listen address for this node: sessions stay as they are; check its NodeConfig")
+	}
+	if s.engine == nil {
+		if err := s.start(ctx, cfg.Global); err != nil {
+			return Result{}, fmt.Errorf("bgp: start: %w", err)
+		}
+	} else if why := whyRestart(s.global, cfg.Global); why != "" {
+		return Result{}, &RestartNeeded{Why: why}
+	}
+	res := Result{Failed: map[string]error{}}
+	d := diff(s.have, cfg)
+	s.originate(d, cfg, &res)
+	for _, n := range d.remove {
+		if s.remove(ctx, n, &res) {
+			res.Removed = append(res.Removed, n.Name)
+		}
+	}
+	for _, n := range d.update {
+		s.update(ctx, n, &res)
+	}
+	for _, n := range d.reset {
+		if s.remove(ctx, s.have.neighbors[n.Name], &res) {
+			res.Reset = append(res.Reset, n.Name)
+			s.add(ctx, n, &res)
+		}
+	}
+	for _, n := range d.add {
+		if s.add(ctx, n, &res) {
+			res.Added = append(res.Added, n.Name)
+		}
+	}
+	return res, res.err()
+}
+
+// err joins what failed.
+func (r Result) err() error {
+	if len(r.Failed) == 0 {
+		return nil
+	}
+	var lines []string
+	for _, what := range slices.Sorted(maps.Keys(r.Failed)) {
+		lines = append(lines, fmt.Sprintf("%s: %v", what, r.Failed[what]))
+	}
+	return fmt.Errorf("bgp: apply: %d steps failed, to be tried again: %s", len(lines), strings.Join(lines, "; "))
+}
+
+func (s *Speaker) start(ctx context.Context, g Global) error {
+	if err := probeListen(ctx, g); err != nil {
+		return err
+	}
+	log := slog.New(newLogAdapter(s.opts.Log.Handler(), s.tracker.name))
+	e, err := startEngine(ctx, g, log, s.tracker)
+	if err != nil {
+		return err
+	}
+	s.tracker.setEngine(e)
+	s.engine, s.global, s.started = e, g, time.Now()
+	s.opts.Log.Info("speaker started", "asn", g.ASN, "router_id", g.RouterID, "port", g.Port,
+		"listen", g.ListenAddrs, "restarting", s.opts.Restarting)
+	return nil
+}
+
+// originate adds before it withdraws: a host route that becomes a block must not
+// leave a gap.
+func (s *Speaker) originate(d delta, cfg Config, res *Result) {
+	hops := make(map[netip.Prefix]netip.Addr, len(d.announce))
+	for _, p := range d.announce {
+		hops[p] = cfg.nextHop(p)
+	}
+	s.engine.announce(hops, d.announce, res.Failed)
+	for _, p := range d.announce {
+		if res.Failed[p.String()] == nil {
+			s.have.paths[p] = hops[p]
+			res.Originated = append(res.Originated, p)
+		}
+	}
+	s.engine.withdraw(s.have.paths, d.withdraw, res.Failed)
+	for _, p := range d.withdraw {
+		if res.Failed[p.String()] == nil {
+			delete(s.have.paths, p)
+			res.Withdrawn = append(res.Withdrawn, p)
+		}
+	}
+}
+
+func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
+	o := peerOptions{
+		// Only sessions of the time right after the start are a restart's.
+		restarting: s.opts.Restarting && time.Since(s.started) < n.RestartTime,
+		deferral:   s.opts.DeferralTime,
+	}
+	var why *string
+	if reason, ok := s.disabled[n.Name]; ok {
+		o.down, why = true, &reason
+	}
+	s.tracker.add(n, why)
+	if err := s.engine.add(ctx, n, o); err != nil {
+		s.tracker.forget(n.Addr)
+		res.Failed[n.Name] = err
+		return false
+	}
+	s.have.neighbors[n.Name], s.options[n.Name] = n, o
+	return true
+}
+
+func (s *Speaker) update(ctx context.Context, n Neighbor, res *Result) {
+	if err := s.engine.update(ctx, n, s.options[n.Name]); err != nil {
+		res.Failed[n.Name] = err
+		return
+	}
+	s.have.neighbors[n.Name] = n
+	s.tracker.update(n)
+}
+
+// removalTimeout bounds the wait for what a removed neighbor sent last.
+const removalTimeout = 10 * time.Second
+
+// remove returns when everything of the neighbor is in the inbox, so that
+// another neighbor of the same address cannot be mistaken for it.
+func (s *Speaker) remove(ctx context.Context, n Neighbor, res *Result) bool {
+	gone := s.tracker.leaving(n.Addr)
+	if err := s.engine.remove(ctx, n.Addr); err != nil {
+		s.tracker.staying(n.Addr)
+		res.Failed[n.Name] = err
+		return false
+	}
+	select {
+	case <-gone:
+	case <-time.After(removalTimeout):
+		s.opts.Log.Error("GoBGP did not report the end of a removed neighbor", "neighbor", n.Name)
+		s.tracker.forget(n.Addr)
+	}
+	delete(s.have.neighbors, n.Name)
+	delete(s.options, n.Name)
+	return true
+}
+
+// Close stops the events. It ends no session and sends no Cease: the process is
+// expected to exit then, and its neighbors to keep its routes until its
+// successor is there (RFC 4724).
+func (s *Speaker) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.engine != nil {
+		s.engine.unwatch()
+	}
+	s.tracker.close()
+}
+
+// withdrawTime is given to the withdrawals of [Speaker.Leave] to go out.
+const withdrawTime = 500 * time.Millisecond
+
+// Leave withdraws what was announced, ends all sessions with a Cease, and stops
+// listening: for a node that will not be back. Apply fails afterwards.
+func (s *Speaker) Leave(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.engine == nil {
+		return nil
+	}
+	res := Result{Failed: map[string]error{}}
+	paths := slices.SortedFunc(maps.Keys(s.have.paths), netip.Prefix.Compare)
+	s.originate(delta{withdraw: paths}, Config{}, &res)
+	if len(paths) > 0 {
+		select {
+		case <-time.After(withdrawTime):
+		case <-ctx.Done():
+		}
+	}
+	s.engine.unwatch()
+	s.tracker.close()
+	if err := errors.Join(s.engine.stop(ctx), res.err()); err != nil {
+		return fmt.Errorf("bgp: leave: %w", err)
+	}
+	return nil
+}
+
+// ErrUnknown is the error for a neighbor name that is not configured.
+var ErrUnknown = errors.New("no such neighbor")
+
+func (s *Speaker) neighbor(name string) (Neighbor, error) {
+	n, ok := s.have.neighbors[name]
+	if !ok {
+		return Neighbor{}, fmt.Errorf("%w %q; it has %s", ErrUnknown, name,
+			strings.Join(slices.Sorted(maps.Keys(s.have.neighbors)), ", "))
+	}
+	return n, nil
+}
+
+// Disable takes a neighbor down and keeps it down, also over changes of its
+// configuration, until [Speaker.Enable] or the end of the process. The neighbor
+// is told the reason (RFC 9003).
+func (s *Speaker) Disable(ctx context.Context, name, reason string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, err := s.neighbor(name)
+	if err != nil {
+		return fmt.Errorf("bgp: disable: %w", err)
+	}
+	if _, ok := s.disabled[name]; ok {
+		return nil
+	}
+	s.disabled[name] = reason
+	s.tracker.setDisabled(n.Addr, &reason)
+	if err := s.engine.disable(ctx, n.Addr, reason); err != nil {
+		delete(s.disabled, name)
+		s.tracker.setDisabled(n.Addr, nil)
+		return fmt.Errorf("bgp: disable %s: %w", name, err)
+	}
+	return nil
+}
+
+// Enable undoes [Speaker.Disable], and brings back a neighbor that passed its
+// prefix limit. It does nothing to a neighbor that is enabled.
+func (s *Speaker) Enable(ctx context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, err := s.neighbor(name)
+	if err != nil {
+		return fmt.Errorf("bgp: enable: %w", err)
+	}
+	if s.tracker.state(n.Addr) != Disabled {
+		return nil
+	}
+	if err := s.engine.enable(ctx, n.Addr); err != nil {
+		return fmt.Errorf("bgp: enable %s: %w", name, err)
+	}
+	delete(s.disabled, name)
+	s.tracker.setDisabled(n.Addr, nil)
+	return nil
+}
+
+// Restart ends a neighbor's session with a Cease (RFC 4486 subcode 4) and lets
+// it come up again. One that is not Established tries to by itself and is left
+// alone.
+func (s *Speaker) Restart(ctx context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, err := s.neighbor(name)
+	if err != nil {
+		return fmt.Errorf("bgp: restart: %w", err)
+	}
+	if s.tracker.state(n.Addr) != Established {
+		return nil
+	}
+	if err := s.engine.reset(ctx, n.Addr); err != nil {
+		return fmt.Errorf("bgp: restart %s: %w", name, err)
+	}
+	return nil
+}
+
+// RefreshOut announces everything to a neighbor again.
+func (s *Speaker) RefreshOut(ctx context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, err := s.neighbor(name)
+	if err != nil {
+		return fmt.Errorf("bgp: reload out: %w", err)
+	}
+	if err := s.engine.refreshOut(ctx, n.Addr); err != nil {
+		return fmt.Errorf("bgp: reload out %s: %w", name, err)
+	}
+	return nil
+}
+
+// RefreshIn is what "reload in" asks of the speaker, which is nothing: GoBGP
+// cannot send ROUTE-REFRESH (RFC 2918), and the mirror holds every path as it
+// was received, so judging the mirror again has the same effect. It fails only
+// for an unknown name.
+func (s *Speaker) RefreshIn(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, err := s.neighbor(name); err != nil {
+		return fmt.Errorf("bgp: reload in: %w", err)
+	}
+	return nil
+}
+
+// Neighbors returns what is known of all neighbors, sorted by name.
+func (s *Speaker) Neighbors(ctx context.Context) ([]NeighborStatus, error) {
+	s.mu.Lock()
+	e, announced := s.engine, [2]uint64{}
+	for p := range s.have.paths {
+		if p.Addr().Is6() {
+			announced[1]++
+		} else {
+			announced[0]++
+		}
+	}
+	s.mu.Unlock()
+	if e == nil {
+		return nil, nil
+	}
+	all, err := e.list(ctx, netip.Addr{})
+	if err != nil {
+		return nil, fmt.Errorf("bgp: list neighbors: %w", err)
+	}
+	list := s.tracker.status()
+	for i := range list {
+		n := &list[i]
+		c := all[n.Addr]
+		n.Sent, n.Received = c.sent, c.received
+		if n.State != Established {
+			continue
+		}
+		n.HoldTime, n.KeepaliveTime = c.hold, c.keepalive
+		n.Deferring = c.deferring
+		if n.IPv4 && !c.deferring {
+			n.Advertised += announced[0]
+		}
+		if n.IPv6 && !c.deferring {
+			n.Advertised += announced[1]
+		}
+	}
+	slices.SortFunc(list, func(a, b NeighborStatus) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// AdjOut calls fn with what a neighbor is announced until fn returns false; with
+// nothing while its session is down.
+func (s *Speaker) AdjOut(ctx context.Context, name string, fn func(netip.Prefix, caracal.Attrs) bool) error {
+	s.mu.Lock()
+	e := s.engine
+	n, err := s.neighbor(name)
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("bgp: list adj-rib-out: %w", err)
+	}
+	if s.tracker.state(n.Addr) != Established {
+		return nil
+	}
+	if err := e.adjOut(ctx, n, fn); err != nil {
+		return fmt.Errorf("bgp: list adj-rib-out of %s: %w", name, err)
+	}
+	return nil
+}
+
+// LocRIB calls fn with what this node originates until fn returns false.
+func (s *Speaker) LocRIB(ctx context.Context, fn func(netip.Prefix, caracal.Attrs) bool) error {
+	s.mu.Lock()
+	e := s.engine
+	s.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	if err := e.locRIB(ctx, fn); err != nil {
+		return fmt.Errorf("bgp: list loc-rib: %w", err)
+	}
+	return nil
+}
