@@ -1,0 +1,70 @@
+package lab
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMeterCountsExactly takes a route away for a while and holds the meter's
+// count against what the kernel counted as dropped.
+func TestMeterCountsExactly(t *testing.T) {
+	l := up(t, Mesh(MeshOptions{Nodes: 2, PodsPerNode: 1}))
+	routeByHand(t, l)
+	for _, f := range Families() {
+		m, err := l.StartLossMeter(t.Context(), MeterSpec{A: "a1", B: "b1", Family: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond)
+		dst := l.Pod("b1").Addr(f).String()
+		mustExec(t, l.Node("b"), "ip", "route", "replace", "blackhole", dst, "metric", "0")
+		time.Sleep(200 * time.Millisecond)
+		mustExec(t, l.Node("b"), "ip", "route", "replace", dst, "dev", PodInterface("b1"), "metric", "0")
+		time.Sleep(300 * time.Millisecond)
+		r := m.Stop()
+		t.Log(f, r)
+		if r.BA.Lost != 0 {
+			t.Errorf("%s: lost on the way that stayed: %s", f, r.BA)
+		}
+		if r.AB.Lost < 150 || r.AB.LongestRun != r.AB.Lost || r.AB.LongestGap < 150*time.Millisecond {
+			t.Errorf("%s: 200 ms of blackhole: %+v", f, r.AB)
+		}
+		if r.AB.Sent < 700 || r.AB.Sent != r.AB.Received+r.AB.Lost || r.AB.Duplicates != 0 {
+			t.Errorf("%s: counts do not add up: %+v", f, r.AB)
+		}
+	}
+}
+
+func TestMeterLosesNothingByItself(t *testing.T) {
+	l := up(t, Mesh(MeshOptions{Nodes: 2, PodsPerNode: 1}))
+	routeByHand(t, l)
+	m, err := l.StartLossMeter(t.Context(), MeterSpec{A: "a1", B: "b1", Family: IPv6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	if r := m.Stop(); r.Lost() != 0 || r.Sent() < 1500 || r.LongestGap() == 0 {
+		t.Errorf("on a quiet path: %s", r)
+	}
+	if _, err := l.StartLossMeter(t.Context(), MeterSpec{A: "a1", B: "zz", Family: IPv6}); err == nil {
+		t.Error("a meter to no pod started")
+	}
+}
+
+func TestMonitorRoutes(t *testing.T) {
+	l := up(t, Mesh(MeshOptions{Nodes: 1, PodsPerNode: 1}))
+	m, err := l.MonitorRoutes(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustExec(t, l.Node("a"), "ip", "route", "add", "198.51.100.0/24", "via", "192.168.77.9", "proto", "67")
+	mustExec(t, l.Node("a"), "ip", "route", "del", "198.51.100.0/24")
+	until(2*time.Second, func() bool { return len(m.Lines()) >= 2 })
+	lines := m.Stop()
+	if len(lines) != 2 || !strings.Contains(lines[0], "198.51.100.0/24 via 192.168.77.9 dev eth0 table main proto 67") ||
+		!slices.ContainsFunc(lines, func(s string) bool { return strings.HasPrefix(s, "Deleted") }) {
+		t.Errorf("monitor: %q", lines)
+	}
+}

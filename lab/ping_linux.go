@@ -1,0 +1,304 @@
+package lab
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Matrix is the result of a ping from every pod to every other.
+type Matrix struct {
+	Family Family
+	Pods   []string
+	// Cells is indexed by from and to, as in Pods; the diagonal is empty.
+	Cells [][]Cell
+}
+
+// Cell is one ping.
+type Cell struct {
+	OK  bool
+	RTT time.Duration
+	// Why says why there was no answer.
+	Why string
+}
+
+// Failed lists the pings without an answer, in words.
+func (m *Matrix) Failed() []string {
+	var out []string
+	for i, row := range m.Cells {
+		for j, c := range row {
+			if i != j && !c.OK {
+				out = append(out, fmt.Sprintf("%s→%s: %s", m.Pods[i], m.Pods[j], c.Why))
+			}
+		}
+	}
+	return out
+}
+
+// Pairs returns how many pings there were.
+func (m *Matrix) Pairs() int { return len(m.Pods) * (len(m.Pods) - 1) }
+
+// pingTimeout is how long a ping waits for its answer.
+const pingTimeout = time.Second
+
+// PingMatrix sends one ping from each pod that has an address of the family to
+// each other one, all at once, and waits up to a second for the answers.
+func (l *Lab) PingMatrix(ctx context.Context, f Family) (*Matrix, error) {
+	m, err := l.pingMatrix(ctx, f, pingTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("lab: ping: %w", err)
+	}
+	return m, nil
+}
+
+// WaitPing repeats the matrix until every ping is answered. When ctx ends first
+// the error tells the pings that had no answer.
+func (l *Lab) WaitPing(ctx context.Context, f Family) (*Matrix, error) {
+	for {
+		m, err := l.pingMatrix(ctx, f, 200*time.Millisecond)
+		if err != nil {
+			return nil, fmt.Errorf("lab: ping: %w", err)
+		}
+		failed := m.Failed()
+		if len(failed) == 0 {
+			return m, nil
+		}
+		if ctx.Err() != nil {
+			return m, fmt.Errorf("lab: ping: %d of %d pings are not answered: %s", len(failed), m.Pairs(),
+				strings.Join(failed[:min(len(failed), 6)], "; "))
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Ping sends one ping from the pod and waits up to a second for the answer.
+func (p *Pod) Ping(ctx context.Context, dst netip.Addr) (Cell, error) {
+	f := IPv4
+	if dst.Is6() {
+		f = IPv6
+	}
+	r := newRound(1)
+	pr, err := p.prober(f, 0, r)
+	if err != nil {
+		return Cell{}, fmt.Errorf("lab: ping %s from %s: %w", dst, p.Name, err)
+	}
+	defer pr.conn.Close()
+	pr.targets = []netip.Addr{dst}
+	go pr.receive()
+	pr.send(0)
+	r.wait(ctx, pingTimeout)
+	return r.cell(0, 0), nil
+}
+
+func (l *Lab) pingMatrix(ctx context.Context, f Family, timeout time.Duration) (*Matrix, error) {
+	m := &Matrix{Family: f}
+	var pods []*Pod
+	var addrs []netip.Addr
+	for _, p := range l.Pods() {
+		if a := p.Addr(f); a.IsValid() {
+			pods, addrs, m.Pods = append(pods, p), append(addrs, a), append(m.Pods, p.Name)
+		}
+	}
+	r := newRound(m.Pairs())
+	var probers []*prober
+	for i, p := range pods {
+		pr, err := p.prober(f, i, r)
+		if err != nil {
+			return nil, fmt.Errorf("from %s: %w", p.Name, err)
+		}
+		defer pr.conn.Close()
+		pr.targets = addrs
+		probers = append(probers, pr)
+		go pr.receive()
+	}
+	for i, pr := range probers {
+		for j := range addrs {
+			if i != j {
+				pr.send(j)
+			}
+		}
+	}
+	r.wait(ctx, timeout)
+	for i := range pods {
+		row := make([]Cell, len(pods))
+		for j := range pods {
+			if i != j {
+				row[j] = r.cell(i, j)
+			}
+		}
+		m.Cells = append(m.Cells, row)
+	}
+	return m, nil
+}
+
+// round collects the answers to one round of pings.
+type round struct {
+	id   uint16
+	done chan struct{}
+
+	mu    sync.Mutex
+	left  int
+	cells map[[2]int]Cell
+	sent  map[[2]int]time.Time
+}
+
+func newRound(n int) *round {
+	r := &round{id: uint16(rand.Uint32()), done: make(chan struct{}), left: n,
+		cells: map[[2]int]Cell{}, sent: map[[2]int]time.Time{}}
+	if n == 0 {
+		close(r.done)
+	}
+	return r
+}
+
+// settle notes the first answer to a ping; err nil is an echo reply.
+func (r *round) settle(from, to int, err error) {
+	now := time.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := [2]int{from, to}
+	sent, ok := r.sent[key]
+	if _, settled := r.cells[key]; settled || !ok {
+		return
+	}
+	c := Cell{OK: err == nil, RTT: now.Sub(sent)}
+	if err != nil {
+		c.Why = err.Error()
+	}
+	r.cells[key] = c
+	if r.left--; r.left == 0 {
+		close(r.done)
+	}
+}
+
+func (r *round) wait(ctx context.Context, timeout time.Duration) {
+	select {
+	case <-r.done:
+	case <-ctx.Done():
+	case <-time.After(timeout):
+	}
+}
+
+func (r *round) cell(from, to int) Cell {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c, ok := r.cells[[2]int{from, to}]; ok {
+		return c
+	}
+	return Cell{Why: "no answer"}
+}
+
+// prober sends the pings of one pod and receives their answers.
+type prober struct {
+	conn    net.PacketConn
+	family  Family
+	index   int
+	targets []netip.Addr
+	round   *round
+}
+
+// prober opens a raw ICMP socket in the pod's namespace.
+func (p *Pod) prober(f Family, index int, r *round) (*prober, error) {
+	network, addr := "ip4:icmp", p.Addr(IPv4)
+	if f == IPv6 {
+		network, addr = "ip6:ipv6-icmp", p.Addr(IPv6)
+	}
+	pr := &prober{family: f, index: index, round: r}
+	err := inNetns(p.NS, func() (err error) {
+		pr.conn, err = net.ListenPacket(network, addr.String())
+		return err
+	})
+	return pr, err
+}
+
+// The ICMP types used here (RFC 792, RFC 4443).
+const (
+	echoReply4, unreachable4, echoRequest4 = 0, 3, 8
+	unreachable6, echoRequest6, echoReply6 = 1, 128, 129
+)
+
+func (p *prober) send(to int) {
+	msg := make([]byte, 8+24)
+	msg[0] = echoRequest4
+	if p.family == IPv6 {
+		msg[0] = echoRequest6 // the kernel fills in the checksum (RFC 3542 section 3.1)
+	}
+	binary.BigEndian.PutUint16(msg[4:], p.round.id)
+	binary.BigEndian.PutUint16(msg[6:], uint16(to))
+	if p.family == IPv4 {
+		binary.BigEndian.PutUint16(msg[2:], checksum(msg))
+	}
+	p.round.mu.Lock()
+	p.round.sent[[2]int{p.index, to}] = time.Now()
+	p.round.mu.Unlock()
+	if _, err := p.conn.WriteTo(msg, &net.IPAddr{IP: p.targets[to].AsSlice()}); err != nil {
+		p.round.settle(p.index, to, err)
+	}
+}
+
+func (p *prober) receive() {
+	buf := make([]byte, 1500)
+	for {
+		n, from, err := p.conn.ReadFrom(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			continue
+		}
+		p.take(buf[:n], from.String())
+	}
+}
+
+// take looks at one ICMP message: an answer to a ping of ours, or the news that
+// one could not be delivered.
+func (p *prober) take(msg []byte, from string) {
+	reply, unreachable, request, inner := byte(echoReply4), byte(unreachable4), byte(echoRequest4), 0
+	if p.family == IPv6 {
+		reply, unreachable, request = echoReply6, unreachable6, echoRequest6
+	}
+	if len(msg) < 8 {
+		return
+	}
+	switch {
+	case msg[0] == reply:
+		p.match(msg, nil)
+	case msg[0] == unreachable && len(msg) > 8:
+		// After the header follows the packet that could not be delivered.
+		inner = 8 + 40
+		if p.family == IPv4 {
+			inner = 8 + int(msg[8]&0xf)*4
+		}
+		if len(msg) >= inner+8 && msg[inner] == request {
+			p.match(msg[inner:], fmt.Errorf("unreachable, says %s", from))
+		}
+	}
+}
+
+// match settles the ping that an echo message belongs to, if it is of this
+// round.
+func (p *prober) match(echo []byte, err error) {
+	to := int(binary.BigEndian.Uint16(echo[6:]))
+	if binary.BigEndian.Uint16(echo[4:]) == p.round.id && to < len(p.targets) {
+		p.round.settle(p.index, to, err)
+	}
+}
+
+// checksum is that of RFC 1071.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
