@@ -1,0 +1,200 @@
+package v1
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/selector"
+)
+
+// HostnameLabel is a label that every node has for selectors, whether it is in
+// its metadata or not: its value is the node's name.
+const HostnameLabel = "kubernetes.io/hostname"
+
+// Ranges returns the podCIDRs and the blocks of a valid NodeConfig, sorted and
+// without repetition.
+func (o *NodeConfig) Ranges() []netip.Prefix {
+	var all []netip.Prefix
+	for _, list := range [][]string{o.Spec.PodCIDRs, o.Spec.Blocks} {
+		for _, s := range list {
+			all = append(all, mustPrefix(s))
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
+}
+
+// Addrs returns the node's addresses with the lengths of their networks; the
+// zero Prefix where it has none.
+func (o *NodeConfig) Addrs() (v4, v6 netip.Prefix) {
+	for _, s := range o.Spec.Addresses {
+		if p := mustPrefix(s); p.Addr().Is4() {
+			v4 = p
+		} else {
+			v6 = p
+		}
+	}
+	return v4, v6
+}
+
+// Node returns the noun of a valid NodeConfig, with the settings that
+// [ResolveBGP] gave for it.
+func (o *NodeConfig) Node(s NodeBGP) caracal.Node {
+	n := caracal.Node{
+		Name: o.Name, ASN: s.ASN, Port: s.Port, MeshEnabled: s.BGP.MeshEnabled,
+		RouterID: o.RouterID(s.RouterID), PodCIDRs: o.Ranges(), Labels: o.Labels,
+	}
+	n.IPv4, n.IPv6 = o.Addrs()
+	if o.Spec.ASNumber != nil {
+		n.ASN = *o.Spec.ASNumber
+	}
+	n.ClusterID, _ = netip.ParseAddr(o.Spec.RouteReflectorClusterID)
+	n.Tunnel, _ = netip.ParseAddr(o.Spec.TunnelAddress)
+	return n
+}
+
+// RouterID returns the node's BGP identifier, given the routerID of the
+// BGPConfiguration in force for it.
+func (o *NodeConfig) RouterID(source string) netip.Addr {
+	if a, err := netip.ParseAddr(source); err == nil {
+		return a
+	}
+	if v4, _ := o.Addrs(); v4.IsValid() && source != RouterIDHash {
+		return v4.Addr()
+	}
+	return HashRouterID(o.Name)
+}
+
+// HashRouterID derives a BGP identifier from the name of a node, for nodes
+// without an IPv4 address. It is never an address of no host (0.0.0.0/8,
+// multicast, reserved), so that it looks like any other in every tool.
+func HashRouterID(name string) netip.Addr {
+	sum := sha256.Sum256([]byte(name))
+	for i := 0; ; i = (i + 4) % len(sum) {
+		if v := binary.BigEndian.Uint32(sum[i:]); v>>24 > 0 && v>>24 < 224 && v>>24 != 127 {
+			return netip.AddrFrom4([4]byte(sum[i : i+4]))
+		}
+		if i == len(sum)-4 {
+			sum = sha256.Sum256(sum[:])
+		}
+	}
+}
+
+// Pool returns the noun of a valid IPPool.
+func (o *IPPool) Pool() caracal.Pool {
+	s := o.Spec
+	return caracal.Pool{
+		Name: o.Name, CIDR: mustPrefix(s.CIDR), BlockSize: s.BlockSize,
+		IPIP: caracal.IPIPMode(s.IPIPMode), NATOutgoing: s.NATOutgoing,
+		NodeSelector: s.NodeSelector, Disabled: s.Disabled,
+		DisableBGPExport: s.DisableBGPExport, Advertise: caracal.Advertise(s.Advertise),
+	}
+}
+
+// Peer returns the noun of a valid BGPPeer.
+func (o *BGPPeer) Peer() caracal.Peer {
+	s := o.Spec
+	ap, _ := parsePeerIP(s.PeerIP)
+	p := caracal.Peer{
+		Name: o.Name, Addr: ap.Addr(), Port: ap.Port(), ASN: *s.ASNumber,
+		HoldTime: parsedDuration(s.HoldTime), KeepaliveTime: parsedDuration(s.KeepaliveTime),
+		Multihop: s.EBGPMultihop, Passive: s.Passive,
+	}
+	if p.HoldTime > 0 {
+		p.KeepaliveTime = keepaliveFor(p.HoldTime, p.KeepaliveTime)
+	}
+	p.SourceAddr, _ = netip.ParseAddr(s.SourceAddress)
+	return p
+}
+
+// Workload returns the noun of a valid Workload; source says where it comes
+// from.
+func (o *Workload) Workload(source string) caracal.Workload {
+	w := caracal.Workload{
+		Namespace: o.Namespace, Name: o.Name, Node: o.Spec.Node,
+		Interface: o.Spec.InterfaceName, Labels: o.Labels, Source: source, Addrs: o.Addrs(),
+	}
+	for _, p := range o.Spec.Ports {
+		w.Ports = append(w.Ports, caracal.Port{Name: p.Name, Protocol: p.Protocol, Port: uint16(p.Port)})
+	}
+	return w
+}
+
+// Addrs returns the addresses of a valid Workload, sorted.
+func (o *Workload) Addrs() []netip.Addr {
+	var addrs []netip.Addr
+	for _, s := range o.Spec.IPNetworks {
+		a, _ := parseHost(s)
+		addrs = append(addrs, a)
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs
+}
+
+// Dataplane returns the noun of a valid DataplaneConfiguration.
+func (o *DataplaneConfiguration) Dataplane() caracal.Dataplane {
+	s := o.Spec
+	return caracal.Dataplane{
+		Table: int(*s.Table), Protocol: uint8(*s.Protocol), Metric: uint32(*s.Metric),
+		AuditInterval: parsedDuration(s.AuditInterval), SetSysctls: *s.SetSysctls,
+	}
+}
+
+// DefaultDataplane is what is in force without a DataplaneConfiguration.
+func DefaultDataplane() caracal.Dataplane {
+	o := &DataplaneConfiguration{}
+	o.Default()
+	return o.Dataplane()
+}
+
+// Selection says which nodes an object is for.
+type Selection struct {
+	node string
+	sel  *selector.Selector
+}
+
+// Selection returns the nodes that peer with a valid BGPPeer.
+func (o *BGPPeer) Selection() Selection { return newSelection(o.Spec.Node, o.Spec.NodeSelector) }
+
+// Selection returns the nodes that a valid BGPConfiguration is for.
+func (o *BGPConfiguration) Selection() Selection { return newSelection("", o.Spec.NodeSelector) }
+
+func newSelection(node, sel string) Selection {
+	parsed, err := selector.Parse(sel)
+	if err != nil { // the object was not validated: it is for nobody
+		parsed, _ = selector.Parse("!all()")
+	}
+	return Selection{node, parsed}
+}
+
+// Selects reports whether the node is one of those selected.
+func (s Selection) Selects(name string, labels map[string]string) bool {
+	if s.node != "" {
+		return s.node == name
+	}
+	if _, ok := labels[HostnameLabel]; !ok {
+		with := make(map[string]string, len(labels)+1)
+		for k, v := range labels {
+			with[k] = v
+		}
+		with[HostnameLabel] = name
+		labels = with
+	}
+	return s.sel.Matches(labels)
+}
+
+// mustPrefix parses what validation has let through; the zero Prefix if it did
+// not.
+func mustPrefix(s string) netip.Prefix {
+	p, _ := netip.ParsePrefix(s)
+	return p
+}
+
+func parsedDuration(s string) time.Duration {
+	d, _ := time.ParseDuration(s)
+	return d
+}

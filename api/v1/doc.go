@@ -1,0 +1,6 @@
+// Package v1 holds the resources that users write, group caracal.dev/v1: their
+// Go types, strict decoding, defaults, validation with field paths, and their
+// conversion to the nouns of package caracal. The same YAML is a file in the
+// file store and a custom resource in Kubernetes. Where Calico has the same
+// thing, kinds and fields are named as there.
+package v1

@@ -1,0 +1,136 @@
+package v1
+
+import (
+	"net/netip"
+	"reflect"
+	"time"
+
+	"caracal.dev/caracal"
+)
+
+// NodeBGP is what the BGPConfigurations say for one node.
+type NodeBGP struct {
+	ASN  uint32
+	Port uint16
+	// RouterID is the source of the router ID: see [NodeConfig.RouterID].
+	RouterID string
+	BGP      caracal.BGP
+}
+
+// ResolveBGP returns what is in force for a node, given the BGPConfigurations
+// that select it in any order. Two that disagree must not both be given
+// ([Disagreement]); if they are, the later one wins.
+func ResolveBGP(selected []*BGPConfiguration) NodeBGP {
+	merged := &BGPConfiguration{}
+	merged.Name = DefaultName
+	merged.Default()
+	s := &merged.Spec
+	for _, c := range selected {
+		if c.Name == DefaultName {
+			override(s, c.Spec)
+		}
+	}
+	for _, c := range selected {
+		if c.Name != DefaultName {
+			override(s, c.Spec)
+		}
+	}
+	n := NodeBGP{
+		ASN: *s.ASNumber, Port: uint16(*s.ListenPort), RouterID: s.RouterID,
+		BGP: caracal.BGP{
+			HoldTime:        parsedDuration(s.HoldTime),
+			KeepaliveTime:   parsedDuration(s.KeepaliveTime),
+			GracefulRestart: *s.GracefulRestart.Enabled,
+			RestartTime:     parsedDuration(s.GracefulRestart.RestartTime),
+			MeshEnabled:     *s.NodeToNodeMeshEnabled,
+		},
+	}
+	for _, l := range s.ListenAddresses {
+		if a, err := netip.ParseAddr(l); err == nil {
+			n.BGP.ListenAddrs = append(n.BGP.ListenAddrs, a)
+		}
+	}
+	n.BGP.KeepaliveTime = keepaliveFor(n.BGP.HoldTime, n.BGP.KeepaliveTime)
+	return n
+}
+
+// keepaliveFor is a third of the hold time (RFC 4271 section 4.4) unless a
+// shorter one was asked for: one resource may set the one and another the other.
+func keepaliveFor(hold, keepalive time.Duration) time.Duration {
+	third := (hold / 3).Truncate(time.Second)
+	if keepalive == 0 || keepalive > third {
+		return third
+	}
+	return keepalive
+}
+
+func override(s *BGPConfigurationSpec, by BGPConfigurationSpec) {
+	setIf(&s.ASNumber, by.ASNumber)
+	setIf(&s.NodeToNodeMeshEnabled, by.NodeToNodeMeshEnabled)
+	setIf(&s.ListenPort, by.ListenPort)
+	if len(by.ListenAddresses) > 0 {
+		s.ListenAddresses = by.ListenAddresses
+	}
+	setIfSaid(&s.RouterID, by.RouterID)
+	setIfSaid(&s.HoldTime, by.HoldTime)
+	setIfSaid(&s.KeepaliveTime, by.KeepaliveTime)
+	if g := by.GracefulRestart; g != nil {
+		setIf(&s.GracefulRestart.Enabled, g.Enabled)
+		setIfSaid(&s.GracefulRestart.RestartTime, g.RestartTime)
+	}
+}
+
+func setIf[T any](p **T, v *T) {
+	if v != nil {
+		*p = v
+	}
+}
+
+func setIfSaid(p *string, v string) {
+	if v != "" {
+		*p = v
+	}
+}
+
+// Disagreement returns the path of a field that both set, to different values;
+// empty if there is none. It must be asked only of two that are not "default".
+func Disagreement(a, b *BGPConfiguration) string {
+	x, y := flatten(a), flatten(b)
+	for _, path := range sortedKeys(x) {
+		if v, ok := y[path]; ok && !reflect.DeepEqual(x[path], v) {
+			return path
+		}
+	}
+	return ""
+}
+
+// flatten lists the fields that an override sets.
+func flatten(o *BGPConfiguration) map[string]any {
+	s, set := o.Spec, map[string]any{}
+	if s.ASNumber != nil {
+		set["spec.asNumber"] = *s.ASNumber
+	}
+	if s.NodeToNodeMeshEnabled != nil {
+		set["spec.nodeToNodeMeshEnabled"] = *s.NodeToNodeMeshEnabled
+	}
+	if s.ListenPort != nil {
+		set["spec.listenPort"] = *s.ListenPort
+	}
+	if len(s.ListenAddresses) > 0 {
+		set["spec.listenAddresses"] = s.ListenAddresses
+	}
+	for path, v := range map[string]string{"spec.routerID": s.RouterID, "spec.holdTime": s.HoldTime, "spec.keepaliveTime": s.KeepaliveTime} {
+		if v != "" {
+			set[path] = v
+		}
+	}
+	if g := s.GracefulRestart; g != nil {
+		if g.Enabled != nil {
+			set["spec.gracefulRestart.enabled"] = *g.Enabled
+		}
+		if g.RestartTime != "" {
+			set["spec.gracefulRestart.restartTime"] = g.RestartTime
+		}
+	}
+	return set
+}

@@ -1,0 +1,218 @@
+package v1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// NodeConfig is a host of the cluster. Its metadata.name is the name that the
+// daemon is started with (--node, by default the hostname); its
+// metadata.labels are what node selectors look at.
+type NodeConfig struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              NodeConfigSpec `json:"spec"`
+}
+
+// NodeConfigSpec says where a node is and what it owns.
+type NodeConfigSpec struct {
+	// Addresses are the node's own addresses, each with the prefix length of the
+	// network it is on: one of IPv4, one of IPv6, or both.
+	Addresses []string `json:"addresses"`
+	// ASNumber overrides that of the BGPConfiguration.
+	ASNumber *uint32 `json:"asNumber,omitempty"`
+	// RouteReflectorClusterID makes the node a route reflector of this cluster
+	// (RFC 4456 section 7); written as an IPv4 address.
+	RouteReflectorClusterID string `json:"routeReflectorClusterID,omitempty"`
+	// TunnelAddress is the IPv4 address of the node's IPIP tunnel device.
+	TunnelAddress string `json:"tunnelAddress,omitempty"`
+	// PodCIDRs and Blocks are the ranges that the node's pods have addresses
+	// from. The node announces them. PodCIDRs is the Kubernetes word, Blocks
+	// the one for parts of an IPPool; they mean the same here.
+	PodCIDRs []string `json:"podCIDRs,omitempty"`
+	Blocks   []string `json:"blocks,omitempty"`
+}
+
+// IPPool is a range that pod addresses come from.
+type IPPool struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              IPPoolSpec `json:"spec"`
+}
+
+// IPPoolSpec describes a pool.
+type IPPoolSpec struct {
+	CIDR string `json:"cidr"`
+	// BlockSize is the prefix length of a block: 26 for IPv4, 122 for IPv6, or
+	// the pool's own length where that is longer.
+	BlockSize int `json:"blockSize,omitempty"`
+	// IPIPMode is Never, Always or CrossSubnet.
+	IPIPMode string `json:"ipipMode,omitempty"`
+	// NATOutgoing asks for source NAT of what leaves the pools.
+	NATOutgoing bool `json:"natOutgoing,omitempty"`
+	// NodeSelector says which nodes take blocks of this pool; all if absent.
+	NodeSelector string `json:"nodeSelector,omitempty"`
+	// Disabled stops new addresses from being taken from the pool.
+	Disabled bool `json:"disabled,omitempty"`
+	// DisableBGPExport keeps the pool's prefixes from being announced.
+	DisableBGPExport bool `json:"disableBGPExport,omitempty"`
+	// Advertise is "blocks" (one prefix for each block) or "hosts" (a /32 or
+	// /128 for each workload).
+	Advertise string `json:"advertise,omitempty"`
+}
+
+// BGPConfiguration configures the speakers. The one named "default" is the base
+// for every node and has no nodeSelector; each other one has a nodeSelector and
+// overrides, for the nodes it selects, the fields that it sets.
+type BGPConfiguration struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              BGPConfigurationSpec `json:"spec"`
+}
+
+// BGPConfigurationSpec has only optional fields.
+type BGPConfigurationSpec struct {
+	NodeSelector string `json:"nodeSelector,omitempty"`
+	// ASNumber is 64512 by default.
+	ASNumber *uint32 `json:"asNumber,omitempty"`
+	// NodeToNodeMeshEnabled lets every two nodes peer directly; true by default.
+	NodeToNodeMeshEnabled *bool `json:"nodeToNodeMeshEnabled,omitempty"`
+	// ListenPort is 179 by default.
+	ListenPort *int `json:"listenPort,omitempty"`
+	// ListenAddresses are the addresses to accept sessions on; the node's own
+	// addresses by default.
+	ListenAddresses []string `json:"listenAddresses,omitempty"`
+	// RouterID is where the BGP identifier comes from: "address" (the node's IPv4
+	// address, or the hash of its name where it has none; the default), "hash"
+	// (of its name), or the identifier itself, written as an IPv4 address.
+	RouterID string `json:"routerID,omitempty"`
+	// HoldTime and KeepaliveTime: see [DefaultHoldTime].
+	HoldTime        string           `json:"holdTime,omitempty"`
+	KeepaliveTime   string           `json:"keepaliveTime,omitempty"`
+	GracefulRestart *GracefulRestart `json:"gracefulRestart,omitempty"`
+}
+
+// GracefulRestart configures RFC 4724.
+type GracefulRestart struct {
+	// Enabled is true by default.
+	Enabled *bool `json:"enabled,omitempty"`
+	// RestartTime is how long neighbors keep our routes while we are away; 120s
+	// by default, at most 4095s (12 bits in the capability, RFC 4724 section 3).
+	RestartTime string `json:"restartTime,omitempty"`
+}
+
+// BGPPeer is a neighbor that is not a node of the mesh. Without node and
+// nodeSelector every node peers with it.
+type BGPPeer struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              BGPPeerSpec `json:"spec"`
+}
+
+// BGPPeerSpec describes a neighbor.
+type BGPPeerSpec struct {
+	// Node is the name of the one node that peers; NodeSelector selects several.
+	Node         string `json:"node,omitempty"`
+	NodeSelector string `json:"nodeSelector,omitempty"`
+	// PeerIP is the neighbor's address, with a port if it is not 179:
+	// "192.0.2.1", "192.0.2.1:1179", "2001:db8::1", "[2001:db8::1]:1179".
+	PeerIP string `json:"peerIP"`
+	// ASNumber is the neighbor's AS number.
+	ASNumber *uint32 `json:"asNumber"`
+	// SourceAddress is our end of the session: "UseNodeIP" (the node's address of
+	// the same family; the default) or an address of the node.
+	SourceAddress string `json:"sourceAddress,omitempty"`
+	// HoldTime and KeepaliveTime override those of the BGPConfiguration.
+	HoldTime      string `json:"holdTime,omitempty"`
+	KeepaliveTime string `json:"keepaliveTime,omitempty"`
+	// EBGPMultihop allows a neighbor in another AS that is not on a network of
+	// the node.
+	EBGPMultihop bool `json:"ebgpMultihop,omitempty"`
+	// Passive leaves it to the neighbor to open the connection.
+	Passive bool `json:"passive,omitempty"`
+}
+
+// Workload is a pod, VM or container that the operator connected by hand. Its
+// metadata.namespace is "default" if absent.
+type Workload struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              WorkloadSpec `json:"spec"`
+}
+
+// WorkloadSpec says where a workload is.
+type WorkloadSpec struct {
+	Node string `json:"node"`
+	// InterfaceName is the host's end of the link to the workload.
+	InterfaceName string `json:"interfaceName"`
+	// IPNetworks are the workload's addresses, plain or as /32 and /128.
+	IPNetworks []string       `json:"ipNetworks"`
+	Ports      []WorkloadPort `json:"ports,omitempty"`
+}
+
+// WorkloadPort is a named port.
+type WorkloadPort struct {
+	Name string `json:"name"`
+	// Protocol is TCP (the default), UDP or SCTP.
+	Protocol string `json:"protocol,omitempty"`
+	Port     int    `json:"port"`
+}
+
+// DataplaneConfiguration says how routes are written to the kernel. There is
+// one, named "default".
+type DataplaneConfiguration struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              DataplaneConfigurationSpec `json:"spec"`
+}
+
+// DataplaneConfigurationSpec has only optional fields.
+type DataplaneConfigurationSpec struct {
+	// Table is the kernel's routing table; 254, the main one, by default.
+	Table *int64 `json:"table,omitempty"`
+	// Protocol is the routing protocol number that marks our routes, 67 by
+	// default (rtnetlink(7), rtm_protocol).
+	Protocol *int `json:"protocol,omitempty"`
+	// Metric is the metric of our routes, 427 by default. With a metric of our
+	// own a foreign route to the same prefix survives beside ours.
+	Metric *int64 `json:"metric,omitempty"`
+	// AuditInterval is the time between whole comparisons with the kernel, 60s by
+	// default.
+	AuditInterval string `json:"auditInterval,omitempty"`
+	// SetSysctls says whether ip_forward and its friends are set, or only
+	// reported when they are wrong; true by default.
+	SetSysctls *bool `json:"setSysctls,omitempty"`
+}
+
+// Meta implements [Object].
+func (o *NodeConfig) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
+
+// Meta implements [Object].
+func (o *IPPool) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
+
+// Meta implements [Object].
+func (o *BGPConfiguration) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
+
+// Meta implements [Object].
+func (o *BGPPeer) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
+
+// Meta implements [Object].
+func (o *Workload) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
+
+// Meta implements [Object].
+func (o *DataplaneConfiguration) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
+
+// ResourceKind implements [Object].
+func (*NodeConfig) ResourceKind() string { return KindNodeConfig }
+
+// ResourceKind implements [Object].
+func (*IPPool) ResourceKind() string { return KindIPPool }
+
+// ResourceKind implements [Object].
+func (*BGPConfiguration) ResourceKind() string { return KindBGPConfiguration }
+
+// ResourceKind implements [Object].
+func (*BGPPeer) ResourceKind() string { return KindBGPPeer }
+
+// ResourceKind implements [Object].
+func (*Workload) ResourceKind() string { return KindWorkload }
+
+// ResourceKind implements [Object].
+func (*DataplaneConfiguration) ResourceKind() string { return KindDataplaneConfiguration }

@@ -1,0 +1,296 @@
+package v1
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"caracal.dev/caracal"
+)
+
+// Validate implements [Object].
+func (o *NodeConfig) Validate() Errors {
+	c := &checker{}
+	c.meta(&o.ObjectMeta, o.Kind, false)
+	s := o.Spec
+	if len(s.Addresses) == 0 {
+		c.failf("spec.addresses", "is missing; it needs the node's IPv4 or IPv6 address with the prefix length of its network, such as 192.0.2.1/24")
+	}
+	var seen [2]string
+	for i, a := range s.Addresses {
+		path := fmt.Sprintf("spec.addresses[%d]", i)
+		p, ok := c.anyPrefix(path, a)
+		if !ok || !c.unicast(path, p.Addr()) {
+			continue
+		}
+		if p.Bits() == 0 {
+			c.failf(path, "%s has the prefix length 0; give that of the network the address is on", p)
+		}
+		family := familyIndex(p.Addr())
+		if seen[family] != "" {
+			c.failf(path, "%s is a second %s address beside %s; a node has one of each family", p, familyName(p.Addr()), seen[family])
+		}
+		seen[family] = a
+	}
+	c.asn("spec.asNumber", s.ASNumber)
+	if s.RouteReflectorClusterID != "" {
+		c.routerID("spec.routeReflectorClusterID", s.RouteReflectorClusterID)
+	}
+	if s.TunnelAddress != "" {
+		if a, ok := c.addr("spec.tunnelAddress", s.TunnelAddress); ok && c.unicast("spec.tunnelAddress", a) && !a.Is4() {
+			c.failf("spec.tunnelAddress", "%s must be an IPv4 address", a)
+		}
+	}
+	c.ranges(s)
+	return c.errs
+}
+
+// ranges checks that the node's own ranges are apart from each other; the same
+// one as podCIDR and as block is one range said twice.
+func (c *checker) ranges(s NodeConfigSpec) {
+	var all []netip.Prefix
+	for _, list := range []struct {
+		name string
+		of   []string
+	}{{"podCIDRs", s.PodCIDRs}, {"blocks", s.Blocks}} {
+		for i, r := range list.of {
+			path := fmt.Sprintf("spec.%s[%d]", list.name, i)
+			p, ok := c.prefix(path, r)
+			if !ok || !c.poolRange(path, p) {
+				continue
+			}
+			for _, other := range all {
+				if p != other && p.Overlaps(other) {
+					c.failf(path, "%s overlaps %s of the same node", p, other)
+				}
+			}
+			all = append(all, p)
+		}
+	}
+}
+
+// poolRange checks that pods can have addresses in a range.
+func (c *checker) poolRange(path string, p netip.Prefix) bool {
+	if p.Bits() == 0 {
+		c.failf(path, "%s is the default route; pods need a range of their own", p)
+		return false
+	}
+	return c.unicast(path, p.Addr())
+}
+
+func familyIndex(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+func familyName(a netip.Addr) string { return [...]string{"IPv4", "IPv6"}[familyIndex(a)] }
+
+// routerID checks a BGP identifier: any IPv4 address but 0.0.0.0 (RFC 6286
+// section 2.1); those that are no host's address are refused as certain
+// mistakes.
+func (c *checker) routerID(path, s string) {
+	a, err := netip.ParseAddr(s)
+	switch {
+	case err != nil:
+		c.failf(path, "%q must be written as an IPv4 address, such as 192.0.2.1", clip(s))
+	case !a.Is4():
+		c.failf(path, "%s is an IPv6 address; a router ID has 32 bits and is written as an IPv4 address, such as 192.0.2.1", a)
+	case a.IsUnspecified():
+		c.failf(path, "must not be 0.0.0.0 (RFC 6286)")
+	case a.IsMulticast(), a.As4()[0] >= 240, a.As4()[0] == 0:
+		c.failf(path, "%s is no host's address; take one that is unique in the cluster, such as an address of the node", a)
+	}
+}
+
+// Validate implements [Object].
+func (o *IPPool) Validate() Errors {
+	c := &checker{}
+	c.meta(&o.ObjectMeta, o.Kind, false)
+	s := o.Spec
+	if p, ok := c.prefix("spec.cidr", s.CIDR); ok && c.poolRange("spec.cidr", p) {
+		lo, hi := p.Bits(), p.Addr().BitLen()
+		switch {
+		case s.BlockSize < 0 || s.BlockSize > hi:
+			c.failf("spec.blockSize", "%d must be a prefix length from %d to %d", s.BlockSize, lo, hi)
+		case s.BlockSize < lo:
+			c.failf("spec.blockSize", "a /%d block does not fit into %s; it must be from %d to %d", s.BlockSize, p, lo, hi)
+		}
+		if p.Addr().Is6() && s.IPIPMode != string(caracal.IPIPNever) {
+			c.failf("spec.ipipMode", "must be Never for an IPv6 pool; IPIP carries IPv4 only")
+		}
+	}
+	c.oneOf("spec.ipipMode", s.IPIPMode, string(caracal.IPIPNever), string(caracal.IPIPAlways), string(caracal.IPIPCrossSubnet))
+	c.oneOf("spec.advertise", s.Advertise, string(caracal.AdvertiseBlocks), string(caracal.AdvertiseHosts))
+	c.selector("spec.nodeSelector", s.NodeSelector)
+	return c.errs
+}
+
+// Validate implements [Object].
+func (o *BGPConfiguration) Validate() Errors {
+	c := &checker{}
+	c.meta(&o.ObjectMeta, o.Kind, false)
+	s := o.Spec
+	switch {
+	case o.Name == DefaultName && s.NodeSelector != "":
+		c.failf("spec.nodeSelector", "the BGPConfiguration %q is for all nodes; give one with a nodeSelector another name", DefaultName)
+	case o.Name != DefaultName && s.NodeSelector == "":
+		c.failf("spec.nodeSelector", "is missing; only the BGPConfiguration named %q is for all nodes", DefaultName)
+	}
+	c.selector("spec.nodeSelector", s.NodeSelector)
+	c.asn("spec.asNumber", s.ASNumber)
+	if s.ListenPort != nil && (*s.ListenPort < 1 || *s.ListenPort > 65535) {
+		c.failf("spec.listenPort", "%d must be from 1 to 65535", *s.ListenPort)
+	}
+	for i, l := range s.ListenAddresses {
+		path := fmt.Sprintf("spec.listenAddresses[%d]", i)
+		if a, ok := c.addr(path, l); ok && a.IsMulticast() {
+			c.failf(path, "%s is a multicast address", a)
+		}
+	}
+	if s.RouterID != "" && s.RouterID != RouterIDAddress && s.RouterID != RouterIDHash {
+		if _, err := netip.ParseAddr(s.RouterID); err != nil {
+			c.failf("spec.routerID", "%q must be %s, %s, or an identifier written as an IPv4 address", clip(s.RouterID), RouterIDAddress, RouterIDHash)
+		} else {
+			c.routerID("spec.routerID", s.RouterID)
+		}
+	}
+	c.timers(s.HoldTime, s.KeepaliveTime)
+	if s.GracefulRestart != nil && s.GracefulRestart.RestartTime != "" {
+		c.duration("spec.gracefulRestart.restartTime", s.GracefulRestart.RestartTime, time.Second, 4095*time.Second)
+	}
+	return c.errs
+}
+
+// Validate implements [Object].
+func (o *BGPPeer) Validate() Errors {
+	c := &checker{}
+	c.meta(&o.ObjectMeta, o.Kind, false)
+	s := o.Spec
+	if s.Node != "" {
+		c.name("spec.node", s.Node)
+		if s.NodeSelector != "" {
+			c.failf("spec.nodeSelector", "must not be set together with spec.node")
+		}
+	}
+	c.selector("spec.nodeSelector", s.NodeSelector)
+	ap, err := parsePeerIP(s.PeerIP)
+	switch {
+	case s.PeerIP == "":
+		c.failf("spec.peerIP", "is missing")
+	case err != nil || ap.Addr().Zone() != "":
+		c.failf("spec.peerIP", "%q is not an address with an optional port, such as 192.0.2.1, 192.0.2.1:1179 or [2001:db8::1]:1179", clip(s.PeerIP))
+	case ap.Addr().Is4In6():
+		c.failf("spec.peerIP", "%s is an IPv4 address in IPv6; write %s", ap.Addr(), ap.Addr().Unmap())
+	default:
+		c.unicast("spec.peerIP", ap.Addr())
+	}
+	if s.ASNumber == nil {
+		c.failf("spec.asNumber", "is missing; it must be the AS number of the neighbor")
+	}
+	c.asn("spec.asNumber", s.ASNumber)
+	if s.SourceAddress != UseNodeIP {
+		if a, perr := netip.ParseAddr(s.SourceAddress); perr != nil || a.Zone() != "" {
+			c.failf("spec.sourceAddress", "%q must be %s or an address of the node", clip(s.SourceAddress), UseNodeIP)
+		} else if c.unicast("spec.sourceAddress", a) && err == nil && a.Is4() != ap.Addr().Is4() {
+			c.failf("spec.sourceAddress", "%s and the peerIP %s are not of the same family", a, ap.Addr())
+		}
+	}
+	c.timers(s.HoldTime, s.KeepaliveTime)
+	return c.errs
+}
+
+// Validate implements [Object].
+func (o *Workload) Validate() Errors {
+	c := &checker{}
+	c.meta(&o.ObjectMeta, o.Kind, true)
+	s := o.Spec
+	c.name("spec.node", s.Node)
+	// The kernel's rules for names of interfaces: dev_valid_name in
+	// net/core/dev.c.
+	switch n := s.InterfaceName; {
+	case n == "":
+		c.failf("spec.interfaceName", "is missing; it is the host's end of the workload's link")
+	case len(n) > 15 || n == "." || n == ".." || slices.ContainsFunc([]rune(n), badInInterface):
+		c.failf("spec.interfaceName", "%q is not a name of an interface: at most 15 bytes, no blanks, no / and no :", clip(n))
+	}
+	if len(s.IPNetworks) == 0 {
+		c.failf("spec.ipNetworks", "is missing; a workload needs an address")
+	}
+	seen := map[netip.Addr]bool{}
+	for i, n := range s.IPNetworks {
+		path := fmt.Sprintf("spec.ipNetworks[%d]", i)
+		a, err := parseHost(n)
+		switch {
+		case err != nil && canParsePrefix(n):
+			c.failf(path, "%s is more than one address; write the address alone, or with /32 or /128", n)
+		case err != nil || a.Zone() != "" || a.Is4In6():
+			c.failf(path, "%q is not an address, such as 10.0.0.1, 10.0.0.1/32 or 2001:db8::1", clip(n))
+		case seen[a]:
+			c.failf(path, "%s is listed twice", a)
+		case c.unicast(path, a):
+			seen[a] = true
+		}
+	}
+	c.ports(s.Ports)
+	return c.errs
+}
+
+func badInInterface(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == 0x7f }
+
+func (c *checker) ports(ports []WorkloadPort) {
+	names := map[string]bool{}
+	for i, p := range ports {
+		path := fmt.Sprintf("spec.ports[%d]", i)
+		if p.Port < 1 || p.Port > 65535 {
+			c.failf(path+".port", "%d must be from 1 to 65535", p.Port)
+		}
+		c.oneOf(path+".protocol", p.Protocol, "TCP", "UDP", "SCTP")
+		switch {
+		case p.Name == "":
+			c.failf(path+".name", "is missing")
+		case names[p.Name]:
+			c.failf(path+".name", "%q is used twice", clip(p.Name))
+		}
+		names[p.Name] = true
+	}
+}
+
+// Validate implements [Object].
+func (o *DataplaneConfiguration) Validate() Errors {
+	c := &checker{}
+	c.meta(&o.ObjectMeta, o.Kind, false)
+	if o.Name != DefaultName && o.Name != "" {
+		c.failf("metadata.name", "%q must be %q; there is one %s", clip(o.Name), DefaultName, o.Kind)
+	}
+	s := o.Spec
+	switch t := *s.Table; {
+	case t < 1 || t > 4294967295:
+		c.failf("spec.table", "%d must be from 1 to 4294967295", t)
+	case t == 255:
+		c.failf("spec.table", "255 is the kernel's own table of local addresses")
+	}
+	c.protocol(*s.Protocol)
+	if m := *s.Metric; m < 1 || m > 4294967295 {
+		c.failf("spec.metric", "%d must be from 1 to 4294967295", m)
+	}
+	c.duration("spec.auditInterval", s.AuditInterval, time.Second, 24*time.Hour)
+	return c.errs
+}
+
+// protocol refuses routing protocol numbers of the kernel and of other programs
+// (/etc/iproute2/rt_protos): their routes would be taken for ours.
+func (c *checker) protocol(n int) {
+	const path = "spec.protocol"
+	switch {
+	case n < 5 || n > 255:
+		c.failf(path, "%d must be from 5 to 255; lower ones are the kernel's", n)
+	case n == 12, n == 16, n == 17, n == 80, n == 99:
+		owner := map[int]string{12: "BIRD", 16: "DHCP clients", 17: "kube-router", 80: "Felix", 99: "Open/R"}[n]
+		c.failf(path, "%d is used by %s, whose routes would be taken for ours", n, owner)
+	case n >= 186 && n <= 192, n == 11:
+		c.failf(path, "%d is used by FRR, whose routes would be taken for ours", n)
+	}
+}
