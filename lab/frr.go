@@ -3,10 +3,12 @@ package lab
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -74,4 +76,58 @@ func (n *Node) VTYSH(ctx context.Context, command string) (string, error) {
 		return "", fmt.Errorf("lab: run vtysh on %s: %w", n.Name, err)
 	}
 	return n.Exec(ctx, vtysh, "--vty_socket", n.frrDir(), "-c", command)
+}
+
+// MeshFRR returns a configuration with which FRR takes the place of a node in
+// the mesh, as [MeshBIRD] does for BIRD.
+func MeshFRR(t Topology, node string, announce ...netip.Prefix) FRRConfig {
+	self, _ := t.Node(node)
+	var static, bgp strings.Builder
+	for _, p := range self.Pods {
+		for _, a := range p.Addrs {
+			fmt.Fprintf(&static, "%s route %s/%d %s\n", frrWord(a), a, a.BitLen(), PodInterface(p.Name))
+		}
+	}
+	for _, p := range append(append([]netip.Prefix{}, self.Blocks...), announce...) {
+		fmt.Fprintf(&static, "%s route %s blackhole\n", frrWord(p.Addr()), p)
+	}
+	fmt.Fprintf(&bgp, "router bgp %d\n bgp router-id %s\n no bgp default ipv4-unicast\n bgp graceful-restart\n"+
+		" bgp graceful-restart preserve-fw-state\n timers bgp 10 30\n", t.ASN(), routerID(self, t))
+	for _, other := range t.Nodes {
+		if other.Name != node && !other.Router {
+			addr := other.Addr(sessionFamily(self, other))
+			fmt.Fprintf(&bgp, " neighbor %s remote-as %d\n neighbor %s timers connect 2\n", addr, t.ASN(), addr)
+		}
+	}
+	for _, f := range Families() {
+		frrFamily(&bgp, t, self, f, announce)
+	}
+	return FRRConfig{Static: static.String(), BGP: bgp.String()}
+}
+
+// frrFamily writes an address family of bgpd: its networks and its neighbors.
+func frrFamily(b *strings.Builder, t Topology, self NodeSpec, f Family, announce []netip.Prefix) {
+	if !self.Addr(f).IsValid() {
+		return
+	}
+	fmt.Fprintf(b, " address-family %s unicast\n", strings.ToLower(f.String()))
+	for _, p := range append(append([]netip.Prefix{}, self.Blocks...), announce...) {
+		if f.Of(p.Addr()) {
+			fmt.Fprintf(b, "  network %s\n", p)
+		}
+	}
+	for _, other := range t.Nodes {
+		if other.Name != self.Name && !other.Router && other.Addr(f).IsValid() {
+			fmt.Fprintf(b, "  neighbor %s activate\n", other.Addr(sessionFamily(self, other)))
+		}
+	}
+	b.WriteString(" exit-address-family\n")
+}
+
+// frrWord begins FRR's commands about addresses of the family of a.
+func frrWord(a netip.Addr) string {
+	if a.Is6() {
+		return "ipv6"
+	}
+	return "ip"
 }

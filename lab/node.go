@@ -138,20 +138,6 @@ func (n *Node) StartBIRD(conf string) (*Process, error) {
 	return p, nil
 }
 
-func (n *Node) startBIRD(conf string) (*Process, error) {
-	bird, err := find("bird", "bird2", "/usr/sbin/bird")
-	if err != nil {
-		return nil, err
-	}
-	path := filepath.Join(n.Dir(), "bird.conf")
-	if err := writeFile(path, conf); err != nil {
-		return nil, err
-	}
-	return n.start("bird", bird, "-f", "-c", path, "-s", n.birdSocket(), "-P", filepath.Join(n.Dir(), "bird.pid"))
-}
-
-func (n *Node) birdSocket() string { return filepath.Join(n.Dir(), "bird.ctl") }
-
 // BIRDC sends BIRD a command.
 func (n *Node) BIRDC(ctx context.Context, words ...string) (string, error) {
 	birdc, err := find("birdc", "bird2", "/usr/sbin/birdc")

@@ -1,0 +1,101 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+)
+
+// MeshBIRD returns a configuration with which BIRD 2 takes the place of a node
+// in the mesh: one iBGP session to each other node over IPv4, or over IPv6
+// where there is no IPv4, that carries both families (RFC 4760). announce are
+// prefixes that it announces beside the node's own blocks, right or wrong. BIRD
+// has routes to its own pods by itself.
+func MeshBIRD(t Topology, node string, announce ...netip.Prefix) string {
+	self, _ := t.Node(node)
+	var b strings.Builder
+	fmt.Fprintf(&b, "log stderr all;\nrouter id %s;\n", routerID(self, t))
+	b.WriteString("protocol device { scan time 2; }\nprotocol direct { ipv4; ipv6; }\n")
+	for _, f := range Families() {
+		birdFamily(&b, self, f, announce)
+	}
+	for _, other := range t.Nodes {
+		if other.Name != node && !other.Router {
+			birdNeighbor(&b, t, self, other)
+		}
+	}
+	return b.String()
+}
+
+// birdFamily writes the kernel protocol, the static routes to pods and blocks,
+// and the filter for what is announced.
+func birdFamily(b *strings.Builder, self NodeSpec, f Family, announce []netip.Prefix) {
+	v := strings.ToLower(f.String())
+	fmt.Fprintf(b, "protocol kernel kernel%d { %s { export where source != RTS_DEVICE; }; graceful restart on; }\n", f, v)
+	fmt.Fprintf(b, "protocol static pods%d {\n\t%s;\n", f, v)
+	for _, p := range self.Pods {
+		if a := p.Addr(f); a.IsValid() {
+			fmt.Fprintf(b, "\troute %s/%d via \"%s\";\n", a, a.BitLen(), PodInterface(p.Name))
+		}
+	}
+	b.WriteString("}\n")
+	fmt.Fprintf(b, "protocol static blocks%d {\n\t%s;\n", f, v)
+	for _, p := range append(append([]netip.Prefix{}, self.Blocks...), announce...) {
+		if f.Of(p.Addr()) {
+			fmt.Fprintf(b, "\troute %s blackhole;\n", p)
+		}
+	}
+	b.WriteString("}\n")
+}
+
+func birdNeighbor(b *strings.Builder, t Topology, self, other NodeSpec) {
+	over := sessionFamily(self, other)
+	fmt.Fprintf(b, "protocol bgp mesh_%s {\n\tlocal %s as %d;\n\tneighbor %s as %d;\n\tconnect retry time 2; connect delay time 1;\n\tgraceful restart on;\n",
+		other.Name, self.Addr(over), t.ASN(), other.Addr(over), t.ASN())
+	for _, f := range Families() {
+		if self.Addr(f).IsValid() && other.Addr(f).IsValid() {
+			// The next hop has to be said: on a session over IPv4 BIRD has no IPv6
+			// address of its own to take.
+			fmt.Fprintf(b, "\t%s { import all; export where proto = \"blocks%d\"; next hop self; next hop address %s; };\n",
+				strings.ToLower(f.String()), f, self.Addr(f))
+		}
+	}
+	b.WriteString("}\n")
+}
+
+// sessionFamily is the family of the session between two nodes of the mesh.
+func sessionFamily(a, b NodeSpec) Family {
+	if a.Addr(IPv4).IsValid() && b.Addr(IPv4).IsValid() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// routerID is the node's IPv4 address, or one made of its place in the topology.
+func routerID(n NodeSpec, t Topology) netip.Addr {
+	if a := n.Addr(IPv4); a.IsValid() {
+		return a
+	}
+	for i, other := range t.Nodes {
+		if other.Name == n.Name {
+			return netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})
+		}
+	}
+	return netip.AddrFrom4([4]byte{192, 0, 2, 255})
+}
+
+// startBIRD starts BIRD with a configuration.
+func (n *Node) startBIRD(conf string) (*Process, error) {
+	bird, err := find("bird", "bird2", "/usr/sbin/bird")
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(n.Dir(), "bird.conf")
+	if err := writeFile(path, conf); err != nil {
+		return nil, err
+	}
+	return n.start("bird", bird, "-f", "-c", path, "-s", n.birdSocket(), "-P", filepath.Join(n.Dir(), "bird.pid"))
+}
+
+func (n *Node) birdSocket() string { return filepath.Join(n.Dir(), "bird.ctl") }
