@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, os.Args[1:], os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "routes:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func bench(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("routes", flag.ExitOnError)
+	routes := flags.Int("routes", 100_000, "how many /32 routes in all")
+	peers := flags.Int("peers", 1, "how many peers announce them, an equal share each")
+	rounds := flags.Int("rounds", 5, "how often each daemon is measured, in turns")
+	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
+	flags.Parse(args)
+
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("needs root to make network namespaces; run it with sudo")
+	}
+	shares, err := split(*routes, *peers)
+	if err != nil {
+		return err
+	}
+	subjects := []subject{bird{}}
+	if *binary != "" {
+		path, err := filepath.Abs(*binary)
+		if err != nil {
+			return err
+		}
+		subjects = append(subjects, caracald{path})
+	}
+
+	var names []string
+	for _, s := range subjects {
+		names = append(names, s.name())
+	}
+	got := make(map[string][]result)
+	for i := range *rounds {
+		for _, s := range subjects {
+			r, err := run(ctx, s, shares)
+			if err != nil {
+				return fmt.Errorf("round %d: %w", i+1, err)
+			}
+			got[s.name()] = append(got[s.name()], r)
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s %v\n", i+1, *rounds, s.name(), r.announce.wall)
+		}
+	}
+	report(out, shares, names, got)
+	return nil
+}

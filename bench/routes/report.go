@@ -1,0 +1,97 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// report prints every round and the medians as Markdown, so that it can go into
+// docs/PERFORMANCE.md as it is.
+func report(out io.Writer, shares []share, names []string, rounds map[string][]result) {
+	fmt.Fprintf(out, "%d /32 routes from %d peer(s); %s\n\n", len(shares)*len(shares[0].routes), len(shares), machine())
+	fmt.Fprintln(out, "| daemon | round | announce, wall | CPU | withdraw, wall | CPU | peak RSS |")
+	fmt.Fprintln(out, "|---|---|---|---|---|---|---|")
+	for _, name := range names {
+		for i, r := range rounds[name] {
+			row(out, name, fmt.Sprint(i+1), r)
+		}
+	}
+	for _, name := range names {
+		row(out, "**"+name+"**", "median", median(rounds[name]))
+	}
+	if len(names) < 2 {
+		return
+	}
+	a, b := median(rounds[names[0]]), median(rounds[names[1]])
+	fmt.Fprintf(out, "| %s / %s | median | %.2f | %.2f | %.2f | %.2f | %.1f |\n", names[1], names[0],
+		ratio(b.announce.wall, a.announce.wall), ratio(b.announce.cpu, a.announce.cpu),
+		ratio(b.withdraw.wall, a.withdraw.wall), ratio(b.withdraw.cpu, a.withdraw.cpu),
+		float64(b.peakRSS)/float64(a.peakRSS))
+}
+
+func row(out io.Writer, name, round string, r result) {
+	fmt.Fprintf(out, "| %s | %s | %.3f s | %.2f s | %.3f s | %.2f s | %d MB |\n", name, round,
+		r.announce.wall.Seconds(), r.announce.cpu.Seconds(),
+		r.withdraw.wall.Seconds(), r.withdraw.cpu.Seconds(), r.peakRSS>>20)
+}
+
+func ratio(a, b time.Duration) float64 { return float64(a) / float64(max(b, 1)) }
+
+// median takes the median of each column for itself.
+func median(rs []result) result {
+	return result{
+		announce: phase{middle(rs, func(r result) time.Duration { return r.announce.wall }), middle(rs, func(r result) time.Duration { return r.announce.cpu })},
+		withdraw: phase{middle(rs, func(r result) time.Duration { return r.withdraw.wall }), middle(rs, func(r result) time.Duration { return r.withdraw.cpu })},
+		peakRSS:  middle(rs, func(r result) int { return r.peakRSS }),
+	}
+}
+
+func middle[T int | time.Duration](rs []result, of func(result) T) T {
+	all := make([]T, len(rs))
+	for i, r := range rs {
+		all[i] = of(r)
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// machine describes where this runs, for the reader of the figures.
+func machine() string {
+	var u syscall.Utsname
+	release := "?"
+	if syscall.Uname(&u) == nil {
+		var b strings.Builder
+		for _, c := range u.Release {
+			if c == 0 {
+				break
+			}
+			b.WriteByte(byte(c))
+		}
+		release = b.String()
+	}
+	return fmt.Sprintf("%d × %s, Linux %s, %s, %s", runtime.NumCPU(),
+		field("/proc/cpuinfo", "model name"), release, field("/etc/os-release", "PRETTY_NAME"), runtime.Version())
+}
+
+// field returns the value of the first "key: value" or key="value" line.
+func field(file, key string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return "?"
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		k, v, ok := strings.Cut(strings.Replace(s.Text(), "=", ":", 1), ":")
+		if ok && strings.TrimSpace(k) == key {
+			return strings.Trim(v, " \"")
+		}
+	}
+	return "?"
+}
