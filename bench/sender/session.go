@@ -29,6 +29,8 @@ type Config struct {
 	GracefulRestart       bool
 	RestartTime           time.Duration
 	Restarting, Preserved bool
+	// Frozen sends no keepalives once the session is up, as a stopped process.
+	Frozen bool
 	// Dialer dials; nil means a plain one from Local. One that dials within a
 	// network namespace goes here.
 	Dialer func(ctx context.Context) (net.Conn, error)
@@ -97,7 +99,9 @@ func dialOnce(ctx context.Context, c Config) (*Session, error) {
 	}
 	run, stop := context.WithCancel(context.Background())
 	s := &Session{conn: conn, stop: stop, done: make(chan struct{})}
-	go s.keepalive(run, hold/3)
+	if !c.Frozen {
+		go s.keepalive(run, hold/3)
+	}
 	go s.receive(c.OnMessage)
 	return s, nil
 }
