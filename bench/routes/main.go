@@ -26,6 +26,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	routes := flags.Int("routes", 100_000, "how many /32 routes in all")
 	peers := flags.Int("peers", 1, "how many peers announce them, an equal share each")
 	rounds := flags.Int("rounds", 5, "how often each daemon is measured, in turns")
+	single := flags.Int("single", 200, "how many routes are announced singly, for their latency; 0 for none")
 	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
 	flags.Parse(args)
 
@@ -52,7 +53,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	got := make(map[string][]result)
 	for i := range *rounds {
 		for _, s := range subjects {
-			r, err := run(ctx, s, shares)
+			r, err := run(ctx, s, shares, *single)
 			if err != nil {
 				return fmt.Errorf("round %d: %w", i+1, err)
 			}

@@ -16,8 +16,8 @@ import (
 // docs/PERFORMANCE.md as it is.
 func report(out io.Writer, shares []share, names []string, rounds map[string][]result) {
 	fmt.Fprintf(out, "%d /32 routes from %d peer(s); %s\n\n", len(shares)*len(shares[0].routes), len(shares), machine())
-	fmt.Fprintln(out, "| daemon | round | announce, wall | CPU | withdraw, wall | CPU | peak RSS |")
-	fmt.Fprintln(out, "|---|---|---|---|---|---|---|")
+	fmt.Fprintln(out, "| daemon | round | announce, wall | CPU | withdraw, wall | CPU | peak RSS | one route, median | 95 % |")
+	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|")
 	for _, name := range names {
 		for i, r := range rounds[name] {
 			row(out, name, fmt.Sprint(i+1), r)
@@ -30,26 +30,46 @@ func report(out io.Writer, shares []share, names []string, rounds map[string][]r
 		return
 	}
 	a, b := median(rounds[names[0]]), median(rounds[names[1]])
-	fmt.Fprintf(out, "| %s / %s | median | %.2f | %.2f | %.2f | %.2f | %.1f |\n", names[1], names[0],
+	fmt.Fprintf(out, "| %s / %s | median | %.2f | %.2f | %.2f | %.2f | %.1f | %.2f | %.2f |\n", names[1], names[0],
 		ratio(b.announce.wall, a.announce.wall), ratio(b.announce.cpu, a.announce.cpu),
 		ratio(b.withdraw.wall, a.withdraw.wall), ratio(b.withdraw.cpu, a.withdraw.cpu),
-		float64(b.peakRSS)/float64(a.peakRSS))
+		float64(b.peakRSS)/float64(a.peakRSS),
+		ratio(b.single.median, a.single.median), ratio(b.single.p95, a.single.p95))
 }
 
 func row(out io.Writer, name, round string, r result) {
-	fmt.Fprintf(out, "| %s | %s | %.3f s | %.2f s | %.3f s | %.2f s | %d MB |\n", name, round,
+	fmt.Fprintf(out, "| %s | %s | %.3f s | %.2f s | %.3f s | %.2f s | %d MB | %s | %s |\n", name, round,
 		r.announce.wall.Seconds(), r.announce.cpu.Seconds(),
-		r.withdraw.wall.Seconds(), r.withdraw.cpu.Seconds(), r.peakRSS>>20)
+		r.withdraw.wall.Seconds(), r.withdraw.cpu.Seconds(), r.peakRSS>>20,
+		milliseconds(r.single.median), milliseconds(r.single.p95))
+}
+
+func milliseconds(d time.Duration) string {
+	if d == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
 }
 
 func ratio(a, b time.Duration) float64 { return float64(a) / float64(max(b, 1)) }
 
 // median takes the median of each column for itself.
 func median(rs []result) result {
+	span := func(of func(result) time.Duration) time.Duration { return middle(rs, of) }
 	return result{
-		announce: phase{middle(rs, func(r result) time.Duration { return r.announce.wall }), middle(rs, func(r result) time.Duration { return r.announce.cpu })},
-		withdraw: phase{middle(rs, func(r result) time.Duration { return r.withdraw.wall }), middle(rs, func(r result) time.Duration { return r.withdraw.cpu })},
-		peakRSS:  middle(rs, func(r result) int { return r.peakRSS }),
+		announce: phase{
+			wall: span(func(r result) time.Duration { return r.announce.wall }),
+			cpu:  span(func(r result) time.Duration { return r.announce.cpu }),
+		},
+		withdraw: phase{
+			wall: span(func(r result) time.Duration { return r.withdraw.wall }),
+			cpu:  span(func(r result) time.Duration { return r.withdraw.cpu }),
+		},
+		peakRSS: middle(rs, func(r result) int { return r.peakRSS }),
+		single: latency{
+			median: span(func(r result) time.Duration { return r.single.median }),
+			p95:    span(func(r result) time.Duration { return r.single.p95 }),
+		},
 	}
 }
 

@@ -59,7 +59,8 @@ func addr4(v uint32) netip.Addr {
 // result is one round of one daemon.
 type result struct {
 	announce, withdraw phase
-	peakRSS            int // bytes, over the daemon's whole life
+	peakRSS            int // bytes, over both
+	single             latency
 }
 
 // phase is the time from the first byte written to the last route in (or out
@@ -69,8 +70,9 @@ type phase struct {
 	wall, cpu time.Duration
 }
 
-// run measures s once, in namespaces of its own.
-func run(ctx context.Context, s subject, shares []share) (res result, err error) {
+// run measures s once, in namespaces of its own, with single routes after the
+// others.
+func run(ctx context.Context, s subject, shares []share, single int) (res result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	defer func() {
@@ -103,7 +105,12 @@ func run(ctx context.Context, s subject, shares []share) (res result, err error)
 			p.close()
 		}
 	}()
-	return measure(ctx, d, peers, shares)
+	if res, err = measure(ctx, d, peers, shares); err != nil {
+		return res, err
+	}
+	first := shares[0].routes
+	res.single, err = measureSingle(ctx, w, peers[0], w.addrs[0], first[:min(single, len(first))])
+	return res, err
 }
 
 // connect brings up every session and lets the daemon settle.

@@ -48,15 +48,15 @@ func TestMedian(t *testing.T) {
 func TestReport(t *testing.T) {
 	one := func(wall time.Duration) []result {
 		p := phase{wall, wall}
-		return []result{{p, p, 8 << 20}}
+		return []result{{p, p, 8 << 20, latency{wall / 1000, wall / 500}}}
 	}
 	var b strings.Builder
 	report(&b, []share{{routes: make([]netip.Prefix, 10)}}, []string{"BIRD 2", "Caracal"},
 		map[string][]result{"BIRD 2": one(time.Second), "Caracal": one(2 * time.Second)})
 	for _, want := range []string{
 		"10 /32 routes from 1 peer(s); ",
-		"| BIRD 2 | 1 | 1.000 s | 1.00 s | 1.000 s | 1.00 s | 8 MB |",
-		"| Caracal / BIRD 2 | median | 2.00 | 2.00 | 2.00 | 2.00 | 1.0 |",
+		"| BIRD 2 | 1 | 1.000 s | 1.00 s | 1.000 s | 1.00 s | 8 MB | 1.0 ms | 2.0 ms |",
+		"| Caracal / BIRD 2 | median | 2.00 | 2.00 | 2.00 | 2.00 | 1.0 | 2.00 | 2.00 |",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, &b)
@@ -70,11 +70,11 @@ func TestRunBIRD(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := run(t.Context(), bird{}, shares)
+	r, err := run(t.Context(), bird{}, shares, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.announce.wall <= 0 || r.withdraw.wall <= 0 || r.peakRSS < 1<<20 {
+	if r.announce.wall <= 0 || r.withdraw.wall <= 0 || r.peakRSS < 1<<20 || r.single.median <= 0 {
 		t.Errorf("result %+v", r)
 	}
 }
