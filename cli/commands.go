@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "caracal.dev/caracal/proto"
+)
+
+// execute runs a command that was understood.
+func (s *session) execute(ctx context.Context, cmd Command, w io.Writer) error {
+	switch cmd.Name {
+	case "show status":
+		return get(ctx, s, w, s.client.show().GetStatus, &pb.StatusRequest{}, func(m *pb.Status) { renderStatus(w, s.opts.Now(), m) })
+	case "show protocols":
+		return s.protocols(ctx, cmd, w)
+	case "show route":
+		return s.routes(ctx, cmd, w)
+	case "show fib":
+		return s.fib(ctx, w)
+	case "show interfaces":
+		return get(ctx, s, w, s.client.inventory().ListInterfaces, &pb.InterfacesRequest{}, func(m *pb.InterfaceList) { renderInterfaces(w, m) })
+	case "show workloads":
+		return get(ctx, s, w, s.client.inventory().ListWorkloads, &pb.WorkloadsRequest{}, func(m *pb.WorkloadList) { renderWorkloads(w, m) })
+	case "show nodes":
+		return get(ctx, s, w, s.client.inventory().ListNodes, &pb.NodesRequest{}, func(m *pb.NodeList) { renderNodes(w, m) })
+	case "enable", "disable", "restart", "reload-in", "reload-out":
+		return get(ctx, s, w, s.client.command().ChangeNeighbor, &pb.ChangeNeighborRequest{Verb: cmd.Name, Name: cmd.Args["name"]},
+			func(m *pb.ChangeNeighborReply) { fmt.Fprintln(w, m.Message) })
+	case "configure":
+		return s.configure(ctx, cmd, w)
+	case "monitor":
+		return s.monitor(ctx, cmd, w)
+	case "cleanup":
+		return s.cleanup(ctx, cmd, w)
+	case "completion":
+		_, err := io.WriteString(w, completionScript(cmd.Args["shell"]))
+		return err
+	case "version":
+		return s.version(ctx, w)
+	case "help":
+		s.help(w)
+		return nil
+	}
+	return fmt.Errorf("a bug: the command %q is in the grammar and nowhere else", cmd.Name)
+}
+
+// get asks for one message and prints it.
+func get[Req any, Resp proto.Message](ctx context.Context, s *session, w io.Writer, do rpc[Req, Resp], req Req, table func(Resp)) error {
+	m, err := call(ctx, s.client, do, req)
+	if err != nil {
+		return err
+	}
+	return s.print(w, m, func() { table(m) })
+}
+
+func (s *session) print(w io.Writer, m proto.Message, table func()) error {
+	if s.flags.format != Table {
+		return printMessage(w, s.flags.format, m)
+	}
+	table()
+	return nil
+}
+
+func (s *session) protocols(ctx context.Context, cmd Command, w io.Writer) error {
+	return get(ctx, s, w, s.client.show().ListNeighbors, &pb.NeighborsRequest{Name: cmd.Args["name"]}, func(m *pb.NeighborList) {
+		if cmd.Args["all"] != "" {
+			renderNeighborsAll(w, s.opts.Now(), m)
+		} else {
+			renderNeighbors(w, s.opts.Now(), m)
+		}
+	})
+}
+
+func (s *session) routes(ctx context.Context, cmd Command, w io.Writer) error {
+	req := &pb.RoutesRequest{Table: cmd.Args["table"], Prefix: cmd.Args["prefix"], For: cmd.Args["for"], Neighbor: cmd.Args["neighbor"]}
+	list := &pb.RouteList{}
+	err := receive(ctx, s.client, false, s.client.show().ListRoutes, req, func(page *pb.RouteList) error {
+		list.Paths = append(list.Paths, page.Paths...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sortByPrefix(list.Paths, (*pb.Path).GetPrefix)
+	asked := req.Prefix + req.For
+	if len(list.Paths) == 0 && asked != "" {
+		if s.flags.format != Table {
+			err = printMessage(w, s.flags.format, list)
+		}
+		return errors.Join(err, failf(ExitFailed, "there is no route to %s%s", asked, inTable(req)))
+	}
+	return s.print(w, list, func() {
+		render := renderRoutes
+		if req.Table == "adj-rib-out" {
+			render = renderAdjOut
+		}
+		render(w, s.opts.Now(), list, cmd.Args["all"] != "")
+	})
+}
+
+func inTable(req *pb.RoutesRequest) string {
+	s := ""
+	if req.Table != "" {
+		s = " in " + req.Table
+	}
+	switch {
+	case req.Neighbor == "":
+		return s
+	case req.Table == "adj-rib-out":
+		return s + " to " + req.Neighbor
+	}
+	return s + " from " + req.Neighbor
+}
+
+func (s *session) fib(ctx context.Context, w io.Writer) error {
+	list := &pb.FIBList{}
+	err := receive(ctx, s.client, false, s.client.show().ListFIB, &pb.FIBRequest{}, func(page *pb.FIBList) error {
+		list.Entries = append(list.Entries, page.Entries...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sortByPrefix(list.Entries, (*pb.FIBEntry).GetPrefix)
+	return s.print(w, list, func() { renderFIB(w, s.opts.Now(), list) })
+}
+
+func (s *session) configure(ctx context.Context, cmd Command, w io.Writer) error {
+	check := cmd.Args["mode"] == "check"
+	m, err := call(ctx, s.client, s.client.command().Configure, &pb.ConfigureRequest{Check: check, Confirm: cmd.Args["mode"] == "confirm"})
+	if err != nil {
+		return err
+	}
+	err = s.print(w, m, func() { renderConfigure(w, s.opts.Now(), m, check) })
+	return errors.Join(err, exitCode(configureCode(m)))
+}
+
+// monitorKinds are the words of monitor in the order of the grammar.
+func monitorKinds(cmd Command) []string {
+	var kinds []string
+	for _, k := range monitorWords() {
+		if cmd.Args[k.Key] != "" {
+			kinds = append(kinds, k.Key)
+		}
+	}
+	return kinds
+}
+
+// monitor runs until Ctrl-C, which is a success.
+func (s *session) monitor(ctx context.Context, cmd Command, w io.Writer) error {
+	req := &pb.MonitorRequest{Kinds: monitorKinds(cmd)}
+	err := receive(ctx, s.client, true, s.client.show().Monitor, req, func(m *pb.EventList) error {
+		if err := s.printEvents(w, m); err != nil {
+			return err
+		}
+		return flush(w)
+	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (s *session) printEvents(w io.Writer, m *pb.EventList) error {
+	if s.flags.format == Table {
+		for _, e := range m.Events {
+			renderEvent(w, s.opts.Now().Location(), e)
+		}
+		if m.Dropped > 0 {
+			renderDropped(w, m.Dropped)
+		}
+		return nil
+	}
+	for _, e := range m.Events {
+		if err := printEvent(w, s.flags.format, e); err != nil {
+			return err
+		}
+	}
+	if m.Dropped > 0 {
+		return printEvent(w, s.flags.format, &pb.EventList{Dropped: m.Dropped})
+	}
+	return nil
+}
+
+// flush writes out what a buffered writer holds.
+func flush(w io.Writer) error {
+	if b, ok := w.(interface{ Flush() error }); ok {
+		return b.Flush()
+	}
+	return nil
+}
+
+// version works without a daemon.
+func (s *session) version(ctx context.Context, w io.Writer) error {
+	fmt.Fprintf(w, "caracal  %s\n", orDash(s.opts.Version))
+	st, err := call(ctx, s.client, s.client.show().GetStatus, &pb.StatusRequest{})
+	if err != nil {
+		fmt.Fprintf(w, "caracald not reachable at %s\n", s.flags.socket)
+		return nil
+	}
+	fmt.Fprintf(w, "caracald %s\n", orDash(st.Version))
+	return nil
+}

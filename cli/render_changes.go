@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	pb "caracal.dev/caracal/proto"
+)
+
+func renderConfigure(w io.Writer, now time.Time, r *pb.ConfigureReply, check bool) {
+	switch {
+	case len(r.Changes) == 0 && len(r.Held) == 0:
+		fmt.Fprintf(w, "nothing changes; generation %d, digest %s\n", r.Generation, orDash(short(r.Digest)))
+	case check:
+		fmt.Fprintln(w, "would change (nothing has been applied):")
+	case r.Applied:
+		fmt.Fprintf(w, "applied; generation %d, digest %s:\n", r.Generation, orDash(short(r.Digest)))
+	default:
+		fmt.Fprintln(w, "not applied:")
+	}
+	for _, c := range r.Changes {
+		fmt.Fprintf(w, "  %s\n", c)
+	}
+	if len(r.Resets) > 0 {
+		fmt.Fprintf(w, "%s:\n", plural(len(r.Resets), "session resets", "sessions reset"))
+		for _, reset := range r.Resets {
+			fmt.Fprintf(w, "  %s: %s\n", reset.Neighbor, reset.Reason)
+		}
+	}
+	if r.Restart != "" {
+		fmt.Fprintf(w, "caracald re-executes itself, and routes stay: %s\n", r.Restart)
+	}
+	if len(r.Held) > 0 {
+		fmt.Fprintln(w, "held, as so much is rarely removed on purpose; if it is meant: caracal configure confirm")
+		for _, h := range r.Held {
+			fmt.Fprintf(w, "  %s\n", h)
+		}
+	}
+	if len(r.Problems) > 0 {
+		renderProblems(w, now, r.Problems)
+	}
+}
+
+// configureCode is [ExitFailed] if something was not taken.
+func configureCode(r *pb.ConfigureReply) int {
+	for _, p := range r.Problems {
+		if p.Severity != "warning" {
+			return ExitFailed
+		}
+	}
+	if len(r.Held) > 0 {
+		return ExitFailed
+	}
+	return ExitOK
+}
+
+// renderCleanupList prints what would be deleted.
+func renderCleanupList(w io.Writer, r *pb.CleanupReply) {
+	for _, item := range r.Items {
+		fmt.Fprintln(w, item)
+	}
+	if more := int(r.Total) - len(r.Items); more > 0 {
+		fmt.Fprintf(w, "and %d more\n", more)
+	}
+}
+
+func renderCleanupDone(w io.Writer, r *pb.CleanupReply) {
+	fmt.Fprintf(w, "%d deleted\n", r.Deleted)
+	for _, f := range r.Failed {
+		fmt.Fprintf(w, "failed: %s\n", f)
+	}
+}
+
+// renderEvent is one line of monitor, in the time of loc.
+func renderEvent(w io.Writer, loc *time.Location, e *pb.Event) {
+	words := []string{e.At.AsTime().In(loc).Format("15:04:05.000"), fmt.Sprintf("%-7s", e.Kind)}
+	for _, s := range []string{e.Neighbor, e.Prefix, e.Action, e.Detail} {
+		if s != "" {
+			words = append(words, s)
+		}
+	}
+	fmt.Fprintln(w, strings.Join(words, " "))
+}
+
+func renderDropped(w io.Writer, n uint32) {
+	fmt.Fprintf(w, "             %s lost here: this terminal was slower than caracald\n", plural(int(n), "event was", "events were"))
+}

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	pb "caracal.dev/caracal/proto"
+)
+
+func renderNodes(w io.Writer, list *pb.NodeList) {
+	if len(list.Nodes) == 0 {
+		fmt.Fprintln(w, "no nodes")
+		return
+	}
+	g := newGrid("NAME", "IPV4", "IPV6", ">AS", "ROUTER ID", "SESSION", "BLOCKS")
+	for _, n := range list.Nodes {
+		session := n.State
+		if n.Self {
+			session = "this node"
+		}
+		g.add(n.Name, orDash(n.Ipv4), orDash(n.Ipv6), n.Asn, orDash(n.RouterId), orDash(session), some(append(n.PodCidrs, n.Blocks...)))
+	}
+	g.print(w)
+}
+
+// some shows the first of many; JSON has them all.
+func some(list []string) string {
+	const most = 4
+	if len(list) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ","), len(list)-most)
+	}
+	return orDash(strings.Join(list, ","))
+}
+
+func renderWorkloads(w io.Writer, list *pb.WorkloadList) {
+	if len(list.Workloads) == 0 {
+		fmt.Fprintln(w, "no workloads")
+		return
+	}
+	g := newGrid("NAME", "NODE", "INTERFACE", "ADDRESSES", "SOURCE", "STATE")
+	for _, l := range list.Workloads {
+		g.add(l.Namespace+"/"+l.Name, orDash(l.Node), orDash(l.Interface), some(l.Addresses), orDash(l.Source), workloadState(l))
+	}
+	g.print(w)
+}
+
+func workloadState(l *pb.Workload) string {
+	switch {
+	case !l.Local:
+		return "elsewhere"
+	case l.Installed:
+		return "installed"
+	case l.Why != "":
+		return "not installed: " + l.Why
+	}
+	return "not installed"
+}
+
+func renderInterfaces(w io.Writer, list *pb.InterfaceList) {
+	if len(list.Interfaces) == 0 {
+		fmt.Fprintln(w, "no interfaces")
+		return
+	}
+	g := newGrid("NAME", "TYPE", "STATE", ">MTU", "ADDRESSES", "USE", "PROBLEM")
+	for _, i := range list.Interfaces {
+		g.add(i.Name, orDash(i.Type), linkState(i), i.Mtu, some(i.Addresses), orDash(i.Use), i.Problem)
+	}
+	g.print(w)
+}
+
+func linkState(i *pb.Interface) string {
+	switch {
+	case !i.Up:
+		return "down"
+	case !i.Carrier:
+		return "no carrier"
+	}
+	return "up"
+}

@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	pb "caracal.dev/caracal/proto"
+)
+
+func renderNeighbors(w io.Writer, now time.Time, list *pb.NeighborList) {
+	if len(list.Neighbors) == 0 {
+		fmt.Fprintln(w, "no neighbors")
+		return
+	}
+	g := newGrid("NAME", "ADDRESS", ">AS", "STATE", ">SINCE", ">RECEIVED", ">INSTALLED", ">REFUSED", ">SENT", "INFO")
+	for _, n := range list.Neighbors {
+		p := counts(n)
+		g.add(n.Name, orDash(n.Address), n.Asn, n.State, age(now, n.Since),
+			p.Received, p.Installed, p.Refused, p.Advertised, neighborInfo(now, n))
+	}
+	g.print(w)
+}
+
+func counts(n *pb.Neighbor) *pb.PrefixCounts {
+	if n.Prefixes == nil {
+		return &pb.PrefixCounts{}
+	}
+	return n.Prefixes
+}
+
+// neighborInfo is what is not as it should be.
+func neighborInfo(now time.Time, n *pb.Neighbor) string {
+	switch {
+	case n.Restarting:
+		return "restarting: its routes are kept"
+	case n.State == "Established" && len(n.EndOfRib) < len(n.Families):
+		return "waiting for its End-of-RIB"
+	case n.State == "Established" || n.LastError == "":
+		return ""
+	case n.LastErrorAt == nil:
+		return n.LastError
+	}
+	return fmt.Sprintf("%s (%s ago)", n.LastError, age(now, n.LastErrorAt))
+}
+
+// renderNeighborsAll prints a paragraph for each.
+func renderNeighborsAll(w io.Writer, now time.Time, list *pb.NeighborList) {
+	if len(list.Neighbors) == 0 {
+		fmt.Fprintln(w, "no neighbors")
+	}
+	for i, n := range list.Neighbors {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		renderNeighbor(w, now, n)
+	}
+}
+
+func renderNeighbor(w io.Writer, now time.Time, n *pb.Neighbor) {
+	head := fmt.Sprintf("%s: %s for %s", n.Name, n.State, age(now, n.Since))
+	if info := neighborInfo(now, n); info != "" {
+		head += ", " + info
+	}
+	fmt.Fprintln(w, head)
+	g := &grid{right: make([]bool, 3)}
+	put := func(name, value string) {
+		if value != "" {
+			g.add("", name, value)
+		}
+	}
+	put("Address", remote(n))
+	put("Our end", ourEnd(n))
+	put("AS", asText(n))
+	put("Router ID", n.RouterId)
+	put("Families", strings.Join(n.Families, ", "))
+	put("Timers", timers(n))
+	put("Restart", restartText(n))
+	put("Capabilities", strings.Join(n.Capabilities, ", "))
+	p := counts(n)
+	put("Prefixes", fmt.Sprintf("%d received, %d accepted, %d refused, %d installed; %d sent%s",
+		p.Received, p.Accepted, p.Refused, p.Installed, p.Advertised, limit(n)))
+	put("End-of-RIB", strings.Join(n.EndOfRib, ", "))
+	put("Flaps", fmt.Sprint(n.Flaps))
+	if n.LastError != "" {
+		put("Last error", fmt.Sprintf("%s (%s ago)", n.LastError, age(now, n.LastErrorAt)))
+	}
+	g.print(w)
+	fmt.Fprintln(w)
+	messages(w, n)
+}
+
+func remote(n *pb.Neighbor) string {
+	s := n.Address
+	if n.Port != 0 && n.Port != 179 {
+		s += fmt.Sprintf(" port %d", n.Port)
+	}
+	if n.Node != "" {
+		s += ", node " + n.Node
+	}
+	if n.RemoteEndpoint != "" {
+		s += ", connected to " + n.RemoteEndpoint
+	}
+	return s
+}
+
+func ourEnd(n *pb.Neighbor) string {
+	s := n.LocalAddress
+	if n.LocalEndpoint != "" {
+		s = n.LocalEndpoint
+	}
+	if n.Passive {
+		s += ", passive: the neighbor dials"
+	}
+	return s
+}
+
+func asText(n *pb.Neighbor) string {
+	s := fmt.Sprint(n.Asn)
+	if n.RemoteAsn != 0 && n.RemoteAsn != n.Asn {
+		s += fmt.Sprintf(" configured, but it says %d", n.RemoteAsn)
+	}
+	if n.Multihop {
+		s += ", multihop"
+	}
+	return s
+}
+
+func timers(n *pb.Neighbor) string {
+	if n.HoldSeconds == 0 && n.KeepaliveSeconds == 0 {
+		return fmt.Sprintf("hold %gs to be proposed", n.ConfiguredHoldSeconds)
+	}
+	return fmt.Sprintf("hold %gs, keepalive %gs", n.HoldSeconds, n.KeepaliveSeconds)
+}
+
+func restartText(n *pb.Neighbor) string {
+	switch {
+	case !n.GracefulRestart:
+		return "graceful restart is off"
+	case n.RestartSeconds == 0 && n.State == "Established":
+		return "the neighbor does no graceful restart"
+	case n.RestartSeconds == 0:
+		return "graceful"
+	}
+	return fmt.Sprintf("graceful, its routes are kept for %gs", n.RestartSeconds)
+}
+
+func limit(n *pb.Neighbor) string {
+	if n.MaxPrefixes == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (limit %d)", n.MaxPrefixes)
+}
+
+func messages(w io.Writer, n *pb.Neighbor) {
+	g := newGrid("", "MESSAGES", ">OPEN", ">UPDATE", ">NOTIFICATION", ">KEEPALIVE", ">REFRESH")
+	row := func(name string, m *pb.Messages) {
+		if m == nil {
+			m = &pb.Messages{}
+		}
+		g.add("", name, m.Open, m.Update, m.Notification, m.Keepalive, m.Refresh)
+	}
+	row("received", n.Received)
+	row("sent", n.Sent)
+	g.print(w)
+}
