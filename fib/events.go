@@ -1,0 +1,93 @@
+package fib
+
+import "net/netip"
+
+// Limits of what an [Events] keeps before it says "everything".
+const (
+	maxRouteEvents   = 20_000
+	maxForeignEvents = 64
+)
+
+// Events is what others did in the kernel since the last Events, as far as it
+// matters here. Our own writes are not among them. When a thing happened that is
+// told here, in relation to writes of ours that are done by now, is not known:
+// the FIB makes sure with a write that destroys nothing.
+type Events struct {
+	// Lost says that notifications were dropped: everything must be read again.
+	Lost bool
+	// Routes are changes of routes that carry our mark, or that have our table
+	// and metric and so stand in our way.
+	Routes []RouteEvent
+	Links  []LinkEvent
+	Addrs  []AddrEvent
+	// Foreign are the prefixes of foreign routes that changed; ForeignMany says
+	// that there were more than are listed.
+	Foreign     []netip.Prefix
+	ForeignMany bool
+}
+
+// RouteEvent is a route that somebody else added, changed or deleted.
+type RouteEvent struct {
+	Route    Route
+	Gone     bool
+	Own      bool // carries our mark
+	Replaced bool // took the place of a route of the same prefix and metric
+	Protocol uint8
+}
+
+// LinkEvent is a device's new state.
+type LinkEvent struct {
+	Link Link
+	Gone bool
+}
+
+// AddrEvent is an address that a device got or lost.
+type AddrEvent struct {
+	Link int
+	IPv4 bool
+	Gone bool
+}
+
+// Empty reports whether nothing happened.
+func (e *Events) Empty() bool {
+	return !e.Lost && !e.ForeignMany &&
+		len(e.Routes)+len(e.Links)+len(e.Addrs)+len(e.Foreign) == 0
+}
+
+// add appends what happened later.
+func (e *Events) add(later Events) {
+	e.Lost = e.Lost || later.Lost
+	e.Routes = append(e.Routes, later.Routes...)
+	e.Links = append(e.Links, later.Links...)
+	e.Addrs = append(e.Addrs, later.Addrs...)
+	for _, p := range later.Foreign {
+		e.addForeign(p)
+	}
+	e.ForeignMany = e.ForeignMany || later.ForeignMany
+	e.bound()
+}
+
+func (e *Events) addForeign(p netip.Prefix) {
+	if e.ForeignMany {
+		return
+	}
+	for _, q := range e.Foreign {
+		if p == q {
+			return
+		}
+	}
+	if len(e.Foreign) == maxForeignEvents {
+		e.Foreign, e.ForeignMany = nil, true
+		return
+	}
+	e.Foreign = append(e.Foreign, p)
+}
+
+// bound keeps a flood from costing more memory than reading everything again.
+func (e *Events) bound() {
+	if len(e.Routes)+len(e.Links)+len(e.Addrs) <= maxRouteEvents {
+		return
+	}
+	e.Lost = true
+	e.Routes, e.Links, e.Addrs = nil, nil, nil
+}
