@@ -35,6 +35,7 @@ var levels = map[string]slog.Level{
 	"received notification":                       slog.LevelInfo,
 	"sent notification":                           slog.LevelInfo,
 	"sync finished":                               slog.LevelInfo,
+	"failed to send":                              slog.LevelDebug,
 	"Closed an accepted connection":               slog.LevelDebug,
 	"restart flag is not set":                     slog.LevelDebug,
 	"hold timer expired":                          slog.LevelDebug,

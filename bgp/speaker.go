@@ -98,7 +98,7 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	d := diff(s.have, cfg)
 	s.originate(d, cfg, &res)
 	for _, n := range d.remove {
-		if s.remove(ctx, n, &res) {
+		if s.remove(ctx, n, nil, &res) {
 			res.Removed = append(res.Removed, n.Name)
 		}
 	}
@@ -106,13 +106,18 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 		s.update(ctx, n, &res)
 	}
 	for _, n := range d.reset {
-		if s.remove(ctx, s.have.neighbors[n.Name], &res) {
+		old := s.have.neighbors[n.Name]
+		again := &n
+		if n.Addr != old.Addr {
+			again = nil // another machine, for all we know
+		}
+		if s.remove(ctx, old, again, &res) {
 			res.Reset = append(res.Reset, n.Name)
-			s.add(ctx, n, &res)
+			s.add(ctx, n, again == nil, &res)
 		}
 	}
 	for _, n := range d.add {
-		if s.add(ctx, n, &res) {
+		if s.add(ctx, n, true, &res) {
 			res.Added = append(res.Added, n.Name)
 		}
 	}
@@ -170,7 +175,8 @@ func (s *Speaker) originate(d delta, cfg Config, res *Result) {
 	}
 }
 
-func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
+// add gives GoBGP a neighbor, which the tracker may know already.
+func (s *Speaker) add(ctx context.Context, n Neighbor, unknown bool, res *Result) bool {
 	o := peerOptions{
 		// Only sessions of the time right after the start are a restart's.
 		restarting: s.opts.Restarting && time.Since(s.started) < n.RestartTime,
@@ -180,7 +186,9 @@ func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
 	if reason, ok := s.disabled[n.Name]; ok {
 		o.down, why = true, &reason
 	}
-	s.tracker.add(n, why)
+	if unknown {
+		s.tracker.add(n, why)
+	}
 	if err := s.engine.add(ctx, n, o); err != nil {
 		s.tracker.forget(n.Addr)
 		res.Failed[n.Name] = err
@@ -203,9 +211,10 @@ func (s *Speaker) update(ctx context.Context, n Neighbor, res *Result) {
 const removalTimeout = 10 * time.Second
 
 // remove returns when everything of the neighbor is in the inbox, so that
-// another neighbor of the same address cannot be mistaken for it.
-func (s *Speaker) remove(ctx context.Context, n Neighbor, res *Result) bool {
-	gone := s.tracker.leaving(n.Addr)
+// what has its address next cannot be mistaken for it. With again the paths are
+// kept for that successor.
+func (s *Speaker) remove(ctx context.Context, n Neighbor, again *Neighbor, res *Result) bool {
+	gone := s.tracker.leaving(n.Addr, again)
 	if err := s.engine.remove(ctx, n.Addr); err != nil {
 		s.tracker.staying(n.Addr)
 		res.Failed[n.Name] = err
@@ -318,7 +327,7 @@ func (s *Speaker) Enable(ctx context.Context, name string) error {
 }
 
 // Restart ends a neighbor's session with a Cease (RFC 4486 subcode 4) and lets
-// it come up again. One that is not Established tries to by itself and is left
+// it come up again. Its paths are kept meanwhile, as stale. One that is not Established tries to by itself and is left
 // alone.
 func (s *Speaker) Restart(ctx context.Context, name string) error {
 	s.mu.Lock()
@@ -330,6 +339,7 @@ func (s *Speaker) Restart(ctx context.Context, name string) error {
 	if s.tracker.state(n.Addr) != Established {
 		return nil
 	}
+	s.tracker.restarting(n.Addr)
 	if err := s.engine.reset(ctx, n.Addr); err != nil {
 		return fmt.Errorf("bgp: restart %s: %w", name, err)
 	}

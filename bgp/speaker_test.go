@@ -284,3 +284,5 @@ func TestMesh(t *testing.T) {
 		t.Errorf("%d sessions between a and b ended when c was removed", n)
 	}
 }
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

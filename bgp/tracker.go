@@ -40,8 +40,12 @@ type tracked struct {
 	notified uint64
 	// stale is set while paths of an ended session are kept; timer ends that.
 	stale *time.Timer
-	// gone is closed when GoBGP has reported the end of a removed neighbor.
-	gone chan struct{}
+	// gone is closed when GoBGP has reported the end of a removed neighbor. With
+	// again set it is to come back so.
+	gone  chan struct{}
+	again *Neighbor
+	// restarted is set while a session ends that an operator restarts.
+	restarted bool
 }
 
 func newTracker(log *slog.Logger, in *inbox) *tracker {
@@ -85,14 +89,15 @@ func (t *tracker) update(n Neighbor) {
 	}
 }
 
-// leaving prepares for a removal; the channel is closed when it is through, and
-// with it everything that the neighbor sent before.
-func (t *tracker) leaving(addr netip.Addr) <-chan struct{} {
+// leaving prepares for a removal, or with again for one after which the
+// neighbor comes back with that configuration. The channel is closed when GoBGP
+// is through with it, and with everything that the neighbor sent before.
+func (t *tracker) leaving(addr netip.Addr, again *Neighbor) <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	gone := make(chan struct{})
 	if nb := t.byAddr[addr]; nb != nil {
-		nb.gone = gone
+		nb.gone, nb.again = gone, again
 	} else {
 		close(gone)
 	}
@@ -104,7 +109,16 @@ func (t *tracker) staying(addr netip.Addr) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if nb := t.byAddr[addr]; nb != nil {
-		nb.gone = nil
+		nb.gone, nb.again = nil, nil
+	}
+}
+
+// restarting notes that the session's end is ours.
+func (t *tracker) restarting(addr netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if nb := t.byAddr[addr]; nb != nil && nb.state == Established {
+		nb.restarted = true
 	}
 }
 
@@ -185,7 +199,11 @@ func (t *tracker) changed(c change) {
 		return
 	}
 	if nb.gone != nil && c.state == Idle {
-		t.remove(nb, c.at)
+		if nb.again != nil {
+			t.begin(nb, c.at)
+		} else {
+			t.remove(nb, c.at)
+		}
 		return
 	}
 	nb.held = c.held
@@ -201,7 +219,7 @@ func (t *tracker) changed(c change) {
 
 func (t *tracker) up(nb *tracked, c change, notified uint64) {
 	nb.open, nb.local, nb.remote = c.open, c.local, c.remote
-	nb.eor, nb.notified = [2]bool{}, notified
+	nb.eor, nb.notified, nb.restarted = [2]bool{}, notified, false
 	t.move(nb, Session{
 		State:      Established,
 		Preserved4: c.open.kept4,
@@ -225,6 +243,8 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 		s.Reason = disabledBecause(*nb.disabled)
 	case c.held:
 		s.Reason = fmt.Sprintf("more than %d prefixes: the session stays down until the neighbor is enabled", nb.conf.MaxPrefixes)
+	case nb.restarted:
+		t.keepAll(nb, &s)
 	case c.lost && !lost:
 		s.Reason = reasonHoldTime
 	case lost && nb.conf.GracefulRestart:
@@ -241,6 +261,42 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 		nb.stopStale()
 	}
 	t.log.Warn("session down", "neighbor", nb.conf.Name, "reason", s.Reason, "graceful", s.Graceful)
+}
+
+// keepAll keeps all paths of a session that we end ourselves only to begin it
+// anew: the neighbor forwards meanwhile as before, whether or not it knows
+// graceful restart.
+func (t *tracker) keepAll(nb *tracked, s *Session) {
+	s.Kept4, s.Kept6 = nb.conf.IPv4, nb.conf.IPv6
+	s.Graceful = true
+	if nb.open.restart == 0 {
+		nb.open.restart = nb.conf.RestartTime
+	}
+}
+
+// begin is the end of a session whose configuration changed.
+func (t *tracker) begin(nb *tracked, at time.Time) {
+	s := Session{State: Idle, Reason: "its configuration changed", At: at}
+	if nb.disabled != nil {
+		s.State = Disabled
+	}
+	was := nb.conf
+	nb.conf = *nb.again
+	nb.held = false
+	if nb.state == Established {
+		nb.flaps++
+		nb.lastErr, nb.errAt = s.Reason, at
+		if was.Addr == nb.conf.Addr && was.ASN == nb.conf.ASN {
+			t.keepAll(nb, &s)
+			t.startStale(nb)
+		}
+		t.log.Info("session down", "neighbor", nb.conf.Name, "reason", s.Reason)
+	}
+	if nb.state != s.State {
+		t.move(nb, s)
+	}
+	close(nb.gone)
+	nb.gone, nb.again = nil, nil
 }
 
 // step is a change that neither begins nor ends a session.

@@ -122,7 +122,9 @@ type Session struct {
 	// Graceful is set on the way down from Established when the neighbor may be
 	// restarting, or only the connection was lost: its paths are to be kept as
 	// stale (RFC 4724 section 4.2), those of the families Kept4 and Kept6 say.
-	// A NOTIFICATION either way, so also an expired hold time, is never graceful
+	// It is also set when we end the session ourselves to begin it anew, for a
+	// changed configuration or [Speaker.Restart].
+	// Any other NOTIFICATION, so also an expired hold time, is never graceful
 	// (RFC 8538 is not used).
 	Graceful     bool
 	Kept4, Kept6 bool
