@@ -172,14 +172,21 @@ func (m *Mirror) session(s *bgp.Session) {
 		m.dropWhere(nb, func(*path) bool { return true })
 		delete(m.neighbors, s.Neighbor)
 	case s.Expired:
-		nb.up = false
 		m.dropWhere(nb, func(p *path) bool { return p.epoch != nb.epoch })
 	case s.State == bgp.Established:
+		// RFC 4724 section 4.2 wants stale paths gone at once where the F bit is
+		// not set (Preserved4, Preserved6). They are left until End-of-RIB, a
+		// moment later: GoBGP omits the bit after the mere loss of a connection,
+		// when forwarding never stopped, and a node that did lose its routes drops
+		// the packets whichever way they come.
 		nb.up, nb.eor = true, [2]bool{}
 	case s.Was == bgp.Established:
 		nb.up, nb.eor = false, [2]bool{}
+		kept := [2]bool{s.Kept4, s.Kept6}
 		// RFC 4724 section 4.2: what was already stale at a second restart goes.
-		m.dropWhere(nb, func(p *path) bool { return !s.Graceful || p.epoch != nb.epoch })
+		m.dropWhere(nb, func(p *path) bool {
+			return !s.Graceful || !kept[index(p.entry.nlri.Addr().Is6())] || p.epoch != nb.epoch
+		})
 		nb.epoch++
 	}
 }
@@ -321,3 +328,10 @@ func (m *Mirror) drop(p *path) {
 func (p *path) stale() bool { return p.epoch != p.from.epoch }
 
 func (p *path) receivedAt() time.Time { return time.Unix(0, p.received) }
+
+// RejudgeNeighbor marks every prefix that a neighbor announced.
+func (m *Mirror) RejudgeNeighbor(name string) {
+	if nb := m.neighbors[name]; nb != nil {
+		m.dirtyAll(nb)
+	}
+}

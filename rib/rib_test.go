@@ -127,7 +127,7 @@ func (w *world) up(n string) {
 }
 
 func (w *world) down(n string, graceful bool) {
-	w.event(bgp.Event{Session: &bgp.Session{Neighbor: n, State: bgp.Idle, Was: bgp.Established, Graceful: graceful}})
+	w.event(bgp.Event{Session: &bgp.Session{Neighbor: n, State: bgp.Idle, Was: bgp.Established, Graceful: graceful, Kept4: graceful, Kept6: graceful}})
 }
 
 func (w *world) eor(n string) {

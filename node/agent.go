@@ -1,0 +1,280 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/fib"
+	"caracal.dev/caracal/node/api"
+	"caracal.dev/caracal/rib"
+)
+
+// Options are what an [Agent] is made of. The fields without "may be" must be
+// set.
+type Options struct {
+	Store Store
+	// Reloader serves `caracal configure`; may be nil.
+	Reloader Reloader
+	// ConfigSource says for status where the configuration is read from.
+	ConfigSource string
+	// OpenKernel returns the kernel's routing tables for the routes of a mark.
+	OpenKernel func(fib.Mark) (Kernel, error)
+	// NewSpeaker makes the speaker. restarting says that routes of this boot
+	// were adopted, so that forwarding state is announced as preserved (RFC 4724
+	// section 4.1).
+	NewSpeaker func(restarting bool) (Speaker, error)
+	// Sysctls checks, and if allowed sets, what forwarding depends on; may be
+	// nil.
+	Sysctls func(workloadLinks []string, set bool) []caracal.Problem
+	// HTTPAddr is where metrics and health are served; empty means nowhere.
+	HTTPAddr string
+	// API says where the CLI's socket is.
+	API     api.Options
+	Version string
+	Log     *slog.Logger
+}
+
+// Kernel is the machine's routing tables, with what happens to them.
+type Kernel interface {
+	fib.Kernel
+	// Watch tells what others do to routes, links and addresses until ctx ends
+	// or it fails; then the channel is closed.
+	Watch(ctx context.Context) (<-chan fib.Events, error)
+	Close()
+}
+
+// Agent is the daemon. Make it with [New] and let it [Agent.Run].
+type Agent struct {
+	o       Options
+	started time.Time
+	feed    *api.Feed
+	pulse   *pulse
+	latency prometheus.Histogram
+
+	up             atomic.Pointer[running]   // nil while the start waits
+	configured     atomic.Pointer[time.Time] // when the Snapshot in force was published
+	sysctlProblems atomic.Pointer[[]caracal.Problem]
+	httpProblem    atomic.Pointer[caracal.Problem]
+	waiting        atomic.Pointer[string] // what the start waits for; nil once up
+	leave          chan struct{}
+}
+
+// running is what exists once the tasks run.
+type running struct {
+	routes  *routesTask
+	bgp     *speakerTask
+	speaker Speaker
+}
+
+// New returns an Agent that does nothing yet.
+func New(o Options) *Agent {
+	return &Agent{
+		o:       o,
+		started: time.Now(),
+		feed:    &api.Feed{},
+		pulse:   newPulse("routes", "speaker"),
+		latency: newLatency(),
+		leave:   make(chan struct{}, 1),
+	}
+}
+
+// Run serves until ctx ends: then routes stay in the kernel and the sessions
+// end without a Cease, since a restart is expected. After [Agent.Leave] it
+// withdraws what was announced first. The error wraps [ErrReexec] when the
+// process must start itself anew.
+func (a *Agent) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.o.Store.Run(ctx) })
+	g.Go(func() error { return a.serveHTTP(ctx) })
+	g.Go(func() error {
+		return api.New(api.Backend{Source: a, Inventory: a, Commander: a}, a.o.API).Run(ctx)
+	})
+	g.Go(func() error { return a.serveRoutes(ctx, g) })
+	err := g.Wait()
+	if errors.Is(err, errLeft) {
+		return nil
+	}
+	return err
+}
+
+// errLeft ends the tasks after the speaker has taken its leave.
+var errLeft = errors.New("left")
+
+// Leave asks Run to withdraw what was announced, to close the sessions with a
+// Cease and to return. Kernel routes stay.
+func (a *Agent) Leave() {
+	select {
+	case a.leave <- struct{}{}:
+	default:
+	}
+}
+
+// serveRoutes waits for the first Snapshot, adopts what is in the kernel and
+// then runs the two tasks.
+func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
+	storeBell := a.o.Store.Subscribe()
+	snap, err := a.firstSnapshot(ctx, storeBell)
+	if err != nil || snap == nil {
+		return err
+	}
+	kernel, err := a.o.OpenKernel(fib.MarkOf(snap.Dataplane))
+	if err != nil {
+		return fmt.Errorf("node: open kernel routes: %w", err)
+	}
+	defer kernel.Close()
+	events, err := kernel.Watch(ctx) // before anything is read
+	if err != nil {
+		return fmt.Errorf("node: watch kernel routes: %w", err)
+	}
+	t, err := a.newRoutesTask(ctx, kernel)
+	if err != nil {
+		return err
+	}
+	t.kernelEvents = events
+	speaker, err := a.o.NewSpeaker(t.fib.Len() > 0)
+	if err != nil {
+		return fmt.Errorf("node: start speaker: %w", err)
+	}
+	up := &running{routes: t, speaker: speaker}
+	up.bgp = a.wire(t, speaker)
+	t.turn(ctx) // local routes first: what is announced is in the kernel
+	a.up.Store(up)
+	a.waiting.Store(nil)
+	g.Go(func() error { return up.bgp.run(ctx) })
+	g.Go(func() error { return a.leaveWhenAsked(ctx, speaker) })
+	g.Go(func() error { return a.watchSysctls(ctx, t) })
+	return t.run(ctx, storeBell)
+}
+
+// wire makes the speaker's task and connects the two: what happened goes one
+// way, which prefixes are in the kernel the other.
+func (a *Agent) wire(t *routesTask, speaker Speaker) *speakerTask {
+	gateBell, ringGate := bell()
+	planBell, ringPlan := bell()
+	t.events, t.eventBell, t.planBell, t.ringGate = speaker.Take, speaker.Bell(), planBell, ringGate
+	s := &speakerTask{
+		store: a.o.Store, speaker: speaker, gate: t.gate, gateBell: gateBell, log: a.o.Log, beat: a.pulse.beat("speaker"),
+		planned: func(c bgp.Config) { t.planned.Store(&c); ringPlan() },
+	}
+	s.state.Store(&speakerState{})
+	t.bgpStarted = func() time.Time { return s.state.Load().started }
+	return s
+}
+
+func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, error) {
+	localBell, ringLocal := bell()
+	t := &routesTask{
+		store: a.o.Store, kernel: kernel, log: a.o.Log, feed: a.feed, beat: a.pulse.beat("routes"),
+		events: func() []bgp.Event { return nil }, ringGate: func() {},
+		localBell: localBell, ringLocal: ringLocal,
+		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
+		owners: rib.NewOwners(), local: newLocal(),
+		taken: func() { now := time.Now(); a.configured.Store(&now) },
+	}
+	t.gate.Store(&gate{})
+	t.mirror = rib.NewMirror(t.owners)
+	t.fib = fib.New(kernel, fib.Options{Observe: func(d time.Duration) { a.latency.Observe(d.Seconds()) }})
+	n, err := t.fib.Adopt(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("node: adopt routes: %w", err)
+	}
+	a.o.Log.Info("routes adopted from the kernel", "count", n)
+	return t, nil
+}
+
+// firstSnapshot waits until the store has something that names this node. Until
+// then nothing is touched.
+func (a *Agent) firstSnapshot(ctx context.Context, storeBell <-chan struct{}) (*caracal.Snapshot, error) {
+	var said string
+	for {
+		snap := a.o.Store.Snapshot()
+		reason := "the configuration has not been read yet"
+		if snap.Synced {
+			if _, ok := snap.SelfNode(); ok {
+				return snap, nil
+			}
+			reason = selfMissing(snap)
+		}
+		a.setWaiting(reason)
+		if snap.Synced && reason != said {
+			said = reason
+			a.o.Log.Error("waiting: " + reason)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-storeBell:
+		}
+	}
+}
+
+// selfMissing returns the store's own words about the missing NodeConfig.
+func selfMissing(snap *caracal.Snapshot) string {
+	for _, p := range snap.Problems {
+		if p.Kind == "NodeConfig" && p.Name == snap.Self {
+			return p.Message
+		}
+	}
+	return fmt.Sprintf("node %q is not in the configuration", snap.Self)
+}
+
+func (a *Agent) setWaiting(reason string) {
+	if reason == "" {
+		a.waiting.Store(nil)
+		return
+	}
+	a.waiting.Store(&reason)
+}
+
+func (a *Agent) leaveWhenAsked(ctx context.Context, s Speaker) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-a.leave:
+	}
+	a.o.Log.Info("leaving: announcements are withdrawn and sessions closed; kernel routes stay")
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := s.Leave(ctx); err != nil {
+		a.o.Log.Error("leaving was cut short", "err", err)
+	}
+	return errLeft
+}
+
+// watchSysctls checks what forwarding depends on at the start, when this node's
+// workloads change, and once a minute.
+func (a *Agent) watchSysctls(ctx context.Context, t *routesTask) error {
+	if a.o.Sysctls == nil {
+		return nil
+	}
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		var links []string
+		set := false
+		if t.query(ctx, func() { links, set = t.local.links(), t.snap != nil && t.snap.Dataplane.SetSysctls }) != nil {
+			return nil
+		}
+		found := a.o.Sysctls(links, set)
+		a.sysctlProblems.Store(&found)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.localBell:
+		case <-tick.C:
+		}
+	}
+}
+
+func problem(kind, name, message string) *caracal.Problem {
+	return &caracal.Problem{Severity: caracal.Warning, Kind: kind, Name: name, Message: message, Since: time.Now()}
+}

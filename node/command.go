@@ -1,0 +1,140 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/node/api"
+)
+
+// Neighbor implements api.Commander.
+func (a *Agent) Neighbor(ctx context.Context, verb api.NeighborVerb, name string) (string, error) {
+	up := a.up.Load()
+	if up == nil {
+		return "", a.errStarting()
+	}
+	neighbors := up.bgp.state.Load().config.Neighbors
+	if !slices.ContainsFunc(neighbors, func(n bgp.Neighbor) bool { return n.Name == name }) {
+		return "", notFound(name, neighbors)
+	}
+	do := map[api.NeighborVerb]struct {
+		call func() error
+		said string
+	}{
+		api.NeighborEnable:    {func() error { return up.speaker.Enable(ctx, name) }, "enabled"},
+		api.NeighborDisable:   {func() error { return up.speaker.Disable(ctx, name, "") }, "disabled until it is enabled, or the daemon restarts"},
+		api.NeighborRestart:   {func() error { return up.speaker.Restart(ctx, name) }, "session closed; it comes up again by itself"},
+		api.NeighborReloadOut: {func() error { return up.speaker.RefreshOut(ctx, name) }, "everything is announced again"},
+		api.NeighborReloadIn:  {func() error { return up.routes.rejudge(ctx, name) }, "everything it announced was judged anew"},
+	}[verb]
+	if do.call == nil {
+		return "", fmt.Errorf("%w: %q is nothing that can be done to a neighbor", api.ErrRefused, verb)
+	}
+	if err := do.call(); err != nil {
+		return "", fmt.Errorf("%w: %w", api.ErrRefused, err)
+	}
+	a.o.Log.Info("operator's command", "verb", string(verb), "neighbor", name)
+	return name + ": " + do.said, nil
+}
+
+// rejudge has every path of a neighbor judged and chosen anew. The mirror keeps
+// all paths, refused ones too, so there is nothing to ask the neighbor for.
+func (t *routesTask) rejudge(ctx context.Context, name string) error {
+	return t.query(ctx, func() { t.mirror.RejudgeNeighbor(name) })
+}
+
+// Configure implements api.Commander.
+func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.ConfigureResult, error) {
+	r := a.o.Reloader
+	if r == nil {
+		return api.ConfigureResult{}, fmt.Errorf("%w: this store is watched and cannot be reread", api.ErrRefused)
+	}
+	old := a.o.Store.Snapshot()
+	var next *caracal.Snapshot
+	var err error
+	switch {
+	case check:
+		next, err = r.Check(ctx)
+	case confirm:
+		if err = r.Confirm(ctx); err == nil {
+			next = a.o.Store.Snapshot()
+		}
+	default:
+		next, err = r.Reload(ctx)
+	}
+	if err != nil {
+		return api.ConfigureResult{}, fmt.Errorf("node: configure: %w", err)
+	}
+	res := api.ConfigureResult{
+		Generation: next.Generation, Digest: next.Digest, Changes: changes(old, next), Problems: next.Problems,
+	}
+	res.Applied = !check && len(res.Changes) > 0
+	for _, p := range next.Problems {
+		if p.Severity == caracal.Held {
+			res.Held = append(res.Held, p.Message)
+		}
+	}
+	if up := a.up.Load(); up != nil {
+		res.Resets, res.Restart = predict(up.bgp.state.Load().config, next)
+	}
+	return res, nil
+}
+
+// predict says which sessions would drop to take a Snapshot, and whether the
+// daemon would have to start anew.
+func predict(have bgp.Config, next *caracal.Snapshot) (resets []api.NeighborReset, restart string) {
+	if _, ok := next.SelfNode(); !ok || have.Global == (bgp.Global{}) {
+		return nil, ""
+	}
+	want, _ := bgp.Plan(next, nil)
+	for _, name := range bgp.Resets(have, want) {
+		resets = append(resets, api.NeighborReset{Neighbor: name, Reason: "its configuration changed in a way that only a new session can take"})
+	}
+	return resets, bgp.WhyRestart(have.Global, want.Global)
+}
+
+// changes lists what differs between two Snapshots, a line each.
+func changes(old, next *caracal.Snapshot) []string {
+	var out []string
+	if !reflect.DeepEqual(old.BGP, next.BGP) {
+		out = append(out, "BGPConfiguration: changed")
+	}
+	if old.Dataplane != next.Dataplane {
+		out = append(out, "DataplaneConfiguration: changed; the table, protocol and metric of routes take effect at the next start")
+	}
+	note := func(kind, name string, was, is bool) {
+		switch {
+		case !was:
+			out = append(out, fmt.Sprintf("%s %s: added", kind, name))
+		case !is:
+			out = append(out, fmt.Sprintf("%s %s: removed", kind, name))
+		default:
+			out = append(out, fmt.Sprintf("%s %s: changed", kind, name))
+		}
+	}
+	next.Nodes.Diff(old.Nodes, func(a, b caracal.Node) bool { return reflect.DeepEqual(a, b) },
+		func(n string, was, is *caracal.Node) { note("NodeConfig", n, was != nil, is != nil) })
+	next.Pools.Diff(old.Pools, func(a, b caracal.Pool) bool { return a == b },
+		func(n string, was, is *caracal.Pool) { note("IPPool", n, was != nil, is != nil) })
+	next.Peers.Diff(old.Peers, func(a, b caracal.Peer) bool { return a == b },
+		func(n string, was, is *caracal.Peer) { note("BGPPeer", n, was != nil, is != nil) })
+	next.Workloads.Diff(old.Workloads, func(a, b caracal.Workload) bool { return reflect.DeepEqual(a, b) },
+		func(n string, was, is *caracal.Workload) { note("Workload", n, was != nil, is != nil) })
+	return out
+}
+
+// Cleanup implements api.Commander.
+func (a *Agent) Cleanup(ctx context.Context, yes bool) (api.CleanupResult, error) {
+	up := a.up.Load()
+	if up == nil {
+		return api.CleanupResult{}, a.errStarting()
+	}
+	if yes {
+		return api.CleanupResult{}, fmt.Errorf("%w: a running daemon would put its routes back at once; stop caracald, then run caracal cleanup again", api.ErrRefused)
+	}
+	return Cleanup(ctx, up.routes.kernel, false)
+}

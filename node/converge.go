@@ -1,0 +1,112 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"caracal.dev/caracal/fib"
+)
+
+// deferral is how long after BGP's start a neighbor that has not sent
+// End-of-RIB is waited for before the RIB counts as converged (the
+// Selection_Deferral_Timer of RFC 4724 section 4.1).
+const deferral = 10 * time.Second
+
+// convergence decides when adopted routes that nobody asked for may go. The
+// zero value protects everything.
+type convergence struct {
+	done    bool      // every neighbor was heard, or the deferral is over
+	reason  string    // why not done
+	look    bool      // something changed that may end the waiting
+	release time.Time // when the next thing ends by itself
+}
+
+// converged brings the fact up to date.
+func (t *routesTask) converged(now time.Time) bool {
+	c, started := &t.conv, t.bgpStarted()
+	switch {
+	case c.done:
+	case started.IsZero():
+		c.reason = "BGP has not started"
+	default:
+		pending := t.mirror.Pending()
+		if len(pending) == 0 || now.Sub(started) >= deferral {
+			c.done, c.reason = true, ""
+			t.log.Info("RIB converged", "after", now.Sub(started).Round(time.Millisecond), "not_heard", strings.Join(pending, " "))
+			break
+		}
+		slices.Sort(pending)
+		c.reason = fmt.Sprintf("waiting for End-of-RIB from %s, for %s more", strings.Join(pending, ", "), (deferral - now.Sub(started)).Round(time.Second))
+	}
+	return c.done
+}
+
+// sweep gives up adopted routes that nobody wants, once nothing can be missing.
+// Routes by a neighbor that was not heard since our start live until its
+// restart time is over: it may be restarting too.
+func (t *routesTask) sweep(ctx context.Context) {
+	now := time.Now()
+	if !t.converged(now) || t.snap == nil || !t.snap.Complete() {
+		return
+	}
+	if !t.conv.look && (t.conv.release.IsZero() || now.Before(t.conv.release)) {
+		return
+	}
+	t.conv.look, t.conv.release = false, time.Time{}
+	if t.fib.Stats().Adopted == 0 {
+		return
+	}
+	protected, err := t.unheard(ctx, now)
+	if err != nil {
+		t.conv.look = true
+		t.log.Warn("routes of the last run are not removed yet: the way to neighbors not heard yet is not known", "err", err)
+		return
+	}
+	swept := t.fib.Sweep(func(r fib.Route) bool {
+		return slices.ContainsFunc(r.Hops, func(h fib.Hop) bool { return protected[h.Gateway] })
+	})
+	if swept > 0 {
+		t.log.Info("routes of the last run that nobody announces any more are removed", "count", swept)
+		t.apply(ctx)
+	}
+}
+
+// unheard returns the gateways that routes by neighbors can have from which we
+// have not heard since our start, while their restart time runs: their own
+// addresses, and the routers on the way to them.
+func (t *routesTask) unheard(ctx context.Context, now time.Time) (map[netip.Addr]bool, error) {
+	end := t.bgpStarted().Add(t.snap.BGP.RestartTime)
+	if !now.Before(end) {
+		return nil, nil
+	}
+	gateways := map[netip.Addr]bool{}
+	for _, n := range t.config.Neighbors {
+		if t.mirror.Seen(n.Name) {
+			continue
+		}
+		t.conv.release = end
+		gateways[n.Addr] = true
+		if node, ok := t.snap.Nodes.Get(n.Node); ok {
+			gateways[node.IPv4.Addr()], gateways[node.IPv6.Addr()] = true, true
+		}
+	}
+	delete(gateways, netip.Addr{})
+	addrs := slices.Collect(maps.Keys(gateways))
+	answers, err := t.kernel.Lookup(ctx, addrs)
+	if err != nil {
+		return nil, err
+	}
+	for _, answer := range answers {
+		for _, h := range answer.Hops {
+			if h.Gateway.IsValid() {
+				gateways[h.Gateway] = true
+			}
+		}
+	}
+	return gateways, nil
+}

@@ -1,0 +1,114 @@
+package node
+
+import (
+	"net/netip"
+	"reflect"
+	"slices"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/fib"
+)
+
+// local is this node's own part of the Snapshot, as routes: a device route for
+// each address of a local workload, and a discard route for each block, so
+// that an unassigned address does not loop back to the default route.
+type local struct {
+	workloads map[string]caracal.Workload
+	blocks    map[netip.Prefix]struct{}
+	wants     map[netip.Prefix]fib.Want
+	// owing says that removals were held back because the Snapshot was not
+	// complete; they are due once it is.
+	owing bool
+}
+
+func newLocal() *local {
+	return &local{
+		workloads: map[string]caracal.Workload{},
+		blocks:    map[netip.Prefix]struct{}{},
+		wants:     map[netip.Prefix]fib.Want{},
+	}
+}
+
+// update takes the difference of two Snapshots and returns what is wanted now
+// and what no longer is, both in the order of the prefixes. It costs time
+// proportional to the change in the cluster and, if this node's own part
+// changed, to that part.
+func (l *local) update(old, cur *caracal.Snapshot) (set []fib.Want, unset []netip.Prefix) {
+	changed := l.owing
+	sameWorkload := func(a, b caracal.Workload) bool {
+		return a.Node == b.Node && a.Interface == b.Interface && slices.Equal(a.Addrs, b.Addrs)
+	}
+	cur.Workloads.Diff(old.Workloads, sameWorkload, func(key string, _, is *caracal.Workload) {
+		_, had := l.workloads[key]
+		mine := is != nil && is.Node == cur.Self
+		changed = changed || had || mine
+		delete(l.workloads, key)
+		if mine {
+			l.workloads[key] = *is
+		}
+	})
+	cur.Blocks.Diff(old.Blocks, func(a, b caracal.Block) bool { return a == b }, func(p netip.Prefix, _, is *caracal.Block) {
+		_, had := l.blocks[p]
+		mine := is != nil && is.Node == cur.Self
+		changed = changed || had || mine
+		delete(l.blocks, p)
+		if mine {
+			l.blocks[p] = struct{}{}
+		}
+	})
+	if !changed {
+		return nil, nil
+	}
+	return l.diff(cur.Complete())
+}
+
+// diff compares what is wanted now with what was. While the Snapshot is not
+// complete nothing is removed: what seems gone may only be out of sight.
+func (l *local) diff(complete bool) (set []fib.Want, unset []netip.Prefix) {
+	next := l.routes()
+	for p, w := range next {
+		if old, ok := l.wants[p]; !ok || !reflect.DeepEqual(old, w) {
+			set = append(set, w)
+			l.wants[p] = w
+		}
+	}
+	l.owing = false
+	for p := range l.wants {
+		if _, ok := next[p]; ok {
+			continue
+		}
+		if !complete {
+			l.owing = true
+			continue
+		}
+		unset = append(unset, p)
+		delete(l.wants, p)
+	}
+	slices.SortFunc(set, func(a, b fib.Want) int { return a.Dst.Compare(b.Dst) })
+	slices.SortFunc(unset, netip.Prefix.Compare)
+	return set, unset
+}
+
+func (l *local) routes() map[netip.Prefix]fib.Want {
+	next := make(map[netip.Prefix]fib.Want, len(l.wants))
+	for p := range l.blocks {
+		next[p] = fib.Want{Dst: p, Kind: fib.Discard, Source: "block"}
+	}
+	for key, w := range l.workloads {
+		for _, a := range w.Addrs {
+			p := caracal.HostPrefix(a)
+			next[p] = fib.Want{Dst: p, Kind: fib.Local, Link: w.Interface, Source: "workload " + key}
+		}
+	}
+	return next
+}
+
+// links returns the devices of the local workloads, in order.
+func (l *local) links() []string {
+	var names []string
+	for _, w := range l.workloads {
+		names = append(names, w.Interface)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}

@@ -1,0 +1,112 @@
+package node
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/fib"
+)
+
+func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
+func pfx(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func text(set []fib.Want, unset []netip.Prefix) string {
+	var b strings.Builder
+	for _, w := range set {
+		fmt.Fprintf(&b, "+%s %s %s\n", w.Dst, w.Kind, w.Link)
+	}
+	for _, p := range unset {
+		fmt.Fprintf(&b, "-%s\n", p)
+	}
+	return b.String()
+}
+
+func TestLocal(t *testing.T) {
+	l := newLocal()
+	last := caracal.NewSnapshot("a")
+	last.Synced = true
+	step := func(name, want string, change func(*caracal.Snapshot)) {
+		t.Helper()
+		next := *last
+		change(&next)
+		set, unset := l.update(last, &next)
+		if got := text(set, unset); got != want {
+			t.Fatalf("%s:\n%swant\n%s", name, got, want)
+		}
+		last = &next
+	}
+	put := func(s *caracal.Snapshot, node, name, link string, addrs ...string) {
+		w := caracal.Workload{Namespace: "default", Name: name, Node: node, Interface: link}
+		for _, a := range addrs {
+			w.Addrs = append(w.Addrs, ip(a))
+		}
+		s.Workloads = s.Workloads.Put(w.Key(), w)
+	}
+	step("own block and pod", "+10.1.0.0/26 discard \n+10.1.0.2/32 local veth1\n+fd00::2/128 local veth1\n", func(s *caracal.Snapshot) {
+		s.Blocks = s.Blocks.Put(pfx("10.1.0.0/26"), caracal.Block{CIDR: pfx("10.1.0.0/26"), Node: "a"})
+		s.Blocks = s.Blocks.Put(pfx("10.1.1.0/26"), caracal.Block{CIDR: pfx("10.1.1.0/26"), Node: "b"})
+		put(s, "a", "one", "veth1", "10.1.0.2", "fd00::2")
+		put(s, "b", "two", "veth2", "10.1.1.2")
+	})
+	step("others' changes", "", func(s *caracal.Snapshot) { put(s, "b", "two", "veth3", "10.1.1.3") })
+	step("labels do not matter", "", func(s *caracal.Snapshot) {
+		w, _ := s.Workloads.Get("default/one")
+		w.Labels = map[string]string{"a": "b"}
+		s.Workloads = s.Workloads.Put("default/one", w)
+	})
+	step("interface and address change", "+10.1.0.3/32 local veth9\n+fd00::2/128 local veth9\n-10.1.0.2/32\n", func(s *caracal.Snapshot) {
+		put(s, "a", "one", "veth9", "10.1.0.3", "fd00::2")
+	})
+	step("not complete: nothing is removed", "", func(s *caracal.Snapshot) {
+		s.Incomplete = map[string]string{"Workload": "unreadable"}
+		s.Workloads = s.Workloads.Delete("default/one")
+	})
+	step("complete again: what was owing is removed", "-10.1.0.3/32\n-fd00::2/128\n", func(s *caracal.Snapshot) { s.Incomplete = nil })
+	step("the block goes to b", "-10.1.0.0/26\n", func(s *caracal.Snapshot) {
+		s.Blocks = s.Blocks.Put(pfx("10.1.0.0/26"), caracal.Block{CIDR: pfx("10.1.0.0/26"), Node: "b"})
+	})
+}
+
+// TestLocalAgainstScratch holds what the deltas add up to against a local that
+// sees only the last Snapshot.
+func TestLocalAgainstScratch(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	l := newLocal()
+	last := caracal.NewSnapshot("a")
+	last.Synced = true
+	have := map[netip.Prefix]fib.Want{}
+	nodes := []string{"a", "b"}
+	for range 3000 {
+		next := *last
+		key := fmt.Sprintf("w%d", rng.IntN(6))
+		switch rng.IntN(4) {
+		case 0:
+			next.Workloads = next.Workloads.Delete("default/" + key)
+		case 1:
+			b := pfx(fmt.Sprintf("10.1.%d.0/26", rng.IntN(4)))
+			next.Blocks = next.Blocks.Put(b, caracal.Block{CIDR: b, Node: nodes[rng.IntN(2)]})
+		default:
+			w := caracal.Workload{Namespace: "default", Name: key, Node: nodes[rng.IntN(2)], Interface: fmt.Sprintf("veth%d", rng.IntN(2)),
+				Addrs: []netip.Addr{ip(fmt.Sprintf("10.1.0.%d", 10*int(key[1]-'0')+rng.IntN(3)))}}
+			next.Workloads = next.Workloads.Put(w.Key(), w)
+		}
+		set, unset := l.update(last, &next)
+		for _, w := range set {
+			have[w.Dst] = w
+		}
+		for _, p := range unset {
+			delete(have, p)
+		}
+		scratch := newLocal()
+		scratch.update(caracal.NewSnapshot("a"), &next)
+		if !reflect.DeepEqual(have, scratch.wants) {
+			t.Fatalf("have %v\nwant %v", have, scratch.wants)
+		}
+		last = &next
+	}
+}

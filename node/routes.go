@@ -1,0 +1,313 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/fib"
+	"caracal.dev/caracal/node/api"
+	"caracal.dev/caracal/rib"
+)
+
+// decideBatch is how many prefixes are decided before they are written: large
+// enough to fill netlink batches, small enough that the kernel is at work while
+// GoBGP still parses.
+const decideBatch = 2048
+
+// routesTask owns the mirror and the FIB. Everything between a path's arrival
+// and its route in the kernel happens on its goroutine.
+type routesTask struct {
+	store  Store
+	kernel Kernel
+	fib    *fib.FIB
+	log    *slog.Logger
+	feed   *api.Feed
+	beat   func()
+
+	events    func() []bgp.Event // nil until the speaker exists
+	eventBell <-chan struct{}
+	planned   *atomic.Pointer[bgp.Config] // what the speaker task planned last
+	planBell  <-chan struct{}
+
+	kernelEvents <-chan fib.Events
+	queries      chan func()
+
+	gate       *atomic.Pointer[gate]
+	ringGate   func()
+	localBell  <-chan struct{} // this node's workloads changed
+	ringLocal  func()
+	bgpStarted func() time.Time // zero before
+	taken      func()           // a Snapshot was
+
+	owners *rib.Owners
+	mirror *rib.Mirror
+	local  *local
+	snap   *caracal.Snapshot // the last one taken
+	conv   convergence
+
+	config bgp.Config // the planned one that the mirror knows
+
+	applyErr    error // of the last pass
+	auditing    bool
+	auditFailed bool // log a repeating failure once
+	auditBegan  time.Time
+	lastAudit   time.Time
+}
+
+// run turns until ctx ends. Each turn takes everything that has happened,
+// decides and writes it, and then waits for a bell.
+func (t *routesTask) run(ctx context.Context, storeBell <-chan struct{}) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	audits := make(chan audited, 1)
+	for {
+		t.beat()
+		t.turn(ctx)
+		t.startAudit(ctx, audits)
+		wake := time.NewTimer(t.untilDue())
+		select {
+		case <-ctx.Done():
+			wake.Stop()
+			return nil
+		case <-storeBell:
+		case <-t.eventBell:
+		case <-t.planBell:
+		case ev, ok := <-t.kernelEvents:
+			if !ok {
+				return kernelGone(ctx)
+			}
+			t.fib.Notify(ev)
+		case audit := <-audits:
+			t.endAudit(audit)
+		case q := <-t.queries:
+			q()
+		case <-wake.C:
+		case <-tick.C:
+		}
+		wake.Stop()
+	}
+}
+
+// untilDue returns the time until the FIB has something to do by itself.
+func (t *routesTask) untilDue() time.Duration {
+	due := t.fib.Due()
+	if due.IsZero() {
+		return time.Hour
+	}
+	return max(time.Until(due), time.Millisecond)
+}
+
+// turn brings the kernel up to date with all that is known.
+func (t *routesTask) turn(ctx context.Context) {
+	t.takeSnapshot()
+	t.takePlan()
+	for {
+		t.takeEvents()
+		t.takeKernel()
+		more := t.mirror.Decide(decideBatch, t.choose)
+		more = t.apply(ctx) || more
+		t.answer()
+		if !more || ctx.Err() != nil {
+			break
+		}
+	}
+	t.sweep(ctx)
+}
+
+// kernelGone is the end of the kernel's notifications: expected with ctx's.
+func kernelGone(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return errors.New("node: the kernel's notifications ended; routes can no longer be kept right: restart caracald")
+}
+
+// takeKernel takes what the kernel has said by now. A closed channel is left to
+// run to notice.
+func (t *routesTask) takeKernel() {
+	select {
+	case ev, ok := <-t.kernelEvents:
+		if ok {
+			t.fib.Notify(ev)
+		}
+	default:
+	}
+}
+
+// answer lets waiting queries through between two batches.
+func (t *routesTask) answer() {
+	for {
+		select {
+		case q := <-t.queries:
+			q()
+		default:
+			return
+		}
+	}
+}
+
+func (t *routesTask) takeSnapshot() {
+	cur := t.store.Snapshot()
+	if cur == t.snap || !cur.Synced {
+		return
+	}
+	old := t.snap
+	if old == nil {
+		old = caracal.NewSnapshot(cur.Self)
+	}
+	t.mirror.Rejudge(t.owners.Update(t.snap, cur))
+	set, unset := t.local.update(old, cur)
+	for _, w := range set {
+		t.fib.Set(w)
+	}
+	for _, p := range unset {
+		t.fib.Unset(p)
+	}
+	t.snap = cur
+	t.conv.look = true
+	t.taken()
+	if len(set)+len(unset) > 0 {
+		t.publishGate()
+		t.ringLocal()
+	}
+	t.monitor(api.MonitorEvent{Kind: api.EventConfig, Action: "taken", Detail: fmt.Sprintf("generation %d, digest %s", cur.Generation, cur.Digest)})
+}
+
+func (t *routesTask) takePlan() {
+	c := t.planned.Load()
+	if c == nil {
+		return
+	}
+	t.planned.CompareAndSwap(c, nil)
+	t.config = *c
+	t.mirror.SetNeighbors(c.Global.ASN, c.Neighbors)
+	t.conv.look = true
+}
+
+func (t *routesTask) takeEvents() {
+	for _, ev := range t.events() {
+		t.mirror.Apply(ev)
+		if ev.Session != nil {
+			t.session(ev.Session)
+		}
+		if ev.EndOfRIB != nil {
+			t.conv.look = true
+			t.monitor(api.MonitorEvent{Kind: api.EventSession, Neighbor: ev.EndOfRIB.Neighbor, Action: "End-of-RIB"})
+		}
+		if ev.Update != nil && t.feed.Active() {
+			t.monitorUpdate(ev.Update)
+		}
+	}
+}
+
+func (t *routesTask) session(s *bgp.Session) {
+	t.conv.look = true
+	if s.State == s.Was && !s.Expired && !s.Removed {
+		return
+	}
+	switch {
+	case s.State == bgp.Established:
+		t.log.Info("session up", "neighbor", s.Neighbor)
+	case s.Was == bgp.Established && s.Graceful:
+		t.log.Warn("session down, its routes are kept until its restart time ends", "neighbor", s.Neighbor, "reason", s.Reason)
+	case s.Was == bgp.Established:
+		t.log.Warn("session down, its routes are removed", "neighbor", s.Neighbor, "reason", s.Reason)
+	case s.Expired:
+		t.log.Warn("restart time over, its stale routes are removed", "neighbor", s.Neighbor)
+	}
+	t.monitor(api.MonitorEvent{Kind: api.EventSession, Neighbor: s.Neighbor, Action: s.State.String(), Detail: s.Reason})
+}
+
+// choose hands a changed choice to the FIB. A local route wins: the mirror
+// refuses paths for prefixes that this node owns.
+func (t *routesTask) choose(c rib.Choice) {
+	if _, mine := t.local.wants[c.NLRI]; mine {
+		return
+	}
+	if len(c.NextHops) == 0 {
+		t.fib.Unset(c.NLRI)
+		return
+	}
+	t.fib.Set(fib.Want{Dst: c.NLRI, Kind: fib.Learned, NextHops: c.NextHops, Source: "bgp", Received: c.Received})
+}
+
+// apply writes what is to be written and returns whether there is more.
+func (t *routesTask) apply(ctx context.Context) (more bool) {
+	r := t.fib.Apply(ctx)
+	t.logReport(r)
+	if slices.ContainsFunc(r.Installed, func(dst netip.Prefix) bool { _, mine := t.local.wants[dst]; return mine }) {
+		t.publishGate()
+	}
+	return r.More
+}
+
+// logReport logs a pass that failed as a whole when that starts, changes and
+// ends, and tells those who monitor what was written.
+func (t *routesTask) logReport(r fib.Report) {
+	switch {
+	case r.Err != nil && (t.applyErr == nil || t.applyErr.Error() != r.Err.Error()):
+		t.log.Error("kernel routes are not up to date; tried again", "err", r.Err)
+	case r.Err == nil && t.applyErr != nil:
+		t.log.Info("kernel routes are up to date again")
+	}
+	t.applyErr = r.Err
+	if !t.feed.Active() {
+		return
+	}
+	for _, p := range r.Installed {
+		s, _ := t.fib.State(p)
+		t.monitor(api.MonitorEvent{Kind: api.EventFIB, Prefix: p, Action: "installed", Detail: s.Route.String()})
+	}
+	for _, p := range r.Uninstalled {
+		t.monitor(api.MonitorEvent{Kind: api.EventFIB, Prefix: p, Action: "deleted"})
+	}
+}
+
+// publishGate tells the speaker task which local prefixes are in the kernel.
+// What was in once stays in: a route that is being repaired is not withdrawn.
+func (t *routesTask) publishGate() {
+	was, open := *t.gate.Load(), gate{}
+	for dst := range t.local.wants {
+		if _, in := was[dst]; in || t.fib.Installed(dst) {
+			open[dst] = struct{}{}
+		}
+	}
+	t.gate.Store(&open)
+	t.ringGate()
+}
+
+func (t *routesTask) monitor(ev api.MonitorEvent) {
+	if t.feed.Active() {
+		ev.At = time.Now()
+		t.feed.Publish(ev)
+	}
+}
+
+func (t *routesTask) monitorUpdate(u *bgp.Update) {
+	for _, n := range u.Announced {
+		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Neighbor: u.Neighbor, Prefix: n.Prefix, Action: "announced", Detail: fmt.Sprintf("next hop %s", u.Attrs.NextHop)})
+	}
+	for _, n := range u.Withdrawn {
+		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Neighbor: u.Neighbor, Prefix: n.Prefix, Action: "withdrawn"})
+	}
+}
+
+// query runs f on the task's goroutine, between two batches, and waits for it.
+func (t *routesTask) query(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case t.queries <- func() { f(); close(done) }:
+	case <-ctx.Done():
+		return fmt.Errorf("node: query routes: %w", ctx.Err())
+	}
+	<-done
+	return nil
+}

@@ -1,0 +1,80 @@
+package node
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/bgp"
+)
+
+// Store is where Snapshots come from.
+type Store interface {
+	// Run watches the source until ctx ends.
+	Run(ctx context.Context) error
+	// Snapshot returns the newest Snapshot; never nil.
+	Snapshot() *caracal.Snapshot
+	// Subscribe returns a bell that rings when there is a new Snapshot.
+	Subscribe() <-chan struct{}
+}
+
+// Reloader is what `caracal configure` and SIGHUP need of a store.
+type Reloader interface {
+	// Reload reads the source now and returns the Snapshot in force afterwards.
+	Reload(ctx context.Context) (*caracal.Snapshot, error)
+	// Check reads the source and returns the Snapshot it would give.
+	Check(ctx context.Context) (*caracal.Snapshot, error)
+	// Confirm releases a removal that was held.
+	Confirm(ctx context.Context) error
+}
+
+// Speaker is [bgp.Speaker] as the tasks see it.
+type Speaker interface {
+	// Apply carries out a configuration as a difference to the last one.
+	Apply(ctx context.Context, c bgp.Config) (bgp.Result, error)
+	// Bell rings when Take has something.
+	Bell() <-chan struct{}
+	// Take returns what happened since the last call, in order.
+	Take() []bgp.Event
+	// Leave withdraws what was announced, closes the sessions and stops.
+	Leave(ctx context.Context) error
+	Sessions
+}
+
+// Sessions is what operators ask of, and tell, the speaker. Neighbors are
+// named as in bgp.Neighbor.
+type Sessions interface {
+	// Neighbors returns what is known of each session now.
+	Neighbors(ctx context.Context) ([]bgp.NeighborStatus, error)
+	// AdjOut calls fn for each path that a neighbor is sent, until it returns
+	// false.
+	AdjOut(ctx context.Context, name string, fn func(netip.Prefix, caracal.Attrs) bool) error
+	// Enable, Disable and Restart act on one session, RefreshOut announces
+	// everything to it again.
+	Enable(ctx context.Context, name string) error
+	Disable(ctx context.Context, name, reason string) error
+	Restart(ctx context.Context, name string) error
+	RefreshOut(ctx context.Context, name string) error
+}
+
+// bell returns a channel that can hold one ring, and the function that rings
+// it without ever blocking.
+func bell() (<-chan struct{}, func()) {
+	c := make(chan struct{}, 1)
+	return c, func() {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// gate is the set of local prefixes whose routes are in the kernel. It is
+// immutable; the routes task publishes a new one when it changes.
+type gate map[netip.Prefix]struct{}
+
+// backoff is the time to wait after failures in a row: 1 s doubling to 30 s.
+func backoff(failures int) time.Duration {
+	return min(time.Second<<min(failures-1, 5), 30*time.Second)
+}

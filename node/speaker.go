@@ -1,0 +1,150 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/bgp"
+)
+
+// ErrReexec is wrapped by the error of [Agent.Run] when the daemon must start
+// itself anew: the AS number, the router ID, the port or a listen address
+// changed, and GoBGP takes those only at its start. No route has moved.
+var ErrReexec = errors.New("re-exec needed")
+
+// speakerTask carries bgp.Plan into the speaker. It runs alone: GoBGP may take
+// its time without delaying a route.
+type speakerTask struct {
+	store    Store
+	speaker  Speaker
+	gate     *atomic.Pointer[gate]
+	gateBell <-chan struct{}
+	// planned publishes the configuration in force to the routes task and to
+	// status, before it is applied.
+	planned func(bgp.Config)
+	log     *slog.Logger
+	beat    func()
+
+	state atomic.Pointer[speakerState]
+}
+
+// speakerState is what status shows of the task.
+type speakerState struct {
+	config   bgp.Config
+	started  time.Time // BGP listens since; zero while it does not
+	applied  bool      // config, all of it
+	err      error     // why not
+	problems []caracal.Problem
+}
+
+func (t *speakerTask) run(ctx context.Context) error {
+	changed := t.store.Subscribe()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var retryAt time.Time
+	failures := 0
+	for {
+		t.beat()
+		if retryAt.IsZero() || !time.Now().Before(retryAt) {
+			err := t.pass(ctx)
+			var restart *bgp.RestartNeeded
+			switch {
+			case errors.As(err, &restart):
+				return errors.Join(ErrReexec, err)
+			case err != nil && ctx.Err() == nil:
+				failures++
+				retryAt = time.Now().Add(backoff(failures))
+			default:
+				failures, retryAt = 0, time.Time{}
+			}
+		}
+		if !t.wait(ctx, changed, tick.C, !retryAt.IsZero(), &retryAt) {
+			return nil
+		}
+	}
+}
+
+// wait returns when there may be something to do; false when ctx has ended.
+// While a retry is due, only its time or a change of the Snapshot ends the wait.
+func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-chan time.Time, retrying bool, retryAt *time.Time) bool {
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+			*retryAt = time.Time{}
+			return true
+		case <-t.gateBell:
+			return true
+		case <-tick:
+			t.beat()
+			if retrying && !time.Now().Before(*retryAt) {
+				return true
+			}
+		}
+	}
+}
+
+// pass plans from the newest Snapshot and applies the plan if it is news.
+func (t *speakerTask) pass(ctx context.Context) error {
+	snap := t.store.Snapshot()
+	last := t.state.Load()
+	if _, ok := snap.SelfNode(); !ok || !snap.Synced {
+		return nil // the last configuration, if any, stays in force
+	}
+	open := *t.gate.Load()
+	config, problems := bgp.Plan(snap, func(p netip.Prefix) bool { _, ok := open[p]; return ok })
+	if last.applied && reflect.DeepEqual(config, last.config) {
+		return nil
+	}
+	t.planned(config)
+	res, err := t.speaker.Apply(ctx, config)
+	next := &speakerState{config: config, started: last.started, problems: problems, applied: err == nil}
+	t.logResult(res)
+	for _, name := range slices.Sorted(maps.Keys(res.Failed)) {
+		next.problems = append(next.problems, speakerProblem(name, res.Failed[name]))
+	}
+	switch {
+	case res.Failed == nil && err != nil: // nothing was done at all
+		next.problems = append(next.problems, speakerProblem("", err))
+	case next.started.IsZero():
+		next.started = time.Now()
+	}
+	next.err = err
+	t.state.Store(next)
+	var restart *bgp.RestartNeeded
+	if err != nil && !errors.As(err, &restart) && (last.err == nil || last.err.Error() != err.Error()) {
+		t.log.Error("BGP configuration not applied; it is tried again", "err", err)
+	}
+	return err
+}
+
+func speakerProblem(name string, err error) caracal.Problem {
+	return caracal.Problem{Severity: caracal.Warning, Kind: "BGP", Name: name, Message: err.Error(), Since: time.Now()}
+}
+
+func (t *speakerTask) logResult(r bgp.Result) {
+	for _, name := range r.Added {
+		t.log.Info("neighbor added", "neighbor", name)
+	}
+	for _, name := range r.Removed {
+		t.log.Info("neighbor removed", "neighbor", name)
+	}
+	for _, name := range r.Reset {
+		t.log.Info("neighbor reset to take its new configuration", "neighbor", name)
+	}
+	for _, p := range r.Originated {
+		t.log.Info("announced", "nlri", p)
+	}
+	for _, p := range r.Withdrawn {
+		t.log.Info("withdrawn", "nlri", p)
+	}
+}
