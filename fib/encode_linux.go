@@ -55,7 +55,7 @@ func appendRtmsg(b []byte, m Mark, op *Op) []byte {
 	if m.Table < 256 {
 		table = byte(m.Table)
 	}
-	scope, typ, flags := byte(unix.RT_SCOPE_UNIVERSE), rtmType(op.Route.Kind), uint32(0)
+	scope, typ, flags := byte(unix.RT_SCOPE_UNIVERSE), typeOf(op.Route.Kind), uint32(0)
 	hops := op.Route.Hops
 	if op.Verb == Delete {
 		scope, typ = unix.RT_SCOPE_NOWHERE, 0
@@ -67,16 +67,6 @@ func appendRtmsg(b []byte, m Mark, op *Op) []byte {
 	}
 	b = append(b, family, byte(op.Route.Dst.Bits()), 0, 0, table, m.Protocol, scope, typ)
 	return native.AppendUint32(b, flags)
-}
-
-func rtmType(k Kind) byte {
-	switch k {
-	case Blackhole:
-		return unix.RTN_BLACKHOLE
-	case Unreachable:
-		return unix.RTN_UNREACHABLE
-	}
-	return unix.RTN_UNICAST
 }
 
 func appendHops(b []byte, ipv4 bool, hops []Hop) []byte {
