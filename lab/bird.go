@@ -10,8 +10,8 @@ import (
 // MeshBIRD returns a configuration with which BIRD 2 takes the place of a node
 // in the mesh: one iBGP session to each other node over IPv4, or over IPv6
 // where there is no IPv4, that carries both families (RFC 4760). announce are
-// prefixes that it announces beside the node's own blocks, right or wrong. BIRD
-// has routes to its own pods by itself.
+// prefixes that it announces beside the node's own blocks, right or wrong; it
+// has no kernel routes to them. BIRD has routes to its own pods by itself.
 func MeshBIRD(t Topology, node string, announce ...netip.Prefix) string {
 	self, _ := t.Node(node)
 	var b strings.Builder
@@ -32,7 +32,7 @@ func MeshBIRD(t Topology, node string, announce ...netip.Prefix) string {
 // and the filter for what is announced.
 func birdFamily(b *strings.Builder, self NodeSpec, f Family, announce []netip.Prefix) {
 	v := strings.ToLower(f.String())
-	fmt.Fprintf(b, "protocol kernel kernel%d { %s { export where source != RTS_DEVICE; }; graceful restart on; }\n", f, v)
+	fmt.Fprintf(b, "protocol kernel kernel%d { %s { export where source != RTS_DEVICE && proto != \"forged%d\"; }; graceful restart on; }\n", f, v, f)
 	fmt.Fprintf(b, "protocol static pods%d {\n\t%s;\n", f, v)
 	for _, p := range self.Pods {
 		if a := p.Addr(f); a.IsValid() {
@@ -40,13 +40,18 @@ func birdFamily(b *strings.Builder, self NodeSpec, f Family, announce []netip.Pr
 		}
 	}
 	b.WriteString("}\n")
-	fmt.Fprintf(b, "protocol static blocks%d {\n\t%s;\n", f, v)
-	for _, p := range append(append([]netip.Prefix{}, self.Blocks...), announce...) {
-		if f.Of(p.Addr()) {
-			fmt.Fprintf(b, "\troute %s blackhole;\n", p)
+	for _, s := range []struct {
+		name     string
+		prefixes []netip.Prefix
+	}{{"blocks", self.Blocks}, {"forged", announce}} {
+		fmt.Fprintf(b, "protocol static %s%d {\n\t%s;\n", s.name, f, v)
+		for _, p := range s.prefixes {
+			if f.Of(p.Addr()) {
+				fmt.Fprintf(b, "\troute %s blackhole;\n", p)
+			}
 		}
+		b.WriteString("}\n")
 	}
-	b.WriteString("}\n")
 }
 
 func birdNeighbor(b *strings.Builder, t Topology, self, other NodeSpec) {
@@ -57,8 +62,8 @@ func birdNeighbor(b *strings.Builder, t Topology, self, other NodeSpec) {
 		if self.Addr(f).IsValid() && other.Addr(f).IsValid() {
 			// The next hop has to be said: on a session over IPv4 BIRD has no IPv6
 			// address of its own to take.
-			fmt.Fprintf(b, "\t%s { import all; export where proto = \"blocks%d\"; next hop self; next hop address %s; };\n",
-				strings.ToLower(f.String()), f, self.Addr(f))
+			fmt.Fprintf(b, "\t%s { import all; export where proto = \"blocks%d\" || proto = \"forged%d\"; next hop self; next hop address %s; };\n",
+				strings.ToLower(f.String()), f, f, self.Addr(f))
 		}
 	}
 	b.WriteString("}\n")

@@ -88,10 +88,10 @@ func MeshFRR(t Topology, node string, announce ...netip.Prefix) FRRConfig {
 			fmt.Fprintf(&static, "%s route %s/%d %s\n", frrWord(a), a, a.BitLen(), PodInterface(p.Name))
 		}
 	}
-	for _, p := range append(append([]netip.Prefix{}, self.Blocks...), announce...) {
+	for _, p := range self.Blocks {
 		fmt.Fprintf(&static, "%s route %s blackhole\n", frrWord(p.Addr()), p)
 	}
-	fmt.Fprintf(&bgp, "router bgp %d\n bgp router-id %s\n no bgp default ipv4-unicast\n bgp graceful-restart\n"+
+	fmt.Fprintf(&bgp, "router bgp %d\n bgp router-id %s\n no bgp default ipv4-unicast\n no bgp network import-check\n bgp graceful-restart\n"+
 		" bgp graceful-restart preserve-fw-state\n timers bgp 10 30\n", t.ASN(), routerID(self, t))
 	for _, other := range t.Nodes {
 		if other.Name != node && !other.Router {

@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 	if id := os.Getenv(crashEnv); id != "" {
 		crash(id)
 	}
+	if os.Getenv(mainEnv) != "" {
+		runMain()
+	}
 	os.Exit(m.Run())
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,10 +49,11 @@ func (m *Matrix) Pairs() int { return len(m.Pods) * (len(m.Pods) - 1) }
 // pingTimeout is how long a ping waits for its answer.
 const pingTimeout = time.Second
 
-// PingMatrix sends one ping from each pod that has an address of the family to
-// each other one, all at once, and waits up to a second for the answers.
-func (l *Lab) PingMatrix(ctx context.Context, f Family) (*Matrix, error) {
-	m, err := l.pingMatrix(ctx, f, pingTimeout)
+// PingMatrix sends one ping from each of the pods named, or of all, to each
+// other one, all at once, and waits up to a second for the answers. Pods without
+// an address of the family are left out.
+func (l *Lab) PingMatrix(ctx context.Context, f Family, pods ...string) (*Matrix, error) {
+	m, err := l.pingMatrix(ctx, f, pingTimeout, pods)
 	if err != nil {
 		return nil, fmt.Errorf("lab: ping: %w", err)
 	}
@@ -60,9 +62,9 @@ func (l *Lab) PingMatrix(ctx context.Context, f Family) (*Matrix, error) {
 
 // WaitPing repeats the matrix until every ping is answered. When ctx ends first
 // the error tells the pings that had no answer.
-func (l *Lab) WaitPing(ctx context.Context, f Family) (*Matrix, error) {
+func (l *Lab) WaitPing(ctx context.Context, f Family, pods ...string) (*Matrix, error) {
 	for {
-		m, err := l.pingMatrix(ctx, f, 200*time.Millisecond)
+		m, err := l.pingMatrix(ctx, f, 200*time.Millisecond, pods)
 		if err != nil {
 			return nil, fmt.Errorf("lab: ping: %w", err)
 		}
@@ -97,12 +99,12 @@ func (p *Pod) Ping(ctx context.Context, dst netip.Addr) (Cell, error) {
 	return r.cell(0, 0), nil
 }
 
-func (l *Lab) pingMatrix(ctx context.Context, f Family, timeout time.Duration) (*Matrix, error) {
+func (l *Lab) pingMatrix(ctx context.Context, f Family, timeout time.Duration, only []string) (*Matrix, error) {
 	m := &Matrix{Family: f}
 	var pods []*Pod
 	var addrs []netip.Addr
 	for _, p := range l.Pods() {
-		if a := p.Addr(f); a.IsValid() {
+		if a := p.Addr(f); a.IsValid() && (len(only) == 0 || slices.Contains(only, p.Name)) {
 			pods, addrs, m.Pods = append(pods, p), append(addrs, a), append(m.Pods, p.Name)
 		}
 	}
