@@ -31,6 +31,7 @@ func (s *session) completeForShell(ctx context.Context, words []string) int {
 	if s.client, err = newClient(s.flags.socket, completePatience); err != nil {
 		return ExitOK
 	}
+	defer s.client.close()
 	for _, c := range Complete(s.root, append(words, last), func() []string { return s.neighborNames(ctx) }) {
 		fmt.Fprintf(s.opts.Stdout, "%s\t%s\n", c.Name, c.Help)
 	}

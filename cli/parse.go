@@ -31,7 +31,7 @@ type UsageError struct {
 	Before string
 	// Reason is what is wrong with the next word.
 	Reason string
-	// Can are the words that could have come instead.
+	// Can are the words that could have come instead, where that helps.
 	Can []Candidate
 }
 
@@ -142,9 +142,13 @@ func (c *cursor) keyword(follow []*Word, text string) (*Word, *UsageError) {
 		for i, w := range match {
 			names[i] = w.Name
 		}
-		return nil, c.fail("%q could be %s", text, either(names))
+		err := c.fail("%q could be %s", text, either(names))
+		err.Can = slices.DeleteFunc(err.Can, func(can Candidate) bool { return !slices.Contains(names, can.Name) })
+		return nil, err
 	case match[0].Exact:
-		return nil, c.fail("%q must not be shortened: write %s", text, match[0].Name)
+		err := c.fail("%q must not be shortened: write %s", text, match[0].Name)
+		err.Can = nil
+		return nil, err
 	}
 	return match[0], nil
 }
@@ -164,7 +168,11 @@ func (c *cursor) argument(follow []*Word, text string) (*Word, string, *UsageErr
 	}
 	switch {
 	case reason != nil:
-		return nil, "", c.fail("%v", reason)
+		err := c.fail("%v", reason)
+		if strings.ContainsAny(text, "/:.") { // an attempt at the argument, not at a keyword
+			err.Can = nil
+		}
+		return nil, "", err
 	case len(c.words) == 0:
 		return nil, "", c.fail("there is no command %q", text)
 	}
@@ -224,7 +232,10 @@ func Parse(root *Word, words []string) (Command, error) {
 			return c.cmd, nil
 		}
 		if begun, asked := strings.CutSuffix(text, "?"); asked {
-			return Command{Help: c.help(begun)}, nil
+			if help := c.help(begun); len(help) > 0 {
+				return Command{Help: help}, nil
+			}
+			return Command{}, c.fail("nothing that begins with %q can come there", begun)
 		}
 		if err := c.step(text); err != nil {
 			return Command{}, err

@@ -32,14 +32,22 @@ func counts(n *pb.Neighbor) *pb.PrefixCounts {
 
 // neighborInfo is what is not as it should be.
 func neighborInfo(now time.Time, n *pb.Neighbor) string {
-	switch {
-	case n.Restarting:
-		return "restarting: its routes are kept"
-	case n.State == "Established" && len(n.EndOfRib) < len(n.Families):
-		return "waiting for its End-of-RIB"
-	case n.State == "Established" || n.LastError == "":
-		return ""
-	case n.LastErrorAt == nil:
+	var info []string
+	up := n.State == "Established"
+	if n.Restarting {
+		info = append(info, "restarting, its routes are kept")
+	}
+	if up && len(n.EndOfRib) < len(n.Families) {
+		info = append(info, "waiting for its End-of-RIB")
+	}
+	if !up && n.LastError != "" {
+		info = append(info, lastError(now, n))
+	}
+	return strings.Join(info, ": ")
+}
+
+func lastError(now time.Time, n *pb.Neighbor) string {
+	if n.LastErrorAt == nil {
 		return n.LastError
 	}
 	return fmt.Sprintf("%s (%s ago)", n.LastError, age(now, n.LastErrorAt))
@@ -84,7 +92,7 @@ func renderNeighbor(w io.Writer, now time.Time, n *pb.Neighbor) {
 	put("End-of-RIB", strings.Join(n.EndOfRib, ", "))
 	put("Flaps", fmt.Sprint(n.Flaps))
 	if n.LastError != "" {
-		put("Last error", fmt.Sprintf("%s (%s ago)", n.LastError, age(now, n.LastErrorAt)))
+		put("Last error", lastError(now, n))
 	}
 	g.print(w)
 	fmt.Fprintln(w)

@@ -113,10 +113,12 @@ func pathState(p *pb.Path) string {
 		}
 	case p.Refused:
 		s = "refused: " + orDash(p.Why)
-	case p.Why != "":
-		s = p.Why
-	default:
+	case p.Why == "":
 		s = "not installed"
+	case p.Best || p.Multipath:
+		s = "not installed: " + p.Why
+	default:
+		s = p.Why
 	}
 	if p.Stale {
 		s += ", stale: its neighbor is restarting"

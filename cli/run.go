@@ -40,6 +40,9 @@ func Run(ctx context.Context, args []string, opts Options) int {
 	}
 	s := &session{opts: opts, root: Grammar(opts.Commands...), flags: defaultFlags(opts.Env), prefix: "caracal: "}
 	s.terminal = isTerminal(opts.Stdin)
+	if len(args) > 0 && args[0] == completeWord {
+		return s.completeForShell(ctx, args[1:])
+	}
 	words, err := s.flags.takeFlags(args, opts.Commands)
 	if err != nil {
 		return s.report(failf(ExitUsage, "%v; see caracal help", err))
@@ -49,8 +52,6 @@ func Run(ctx context.Context, args []string, opts Options) int {
 	}
 	defer s.client.close()
 	switch {
-	case len(words) > 0 && words[0] == completeWord:
-		return s.completeForShell(ctx, words[1:])
 	case s.flags.version:
 		words = []string{"version"}
 	case s.flags.help && len(words) == 0:

@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -26,21 +28,19 @@ func (s *session) shell(ctx context.Context) int {
 	s.prefix = ""
 	s.greet(ctx)
 	t := newTerminal(s, in)
-	first := ExitOK
 	for {
 		line, err := t.readLine(ctx)
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			fmt.Fprintln(s.opts.Stdout)
-			if !errors.Is(err, io.EOF) {
-				return s.report(err)
-			}
-			return first
-		}
-		code, quit := s.shellLine(ctx, line)
-		if quit {
 			return ExitOK
 		}
-		_ = code // a person has seen the error; the shell itself did not fail
+		if err != nil {
+			return s.report(err)
+		}
+		// The code of a line counts for nothing: a person has seen the error.
+		if _, quit := s.shellLine(ctx, line); quit {
+			return ExitOK
+		}
 	}
 }
 
@@ -158,7 +158,8 @@ func (t *terminal) key(line string, pos int, key rune) (string, int, bool) {
 // cut splits a line for completion: the last word is what has been begun.
 func cut(line string) []string {
 	words := strings.Fields(line)
-	if line == "" || strings.HasSuffix(line, " ") {
+	last, _ := utf8.DecodeLastRuneInString(line)
+	if len(words) == 0 || unicode.IsSpace(last) {
 		words = append(words, "")
 	}
 	return words

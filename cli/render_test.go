@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "caracal.dev/caracal/proto"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden compares whole output with a file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
+func TestRender(t *testing.T) {
+	sorted := func() *pb.RouteList {
+		r := sampleRoutes()
+		sortByPrefix(r.Paths, (*pb.Path).GetPrefix)
+		return r
+	}
+	ready := sampleStatus()
+	ready.Ready, ready.Converged, ready.Complete = &pb.Fact{Holds: true}, &pb.Fact{Holds: true, Reason: "since 2h12m"}, &pb.Fact{Holds: true}
+	ready.Problems, ready.Counts = nil, &pb.Counts{}
+	changes := &pb.ConfigureReply{
+		Applied: true, Generation: 8, Digest: "0123456789abcdef", Changes: []string{"BGPPeer tor: added", "NodeConfig b: asNumber 64512 -> 64513"},
+		Resets:  []*pb.Reset{{Neighbor: "mesh/b", Reason: "its AS number changes"}},
+		Restart: "AS number 64512 -> 64513", Held: []string{"NodeConfig: 40 of 60 objects would be removed"},
+		Problems: sampleStatus().Problems,
+	}
+	for name, render := range map[string]func(io.Writer){
+		"status":            func(w io.Writer) { renderStatus(w, now, sampleStatus()) },
+		"status-ready":      func(w io.Writer) { renderStatus(w, now, ready) },
+		"protocols":         func(w io.Writer) { renderNeighbors(w, now, sampleNeighbors()) },
+		"protocols-all":     func(w io.Writer) { renderNeighborsAll(w, now, sampleNeighbors()) },
+		"route":             func(w io.Writer) { renderRoutes(w, now, sorted(), false) },
+		"route-all":         func(w io.Writer) { renderRoutes(w, now, sorted(), true) },
+		"route-adj-rib-out": func(w io.Writer) { renderAdjOut(w, now, &pb.RouteList{Paths: sorted().Paths[2:4]}, false) },
+		"fib":               func(w io.Writer) { renderFIB(w, now, sampleFIB()) },
+		"nodes":             func(w io.Writer) { renderNodes(w, sampleNodes()) },
+		"workloads":         func(w io.Writer) { renderWorkloads(w, sampleWorkloads()) },
+		"interfaces":        func(w io.Writer) { renderInterfaces(w, sampleInterfaces()) },
+		"configure":         func(w io.Writer) { renderConfigure(w, now, changes, false) },
+		"configure-check":   func(w io.Writer) { renderConfigure(w, now, changes, true) },
+		"configure-same":    func(w io.Writer) { renderConfigure(w, now, &pb.ConfigureReply{Generation: 7}, false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			render(&out)
+			golden(t, name, out.String())
+			for line := range strings.Lines(out.String()) {
+				if trimmed := strings.TrimRight(line, " \n"); trimmed != strings.TrimSuffix(line, "\n") {
+					t.Errorf("blanks at the end of %q", line)
+				}
+			}
+		})
+	}
+}
+
+// TestNothingToRender: an answer with nothing in it, and messages without their
+// parts, as another version may send them, are no accident.
+func TestNothingToRender(t *testing.T) {
+	var out bytes.Buffer
+	renderStatus(&out, now, &pb.Status{})
+	renderNeighbors(&out, now, &pb.NeighborList{Neighbors: []*pb.Neighbor{{}}})
+	renderNeighborsAll(&out, now, &pb.NeighborList{Neighbors: []*pb.Neighbor{{}}})
+	renderRoutes(&out, now, &pb.RouteList{Paths: []*pb.Path{{}}}, true)
+	renderAdjOut(&out, now, &pb.RouteList{Paths: []*pb.Path{{}}}, true)
+	renderFIB(&out, now, &pb.FIBList{Entries: []*pb.FIBEntry{{}}})
+	renderEvent(&out, time.UTC, &pb.Event{})
+	out.Reset()
+	renderNeighbors(&out, now, &pb.NeighborList{})
+	renderRoutes(&out, now, &pb.RouteList{}, false)
+	renderAdjOut(&out, now, &pb.RouteList{}, false)
+	renderFIB(&out, now, &pb.FIBList{})
+	renderNodes(&out, &pb.NodeList{})
+	renderWorkloads(&out, &pb.WorkloadList{})
+	renderInterfaces(&out, &pb.InterfaceList{})
+	if want := "no neighbors\nno routes\nno routes\nno routes\nno nodes\nno workloads\nno interfaces\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+// TestJSON holds the field names that scripts rely on; a golden that changes
+// other than by new fields is a broken promise.
+func TestJSON(t *testing.T) {
+	for name, m := range map[string]proto.Message{
+		"status": sampleStatus(), "protocols": sampleNeighbors(), "route": sampleRoutes(), "fib": sampleFIB(),
+		"nodes": sampleNodes(), "workloads": sampleWorkloads(), "interfaces": sampleInterfaces(),
+		"configure": &pb.ConfigureReply{Resets: []*pb.Reset{{}}}, "cleanup": &pb.CleanupReply{},
+	} {
+		var first string
+		for range 5 { // protojson likes to vary
+			var out bytes.Buffer
+			if err := printMessage(&out, JSON, m); err != nil {
+				t.Fatal(err)
+			}
+			if first == "" {
+				first = out.String()
+			} else if out.String() != first {
+				t.Fatalf("%s: not stable", name)
+			}
+		}
+		golden(t, name+".json", first)
+	}
+	var out bytes.Buffer
+	if err := printMessage(&out, YAML, sampleNodes()); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "nodes.yaml", out.String())
+}
+
+func TestDuration(t *testing.T) {
+	for _, tc := range []struct {
+		d    time.Duration
+		want string
+	}{
+		{-time.Second, "0s"}, {999 * time.Millisecond, "0s"}, {59 * time.Second, "59s"}, {133 * time.Second, "2m13s"},
+		{time.Hour + 2*time.Minute, "1h02m"}, {76 * time.Hour, "3d04h"},
+	} {
+		if got := duration(tc.d); got != tc.want {
+			t.Errorf("%v: got %s, want %s", tc.d, got, tc.want)
+		}
+	}
+}
+
+func TestSortByPrefix(t *testing.T) {
+	list := []string{"2001:db8::/32", "10.0.0.0/8", "9.0.0.0/8 ", "10.0.0.0/16", "bad", "10.0.0.0/8"}
+	sortByPrefix(list, strings.TrimSpace)
+	if got, want := fmt.Sprint(list), "[bad 9.0.0.0/8  10.0.0.0/8 10.0.0.0/8 10.0.0.0/16 2001:db8::/32]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
