@@ -32,9 +32,6 @@ type Options struct {
 	// were adopted, so that forwarding state is announced as preserved (RFC 4724
 	// section 4.1).
 	NewSpeaker func(restarting bool) (Speaker, error)
-	// Sysctls checks, and if allowed sets, what forwarding depends on; may be
-	// nil.
-	Sysctls func(workloadLinks []string, set bool) []caracal.Problem
 	// HTTPAddr is where metrics and health are served; empty means nowhere.
 	HTTPAddr string
 	// API says where the CLI's socket is.
@@ -151,7 +148,7 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	a.waiting.Store(nil)
 	g.Go(func() error { return up.bgp.run(ctx) })
 	g.Go(func() error { return a.leaveWhenAsked(ctx, speaker) })
-	g.Go(func() error { return a.watchSysctls(ctx, t) })
+	g.Go(func() error { return (&sysctlTask{routes: t, agent: a, log: a.o.Log}).run(ctx) })
 	return t.run(ctx, storeBell)
 }
 
@@ -174,7 +171,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 	localBell, ringLocal := bell()
 	t := &routesTask{
 		store: a.o.Store, kernel: kernel, log: a.o.Log, feed: a.feed, beat: a.pulse.beat("routes"),
-		events: func() []bgp.Event { return nil }, ringGate: func() {},
+		events: func() []bgp.Event { return nil }, ringGate: func() {}, bgpStarted: func() time.Time { return time.Time{} },
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
 		owners: rib.NewOwners(), local: newLocal(),
@@ -248,31 +245,6 @@ func (a *Agent) leaveWhenAsked(ctx context.Context, s Speaker) error {
 		a.o.Log.Error("leaving was cut short", "err", err)
 	}
 	return errLeft
-}
-
-// watchSysctls checks what forwarding depends on at the start, when this node's
-// workloads change, and once a minute.
-func (a *Agent) watchSysctls(ctx context.Context, t *routesTask) error {
-	if a.o.Sysctls == nil {
-		return nil
-	}
-	tick := time.NewTicker(time.Minute)
-	defer tick.Stop()
-	for {
-		var links []string
-		set := false
-		if t.query(ctx, func() { links, set = t.local.links(), t.snap != nil && t.snap.Dataplane.SetSysctls }) != nil {
-			return nil
-		}
-		found := a.o.Sysctls(links, set)
-		a.sysctlProblems.Store(&found)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.localBell:
-		case <-tick.C:
-		}
-	}
 }
 
 func problem(kind, name, message string) *caracal.Problem {

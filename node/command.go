@@ -60,14 +60,15 @@ func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.Configu
 	case check:
 		next, err = r.Check(ctx)
 	case confirm:
-		if err = r.Confirm(ctx); err == nil {
-			next = a.o.Store.Snapshot()
-		}
+		_, err = r.Confirm(ctx)
 	default:
-		next, err = r.Reload(ctx)
+		_, err = r.Reload(ctx)
 	}
 	if err != nil {
 		return api.ConfigureResult{}, fmt.Errorf("node: configure: %w", err)
+	}
+	if next == nil {
+		next = a.o.Store.Snapshot()
 	}
 	res := api.ConfigureResult{
 		Generation: next.Generation, Digest: next.Digest, Changes: changes(old, next), Problems: next.Problems,

@@ -20,6 +20,7 @@ const deferral = 10 * time.Second
 // convergence decides when adopted routes that nobody asked for may go. The
 // zero value protects everything.
 type convergence struct {
+	started time.Time // BGP's start; zero before it
 	done    bool      // every neighbor was heard, or the deferral is over
 	reason  string    // why not done
 	look    bool      // something changed that may end the waiting
@@ -28,20 +29,20 @@ type convergence struct {
 
 // converged brings the fact up to date.
 func (t *routesTask) converged(now time.Time) bool {
-	c, started := &t.conv, t.bgpStarted()
+	c := &t.conv
 	switch {
 	case c.done:
-	case started.IsZero():
+	case c.started.IsZero():
 		c.reason = "BGP has not started"
 	default:
 		pending := t.mirror.Pending()
-		if len(pending) == 0 || now.Sub(started) >= deferral {
+		if len(pending) == 0 || now.Sub(c.started) >= deferral {
 			c.done, c.reason = true, ""
-			t.log.Info("RIB converged", "after", now.Sub(started).Round(time.Millisecond), "not_heard", strings.Join(pending, " "))
+			t.log.Info("RIB converged", "after", now.Sub(c.started).Round(time.Millisecond), "not_heard", strings.Join(pending, " "))
 			break
 		}
 		slices.Sort(pending)
-		c.reason = fmt.Sprintf("waiting for End-of-RIB from %s, for %s more", strings.Join(pending, ", "), (deferral - now.Sub(started)).Round(time.Second))
+		c.reason = fmt.Sprintf("waiting for End-of-RIB from %s, for %s more", strings.Join(pending, ", "), (deferral - now.Sub(c.started)).Round(time.Second))
 	}
 	return c.done
 }
@@ -80,7 +81,7 @@ func (t *routesTask) sweep(ctx context.Context) {
 // have not heard since our start, while their restart time runs: their own
 // addresses, and the routers on the way to them.
 func (t *routesTask) unheard(ctx context.Context, now time.Time) (map[netip.Addr]bool, error) {
-	end := t.bgpStarted().Add(t.snap.BGP.RestartTime)
+	end := t.conv.started.Add(t.snap.BGP.RestartTime)
 	if !now.Before(end) {
 		return nil, nil
 	}

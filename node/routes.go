@@ -108,6 +108,9 @@ func (t *routesTask) untilDue() time.Duration {
 // turn brings the kernel up to date with all that is known.
 func (t *routesTask) turn(ctx context.Context) {
 	t.takeSnapshot()
+	// Read before the plan is taken: a start that is seen here has published its
+	// neighbors, so that convergence waits for them.
+	t.conv.started = t.bgpStarted()
 	t.takePlan()
 	for {
 		t.takeEvents()

@@ -19,14 +19,14 @@ type Store interface {
 	Subscribe() <-chan struct{}
 }
 
-// Reloader is what `caracal configure` and SIGHUP need of a store.
+// Reloader is what `caracal configure` needs of a store.
 type Reloader interface {
-	// Reload reads the source now and returns the Snapshot in force afterwards.
-	Reload(ctx context.Context) (*caracal.Snapshot, error)
+	// Reload reads the source now; the Snapshot is published when it returns.
+	Reload(ctx context.Context) ([]caracal.Problem, error)
 	// Check reads the source and returns the Snapshot it would give.
 	Check(ctx context.Context) (*caracal.Snapshot, error)
-	// Confirm releases a removal that was held.
-	Confirm(ctx context.Context) error
+	// Confirm releases a removal that was held, like Reload.
+	Confirm(ctx context.Context) ([]caracal.Problem, error)
 }
 
 // Speaker is [bgp.Speaker] as the tasks see it.

@@ -1,0 +1,168 @@
+// Command caracald is the routing daemon of one node: it announces the node's
+// pod prefixes by BGP and installs those of the others in the kernel.
+//
+// Exit codes: 0 after SIGTERM, SIGINT or SIGUSR2; 1 when it could not go on; 2
+// for wrong flags.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/fib"
+	"caracal.dev/caracal/internal/memory"
+	"caracal.dev/caracal/internal/version"
+	"caracal.dev/caracal/node"
+	"caracal.dev/caracal/node/api"
+	"caracal.dev/caracal/store/file"
+)
+
+type flags struct {
+	config, state, node, socket, group, http, logFormat string
+	logLevel                                            slog.Level
+	version                                             bool
+}
+
+func main() {
+	f, err := parse(os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		os.Exit(0)
+	case err != nil:
+		os.Exit(2)
+	case f.version:
+		fmt.Println("caracald", version.String())
+		return
+	}
+	log := newLog(f)
+	if err := run(f, log); err != nil {
+		log.Error("caracald stops", "err", err)
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (flags, error) {
+	var f flags
+	fs := flag.NewFlagSet("caracald", flag.ContinueOnError)
+	fs.StringVar(&f.config, "config", "/etc/caracal", "directory of YAML files to take the configuration from")
+	fs.StringVar(&f.state, "state-dir", "/var/lib/caracal", "directory for what outlives a restart")
+	fs.StringVar(&f.node, "node", "", "name of this node's NodeConfig (default: the hostname)")
+	fs.StringVar(&f.socket, "socket", api.DefaultSocket, "unix socket for the caracal command")
+	fs.StringVar(&f.group, "socket-group", "", "group that may use the socket")
+	fs.StringVar(&f.http, "http", "127.0.0.1:9179", "address for /metrics, /healthz and /readyz; empty for none")
+	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	fs.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	fs.BoolVar(&f.version, "version", false, "print the version and exit")
+	if err := fs.Parse(args); err != nil {
+		return f, err
+	}
+	var err error
+	switch {
+	case fs.NArg() > 0:
+		err = fmt.Errorf("caracald takes flags only, not %q; see caracald -help", fs.Arg(0))
+	case f.logFormat != "text" && f.logFormat != "json":
+		err = fmt.Errorf("--log-format is text or json, not %q", f.logFormat)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return f, err
+}
+
+func newLog(f flags) *slog.Logger {
+	o := &slog.HandlerOptions{Level: f.logLevel}
+	if f.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, o))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, o))
+}
+
+func run(f flags, log *slog.Logger) error {
+	memory.Tune()
+	name, from, err := nodeName(f.node)
+	if err != nil {
+		return err
+	}
+	store := file.New(file.Options{Dir: f.config, StateDir: filepath.Join(f.state, "accepted"), Node: name, NodeFrom: from, Log: log})
+	agent := node.New(node.Options{
+		Store: store, Reloader: store, ConfigSource: f.config,
+		OpenKernel: func(m fib.Mark) (node.Kernel, error) { return fib.OpenKernel(m) },
+		NewSpeaker: func(restarting bool) (node.Speaker, error) {
+			return bgp.New(bgp.Options{Log: log, Restarting: restarting}), nil
+		},
+		HTTPAddr: f.http,
+		API:      api.Options{Socket: f.socket, Group: f.group, Log: log},
+		Version:  version.String(),
+		Log:      log,
+	})
+	log.Info("caracald starts", "node", name, "config", f.config, "version", version.String(), "pid", os.Getpid())
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	go serveSignals(ctx, agent, store, log)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
+	err = agent.Run(ctx)
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	if errors.Is(err, node.ErrReexec) {
+		log.Warn("caracald starts itself anew; routes stay in the kernel and neighbors keep theirs", "why", err)
+		return reexec()
+	}
+	if err == nil {
+		log.Info("caracald ends; its routes stay in the kernel (caracal cleanup removes them)")
+	}
+	return err
+}
+
+func nodeName(flagged string) (name, from string, err error) {
+	if flagged != "" {
+		return flagged, "--node", nil
+	}
+	name, err = os.Hostname()
+	if err != nil {
+		return "", "", fmt.Errorf("the hostname is not known (%w); give the node's name with --node", err)
+	}
+	return name, "hostname", nil
+}
+
+// serveSignals takes SIGHUP (read the configuration again) and SIGUSR2 (the
+// host goes down: withdraw, close the sessions and end).
+func serveSignals(ctx context.Context, agent *node.Agent, store *file.Store, log *slog.Logger) {
+	c := make(chan os.Signal, 4)
+	signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR2)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case s := <-c:
+			if s == syscall.SIGUSR2 {
+				agent.Leave()
+				continue
+			}
+			ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+			if _, err := store.Reload(ctx); err != nil {
+				log.Error("configuration not read again", "err", err)
+			}
+			cancel()
+		}
+	}
+}
+
+// reexec replaces the process by a new one of the same binary and arguments.
+// Sockets close with it, without a Cease.
+func reexec() error {
+	path, err := os.Executable()
+	if err == nil {
+		err = syscall.Exec(path, os.Args, os.Environ())
+	}
+	return fmt.Errorf("starting anew: %w", err)
+}

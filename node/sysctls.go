@@ -1,0 +1,102 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/fib"
+)
+
+// sysctlTask keeps the kernel settings that forwarding depends on: it looks at
+// the start, when this node's workloads change, and once a minute.
+type sysctlTask struct {
+	routes *routesTask
+	agent  *Agent
+	log    *slog.Logger
+	said   map[string]bool // findings that were logged and still stand
+}
+
+func (t *sysctlTask) run(ctx context.Context) error {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		var links []string
+		var snap *caracal.Snapshot
+		if t.routes.query(ctx, func() { links, snap = t.routes.local.links(), t.routes.snap }) != nil {
+			return nil
+		}
+		if snap != nil {
+			t.check(links, snap)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.routes.localBell:
+		case <-tick.C:
+		}
+	}
+}
+
+func (t *sysctlTask) check(links []string, snap *caracal.Snapshot) {
+	self, _ := snap.SelfNode()
+	needs := fib.SysctlNeeds{
+		IPv4: self.IPv4.IsValid(), IPv6: self.IPv6.IsValid(),
+		Workloads: links, Uplinks: uplinks(self), Neighbors: snap.Nodes.Len() + len(links), Routes6: snap.Blocks.Len(),
+	}
+	found := fib.CheckSysctls(needs, fib.ReadSysctl)
+	if snap.Dataplane.SetSysctls {
+		found = fib.SetSysctls(found, fib.WriteSysctl)
+	}
+	problems := []caracal.Problem{}
+	standing := map[string]bool{}
+	for _, f := range found {
+		text := f.String()
+		if f.Done {
+			t.log.Info("kernel setting written", "key", f.Key, "was", f.Is, "is", f.Must, "why", f.Why)
+			continue
+		}
+		standing[text] = true
+		if !t.said[text] {
+			t.log.Warn("kernel setting", "finding", text)
+		}
+		problems = append(problems, *problem("Sysctl", sysctlDevice(f.Key), text))
+	}
+	t.said = standing
+	t.agent.sysctlProblems.Store(&problems)
+}
+
+// sysctlDevice returns the device that a key below .../conf/DEVICE/ is about.
+func sysctlDevice(key string) string {
+	if dir := path.Dir(key); path.Base(path.Dir(dir)) == "conf" {
+		return path.Base(dir)
+	}
+	return strings.TrimPrefix(key, "net/")
+}
+
+// uplinks are the devices that have the node's own addresses.
+func uplinks(self caracal.Node) []string {
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil // the next check asks again
+	}
+	var names []string
+	for _, a := range addrs {
+		p, ok := prefixOf(a)
+		if !ok || p.Addr() != self.IPv4.Addr() && p.Addr() != self.IPv6.Addr() || p.Addr() == (netip.Addr{}) {
+			continue
+		}
+		if l, err := netlink.LinkByIndex(a.LinkIndex); err == nil {
+			names = append(names, l.Attrs().Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
