@@ -1,8 +1,13 @@
 package main
 
-import "caracal.dev/caracal/cli"
+import (
+	"caracal.dev/caracal/cli"
+	"caracal.dev/caracal/lab"
+)
 
 // commands are those that other rooms implement and that need no daemon.
 func commands() []cli.External {
-	return nil
+	return []cli.External{
+		{Name: "lab", Help: "nodes and pods as network namespaces on this machine", Run: lab.Main},
+	}
 }
