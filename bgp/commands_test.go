@@ -187,7 +187,7 @@ func TestMaxPrefixes(t *testing.T) {
 	a.eventually("three prefixes", a.has(n.Name, "10.0.0.0/32", "10.0.0.1/32", "10.0.0.2/32"))
 	s.Announce(hosts[3:], path4("127.0.7.9"))
 	<-s.Done()
-	a.sequence(n.Name, "up", "update", "down")
+	a.sequence(n.Name, "up", "update", "update", "down")
 	st := a.status(n.Name)
 	if st.State != bgp.Disabled || !st.Held || !strings.HasPrefix(st.LastError, "more than 3 prefixes") {
 		t.Errorf("past the limit: %+v", st)
@@ -197,7 +197,7 @@ func TestMaxPrefixes(t *testing.T) {
 	}
 	s = dial(t, c)
 	defer s.Abort()
-	a.sequence(n.Name, "up", "update", "down", "up")
+	a.sequence(n.Name, "up", "update", "update", "down", "up")
 	if st := a.status(n.Name); st.Held {
 		t.Errorf("enabled again: %+v", st)
 	}

@@ -128,8 +128,9 @@ func (e *engine) add(ctx context.Context, n Neighbor, o peerOptions) error {
 	return e.server.AddPeer(ctx, &api.AddPeerRequest{Peer: toPeer(n, o)})
 }
 
-// update changes timers and prefix limits, which need no new session; nothing
-// else of n may differ from what was added.
+// update changes timers, which needs no new session; nothing else of n may
+// differ from what was added. With the limit set in o it holds the neighbor down
+// that has passed it (RFC 4486 subcode 1).
 func (e *engine) update(ctx context.Context, n Neighbor, o peerOptions) error {
 	_, err := e.server.UpdatePeer(ctx, &api.UpdatePeerRequest{Peer: toPeer(n, o)})
 	return err
@@ -176,13 +177,10 @@ func (e *engine) list(ctx context.Context, only netip.Addr) (map[netip.Addr]coun
 	return all, err
 }
 
-// notificationsSent returns how many NOTIFICATIONs the neighbor was sent.
-func (e *engine) notificationsSent(addr netip.Addr) uint64 {
-	all, err := e.list(context.Background(), addr)
-	if err != nil {
-		return 0
-	}
-	return all[addr].sent.Notification
+// counters returns those of one neighbor, zero for one that is not there.
+func (e *engine) counters(addr netip.Addr) counters {
+	all, _ := e.list(context.Background(), addr) // fails only once the server stopped
+	return all[addr]
 }
 
 // adjOut lists what an Established neighbor is announced, family by family.

@@ -63,6 +63,10 @@ type peerOptions struct {
 	restarting bool // set the R and F bits, and defer announcements
 	deferral   time.Duration
 	down       bool
+	// limit makes GoBGP itself hold to the prefix limit. It then counts the
+	// whole table for each UPDATE, so it is set only to have it act on a limit
+	// that is passed already (see tracker.checkLimit).
+	limit bool
 }
 
 func toPeer(n Neighbor, o peerOptions) *api.Peer {
@@ -94,12 +98,16 @@ func toPeer(n Neighbor, o peerOptions) *api.Peer {
 	if n.Multihop {
 		p.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: multihopTTL}
 	}
+	limit := &api.PrefixLimit{}
+	if o.limit {
+		limit.MaxPrefixes = n.MaxPrefixes
+	}
 	for _, f := range n.families() {
 		family := apiutil.ToApiFamily(f.Afi(), f.Safi())
 		p.AfiSafis = append(p.AfiSafis, &api.AfiSafi{
 			Config:            &api.AfiSafiConfig{Family: family, Enabled: true},
 			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: n.GracefulRestart}},
-			PrefixLimits:      &api.PrefixLimit{Family: family, MaxPrefixes: n.MaxPrefixes},
+			PrefixLimits:      limit,
 		})
 	}
 	return p
@@ -389,13 +397,19 @@ func fromCapabilities(list []gobgp.ParameterCapabilityInterface) open {
 type counters struct {
 	hold, keepalive time.Duration
 	sent, received  Messages
-	deferring       bool // announcements wait for the end of our own restart
+	deferring       bool   // announcements wait for the end of our own restart
+	most            uint64 // prefixes received, of the family with more of them
 }
 
 func fromPeer(p *api.Peer) (netip.Addr, counters) {
 	addr, _ := netip.ParseAddr(p.GetState().GetNeighborAddress())
 	m := p.GetState().GetMessages()
+	most := uint64(0)
+	for _, af := range p.GetAfiSafis() {
+		most = max(most, af.GetState().GetReceived())
+	}
 	return addr, counters{
+		most:      most,
 		hold:      time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second,
 		keepalive: time.Duration(p.GetTimers().GetState().GetKeepaliveInterval()) * time.Second,
 		sent:      fromMessage(m.GetSent()),

@@ -53,6 +53,7 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool) (Config, []caracal
 		NextHop4:  self.IPv4.Addr(),
 		NextHop6:  self.IPv6.Addr(),
 	}
+	slices.SortFunc(p.problems, func(a, b caracal.Problem) int { return strings.Compare(a.Message, b.Message) })
 	return cfg, p.problems
 }
 
@@ -260,7 +261,6 @@ func (p *planner) originate() []netip.Prefix {
 		}
 	}
 	slices.SortFunc(list, netip.Prefix.Compare)
-	slices.SortFunc(p.problems, func(a, b caracal.Problem) int { return strings.Compare(a.Message, b.Message) })
 	return list
 }
 

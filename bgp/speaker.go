@@ -187,7 +187,7 @@ func (s *Speaker) add(ctx context.Context, n Neighbor, unknown bool, res *Result
 		o.down, why = true, &reason
 	}
 	if unknown {
-		s.tracker.add(n, why)
+		s.tracker.add(n, o, why)
 	}
 	if err := s.engine.add(ctx, n, o); err != nil {
 		s.tracker.forget(n.Addr)
@@ -205,6 +205,7 @@ func (s *Speaker) update(ctx context.Context, n Neighbor, res *Result) {
 	}
 	s.have.neighbors[n.Name] = n
 	s.tracker.update(n)
+	s.tracker.checkLimit(n.Addr)
 }
 
 // removalTimeout bounds the wait for what a removed neighbor sent last.
@@ -317,6 +318,9 @@ func (s *Speaker) Enable(ctx context.Context, name string) error {
 	}
 	if s.tracker.state(n.Addr) != Disabled {
 		return nil
+	}
+	if err := s.engine.update(ctx, n, s.options[name]); err != nil { // without the limit
+		return fmt.Errorf("bgp: enable %s: %w", name, err)
 	}
 	if err := s.engine.enable(ctx, n.Addr); err != nil {
 		return fmt.Errorf("bgp: enable %s: %w", name, err)

@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -17,8 +18,7 @@ type tracker struct {
 
 	mu     sync.Mutex
 	byAddr map[netip.Addr]*tracked
-	// notificationsSent asks GoBGP for a counter, see down.
-	notificationsSent func(netip.Addr) uint64
+	engine *engine // set before there is any neighbor
 }
 
 // tracked is one neighbor.
@@ -36,6 +36,10 @@ type tracked struct {
 	// disabled is the operator's reason; held that the prefix limit was passed.
 	disabled *string
 	held     bool
+	// room is how many prefixes may be announced before they are counted.
+	room int
+	// options are those GoBGP has for it.
+	options peerOptions
 	// notified is how many NOTIFICATIONs we had sent when the session came up.
 	notified uint64
 	// stale is set while paths of an ended session are kept; timer ends that.
@@ -56,14 +60,14 @@ func newTracker(log *slog.Logger, in *inbox) *tracker {
 func (t *tracker) setEngine(e *engine) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.notificationsSent = e.notificationsSent
+	t.engine = e
 }
 
 // add begins to track a neighbor; disabled is the operator's reason if it is.
-func (t *tracker) add(n Neighbor, disabled *string) {
+func (t *tracker) add(n Neighbor, o peerOptions, disabled *string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	nb := &tracked{conf: n, state: Idle, since: time.Now(), disabled: disabled}
+	nb := &tracked{conf: n, state: Idle, since: time.Now(), disabled: disabled, options: o}
 	if disabled != nil {
 		nb.state = Disabled
 	}
@@ -159,8 +163,56 @@ func (t *tracker) paths(addr netip.Addr, convert func(string) []Event) {
 		name = nb.conf.Name
 	}
 	t.mu.Unlock()
-	if up {
-		t.inbox.push(convert(name)...)
+	if !up {
+		return
+	}
+	events := convert(name)
+	t.inbox.push(events...)
+	announced := 0
+	for _, e := range events {
+		announced += len(e.Update.Announced)
+	}
+	if announced > 0 && t.spend(addr, announced) {
+		t.checkLimit(addr)
+	}
+}
+
+// spend counts announcements, and reports whether the limit may be passed.
+func (t *tracker) spend(addr netip.Addr, announced int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	nb := t.byAddr[addr]
+	if nb == nil || nb.conf.MaxPrefixes == 0 {
+		return false
+	}
+	nb.room -= announced
+	return nb.room < 0
+}
+
+// checkLimit counts what a neighbor has announced, and has GoBGP hold it down if
+// that is beyond its limit. GoBGP's own check counts the whole table for every
+// UPDATE, which makes 100,000 prefixes cost seconds, so ours counts only when as
+// many were announced as there was room for. Withdrawals make no room until
+// then; a neighbor that announces the same again and again near its limit is
+// counted each time it announced a twentieth of it.
+func (t *tracker) checkLimit(addr netip.Addr) {
+	most := int(t.engine.counters(addr).most)
+	t.mu.Lock()
+	nb := t.byAddr[addr]
+	if nb == nil || nb.state != Established {
+		t.mu.Unlock()
+		return
+	}
+	limit := int(nb.conf.MaxPrefixes)
+	conf, o := nb.conf, nb.options
+	nb.room = max(limit-most, limit/20)
+	t.mu.Unlock()
+	if limit == 0 || most <= limit {
+		return
+	}
+	o.limit = true
+	if err := t.engine.update(context.Background(), conf, o); err != nil {
+		t.log.Error("neighbor cannot be held to its prefix limit", "neighbor", conf.Name, "err", err)
 	}
 }
 
@@ -186,11 +238,8 @@ func (t *tracker) endOfRIB(addr netip.Addr, v6 bool) {
 // changed implements sink.
 func (t *tracker) changed(c change) {
 	var notified uint64
-	t.mu.Lock()
-	ask := t.notificationsSent
-	t.mu.Unlock()
 	if c.state == Established || c.lost {
-		notified = ask(c.addr)
+		notified = t.engine.counters(c.addr).sent.Notification
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -220,6 +269,7 @@ func (t *tracker) changed(c change) {
 func (t *tracker) up(nb *tracked, c change, notified uint64) {
 	nb.open, nb.local, nb.remote = c.open, c.local, c.remote
 	nb.eor, nb.notified, nb.restarted = [2]bool{}, notified, false
+	nb.room = int(nb.conf.MaxPrefixes)
 	t.move(nb, Session{
 		State:      Established,
 		Preserved4: c.open.kept4,

@@ -1,0 +1,274 @@
+package bgp_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/bgp"
+)
+
+// cluster is three nodes: a and b with both families, c with IPv4 only, and d
+// with IPv6 only.
+func cluster() *caracal.Snapshot {
+	s := caracal.NewSnapshot("b")
+	s.Synced = true
+	s.BGP = caracal.BGP{HoldTime: 90 * time.Second, KeepaliveTime: 30 * time.Second,
+		GracefulRestart: true, RestartTime: 120 * time.Second, MeshEnabled: true}
+	node := func(name, v4, v6, id string) {
+		n := caracal.Node{Name: name, ASN: 64512, RouterID: addr(id), Port: 179, MeshEnabled: true}
+		if v4 != "" {
+			n.IPv4 = prefix(v4)
+		}
+		if v6 != "" {
+			n.IPv6 = prefix(v6)
+		}
+		s.Nodes = s.Nodes.Put(name, n)
+	}
+	node("a", "192.0.2.1/24", "2001:db8::1/64", "192.0.2.1")
+	node("b", "192.0.2.2/24", "2001:db8::2/64", "192.0.2.2")
+	node("c", "192.0.2.3/24", "", "192.0.2.3")
+	node("d", "", "2001:db8::4/64", "192.0.2.4")
+	pool := func(name, cidr string, mode caracal.Advertise) {
+		s.Pools = s.Pools.Put(name, caracal.Pool{Name: name, CIDR: prefix(cidr), Advertise: mode})
+	}
+	pool("blocks", "10.0.0.0/16", caracal.AdvertiseBlocks)
+	pool("hosts", "10.1.0.0/16", caracal.AdvertiseHosts)
+	pool("six", "fd00::/48", caracal.AdvertiseBlocks)
+	block := func(cidr, node string) {
+		s.Blocks = s.Blocks.Put(prefix(cidr), caracal.Block{CIDR: prefix(cidr), Node: node})
+	}
+	block("10.0.0.0/26", "b")
+	block("10.0.0.64/26", "a")
+	block("10.1.0.0/26", "b")
+	block("fd00::/122", "b")
+	workload(s, "web", "b", "10.0.0.5", "10.1.0.5", "fd00::5")
+	return s
+}
+
+func workload(s *caracal.Snapshot, name, node string, addrs ...string) {
+	w := caracal.Workload{Namespace: "default", Name: name, Node: node}
+	for _, a := range addrs {
+		w.Addrs = append(w.Addrs, addr(a))
+	}
+	s.Workloads = s.Workloads.Put(w.Key(), w)
+}
+
+func renderPlan(c bgp.Config, problems []caracal.Problem) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "AS %d id %s port %d listen %s\n", c.Global.ASN, c.Global.RouterID, c.Global.Port, c.Global.ListenAddrs)
+	for _, n := range c.Neighbors {
+		fmt.Fprintf(&b, "%s node=%q %s:%d AS %d from %s", n.Name, n.Node, n.Addr, n.Port, n.ASN, n.Local)
+		for _, f := range []struct {
+			set  bool
+			name string
+		}{{n.Passive, "passive"}, {n.IPv4, "v4"}, {n.IPv6, "v6"}, {n.Multihop, "multihop"}, {n.GracefulRestart, "gr"}} {
+			if f.set {
+				b.WriteString(" " + f.name)
+			}
+		}
+		fmt.Fprintf(&b, " hold=%s keepalive=%s max=%d\n", n.HoldTime, n.KeepaliveTime, n.MaxPrefixes)
+	}
+	for _, p := range c.Originate {
+		fmt.Fprintf(&b, "originate %s\n", p)
+	}
+	for _, p := range problems {
+		fmt.Fprintf(&b, "%s %s %s: %s\n", p.Severity, p.Kind, p.Name, p.Message)
+	}
+	return b.String()
+}
+
+func TestPlan(t *testing.T) {
+	// What every variant of the cluster begins with.
+	const mesh = `AS 64512 id 192.0.2.2 port 179 listen 192.0.2.2,2001:db8::2
+mesh/a node="a" 192.0.2.1:179 AS 64512 from 192.0.2.2 passive v4 v6 gr hold=1m30s keepalive=30s max=1000
+mesh/c node="c" 192.0.2.3:179 AS 64512 from 192.0.2.2 v4 gr hold=1m30s keepalive=30s max=1000
+mesh/d node="d" [2001:db8::4]:179 AS 64512 from 2001:db8::2 v6 gr hold=1m30s keepalive=30s max=1000
+`
+	const origin = `originate 10.0.0.0/26
+originate 10.1.0.5/32
+originate fd00::/122
+`
+	const alone = "AS 64512 id 192.0.2.2 port 179 listen 192.0.2.2,2001:db8::2\n"
+	v6 := strings.NewReplacer("[2001:db8::4]", "2001:db8::4")
+	for _, tc := range []struct {
+		name   string
+		change func(*caracal.Snapshot)
+		ready  func(netip.Prefix) bool
+		want   string
+	}{
+		{name: "mesh", want: mesh + origin},
+		{name: "no mesh", change: func(s *caracal.Snapshot) { s.BGP.MeshEnabled = false }, want: alone + origin},
+		{name: "not this node", change: func(s *caracal.Snapshot) { edit(s, "b", func(n *caracal.Node) { n.MeshEnabled = false }) }, want: alone + origin},
+		{
+			name:   "unknown node",
+			change: func(s *caracal.Snapshot) { s.Self = "z" },
+			want:   "AS 0 id invalid IP port 0 listen \nwarning Node z: node z is not configured, so it has no BGP sessions; add a NodeConfig for it\n",
+		},
+		{
+			name:  "only what is in the kernel",
+			ready: func(p netip.Prefix) bool { return p.Addr().Is4() && p.Bits() == 26 },
+			want:  mesh + "originate 10.0.0.0/26\n",
+		},
+		{
+			name: "borrowed",
+			change: func(s *caracal.Snapshot) {
+				workload(s, "guest", "b", "10.0.0.70", "172.16.0.1") // in a's block, and in no pool
+				workload(s, "far", "a", "10.1.9.9")
+			},
+			want: mesh + "originate 10.0.0.0/26\noriginate 10.0.0.70/32\noriginate 10.1.0.5/32\noriginate fd00::/122\n",
+		},
+		{
+			name: "podCIDRs",
+			change: func(s *caracal.Snapshot) {
+				edit(s, "b", func(n *caracal.Node) {
+					n.PodCIDRs = []netip.Prefix{prefix("10.0.9.0/24"), prefix("172.16.0.0/24"), prefix("10.1.9.0/24")}
+				})
+				workload(s, "pod", "b", "10.0.9.1")
+			},
+			want: mesh + "originate 10.0.0.0/26\noriginate 10.0.9.0/24\noriginate 10.1.0.5/32\noriginate fd00::/122\n",
+		},
+		{
+			name: "pools not to be announced",
+			change: func(s *caracal.Snapshot) {
+				for name, p := range s.Pools.All() {
+					p.Disabled, p.DisableBGPExport = name == "blocks", name == "six"
+					s.Pools = s.Pools.Put(name, p)
+				}
+				workload(s, "guest", "b", "10.0.0.70")
+			},
+			want: mesh + "originate 10.1.0.5/32\n",
+		},
+		{
+			name: "no IPv6 here",
+			change: func(s *caracal.Snapshot) {
+				edit(s, "b", func(n *caracal.Node) { n.IPv6 = netip.Prefix{} })
+			},
+			want: `AS 64512 id 192.0.2.2 port 179 listen 192.0.2.2
+mesh/a node="a" 192.0.2.1:179 AS 64512 from 192.0.2.2 passive v4 gr hold=1m30s keepalive=30s max=1000
+mesh/c node="c" 192.0.2.3:179 AS 64512 from 192.0.2.2 v4 gr hold=1m30s keepalive=30s max=1000
+originate 10.0.0.0/26
+originate 10.1.0.5/32
+warning Node b: fd00::/122 cannot be announced: node b has no address of that family to be its next hop
+warning Node d: node d and this node have no address family in common, so there is no session; give both an IPv4 or both an IPv6 address
+`,
+		},
+		{
+			name: "peers",
+			change: func(s *caracal.Snapshot) {
+				s.BGP.MeshEnabled = false
+				s.BGP.ListenAddrs = []netip.Addr{addr("192.0.2.2"), addr("127.0.0.1")}
+				peer(s, caracal.Peer{Name: "tor", Addr: addr("198.51.100.1"), Port: 179, ASN: 65000, Multihop: true})
+				peer(s, caracal.Peer{Name: "six", Addr: addr("2001:db8::9"), Port: 1790, ASN: 65000, Passive: true,
+					HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, SourceAddr: addr("2001:db8::77")})
+			},
+			want: `AS 64512 id 192.0.2.2 port 179 listen 127.0.0.1,192.0.2.2
+peer/six@2001:db8::9 node="" 2001:db8::9:1790 AS 65000 from 2001:db8::77 passive v4 v6 gr hold=9s keepalive=3s max=10000
+peer/tor@198.51.100.1 node="" 198.51.100.1:179 AS 65000 from 192.0.2.2 v4 v6 multihop gr hold=1m30s keepalive=30s max=10000
+` + origin,
+		},
+		{
+			name: "addresses taken",
+			change: func(s *caracal.Snapshot) {
+				edit(s, "c", func(n *caracal.Node) { n.IPv4 = prefix("192.0.2.1/24") })
+				edit(s, "d", func(n *caracal.Node) { n.IPv6 = prefix("2001:db8::2/64") })
+				peer(s, caracal.Peer{Name: "rr", Addr: addr("192.0.2.1"), Port: 179, ASN: 64512})
+			},
+			want: `AS 64512 id 192.0.2.2 port 179 listen 192.0.2.2,2001:db8::2
+peer/rr@192.0.2.1 node="c" 192.0.2.1:179 AS 64512 from 192.0.2.2 v4 v6 gr hold=1m30s keepalive=30s max=10000
+` + origin + `warning Node a: mesh/a and peer/rr@192.0.2.1 have the same address 192.0.2.1; only peer/rr@192.0.2.1 is used, remove one
+warning Node c: mesh/c and peer/rr@192.0.2.1 have the same address 192.0.2.1; only peer/rr@192.0.2.1 is used, remove one
+warning Node d: mesh/d has this node's own address 2001:db8::2, so there is no session; correct one of the two
+`,
+		},
+		{
+			name: "another AS and the same router ID",
+			change: func(s *caracal.Snapshot) {
+				edit(s, "a", func(n *caracal.Node) { n.RouterID = addr("192.0.2.2") })
+				edit(s, "c", func(n *caracal.Node) { n.ASN = 64513 })
+			},
+			want: strings.Replace(mesh, "AS 64512 from 192.0.2.2 v4 gr", "AS 64513 from 192.0.2.2 v4 multihop gr", 1) + origin +
+				"warning Node a: node a has the same router ID 192.0.2.2 as this node, so the session cannot come up (RFC 6286); change one\n",
+		},
+		{
+			name: "a node that owns much",
+			change: func(s *caracal.Snapshot) {
+				for i := range 300 {
+					p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(1 + i/4), byte(i % 4 * 64)}), 26)
+					s.Blocks = s.Blocks.Put(p, caracal.Block{CIDR: p, Node: "a"})
+				}
+			},
+			want: strings.Replace(mesh, "max=1000", "max=2000", 1) + origin,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := cluster()
+			if tc.change != nil {
+				tc.change(s)
+			}
+			if got := renderPlan(bgp.Plan(s, tc.ready)); v6.Replace(got) != v6.Replace(tc.want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, tc.want)
+			}
+		})
+	}
+}
+
+func edit(s *caracal.Snapshot, name string, change func(*caracal.Node)) {
+	n, _ := s.Nodes.Get(name)
+	change(&n)
+	s.Nodes = s.Nodes.Put(name, n)
+}
+
+func peer(s *caracal.Snapshot, p caracal.Peer) { s.Peers = s.Peers.Put(p.Name, p) }
+
+// TestPlanPairs holds for random clusters that the two ends of each session
+// agree: both have it, over the same addresses with the same families, and
+// exactly one dials.
+func TestPlanPairs(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		s := cluster()
+		for i := range r.IntN(8) {
+			n := caracal.Node{Name: fmt.Sprint("n", i), ASN: 64512 + uint32(r.IntN(2)), Port: 179, MeshEnabled: r.IntN(8) > 0,
+				RouterID: netip.AddrFrom4([4]byte{192, 0, 2, byte(100 + i)})}
+			has := 1 + r.IntN(3)
+			if has&1 != 0 {
+				n.IPv4 = netip.PrefixFrom(n.RouterID, 24)
+			}
+			if has&2 != 0 {
+				n.IPv6 = netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: byte(250 - i)}), 64)
+			}
+			s.Nodes = s.Nodes.Put(n.Name, n)
+		}
+		plans := map[string]map[string]bgp.Neighbor{}
+		for name := range s.Nodes.All() {
+			one := *s
+			one.Self = name
+			c, _ := bgp.Plan(&one, nil)
+			plans[name] = map[string]bgp.Neighbor{}
+			for _, n := range c.Neighbors {
+				plans[name][n.Node] = n
+			}
+			if !slices.IsSortedFunc(c.Neighbors, func(a, b bgp.Neighbor) int { return strings.Compare(a.Name, b.Name) }) ||
+				!slices.IsSortedFunc(c.Originate, netip.Prefix.Compare) {
+				t.Fatalf("plan of %s is not sorted", name)
+			}
+		}
+		for a, neighbors := range plans {
+			for b, ab := range neighbors {
+				ba, ok := plans[b][a]
+				if !ok {
+					t.Fatalf("%s has a session with %s, which has none", a, b)
+				}
+				if ab.Addr != ba.Local || ab.Local != ba.Addr || ab.IPv4 != ba.IPv4 || ab.IPv6 != ba.IPv6 || ab.Passive == ba.Passive || ab.Multihop != ba.Multihop {
+					t.Fatalf("%s and %s disagree:\n%+v\n%+v", a, b, ab, ba)
+				}
+			}
+		}
+	}
+}
