@@ -155,6 +155,7 @@ func DefaultDataplane() caracal.Dataplane {
 type Selection struct {
 	node string
 	sel  *selector.Selector
+	all  bool
 }
 
 // Selection returns the nodes that peer with a valid BGPPeer.
@@ -168,13 +169,13 @@ func newSelection(node, sel string) Selection {
 	if err != nil { // the object was not validated: it is for nobody
 		parsed, _ = selector.Parse("!all()")
 	}
-	return Selection{node, parsed}
+	return Selection{node, parsed, node == "" && parsed.String() == "all()"}
 }
 
 // Selects reports whether the node is one of those selected.
 func (s Selection) Selects(name string, labels map[string]string) bool {
-	if s.node != "" {
-		return s.node == name
+	if s.all || s.node != "" {
+		return s.all || s.node == name
 	}
 	if _, ok := labels[HostnameLabel]; !ok {
 		with := make(map[string]string, len(labels)+1)

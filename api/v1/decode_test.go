@@ -85,8 +85,8 @@ func TestDecodeErrors(t *testing.T) {
 
 func TestDecodeIdent(t *testing.T) {
 	for in, want := range map[string]Ident{
-		doc("IPPool", "p", "  cidr: x\n"):                           {"IPPool", "", "p"},
-		"kind: IPPool\nmetadata: {name: a}\nmetadata: {name: b}\n":  {"IPPool", "", "b"},
+		doc("IPPool", "p", "  cidr: x\n"):                            {"IPPool", "", "p"},
+		"kind: IPPool\nmetadata: {name: a}\nmetadata: {name: b}\n":   {"IPPool", "", "b"},
 		"kind: Workload\nmetadata: {name: a, namespace: ns}\nx: 1\n": {"Workload", "ns", "a"},
 	} {
 		if _, id, err := Decode([]byte(in)); id != want || err == nil || IsSyntax(err) {

@@ -1,0 +1,254 @@
+package file
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
+	"caracal.dev/caracal/store"
+)
+
+// choose settles which document speaks for each object that was found.
+func (p *pass) choose() {
+	keys := slices.SortedFunc(maps.Keys(p.found), func(a, b store.Key) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	for _, key := range keys {
+		docs := p.found[key]
+		acc := p.old.accepted[key]
+		if acc != nil && !slices.ContainsFunc(docs, func(d document) bool { return d.path == acc.Source }) && p.isShielded(acc.Source) {
+			// The file it was accepted from may still hold it.
+			p.keep(acc)
+			p.duplicates(key, docs, -1, acc.Source)
+			continue
+		}
+		i := pick(docs, acc)
+		d := docs[i]
+		if d.err != nil {
+			p.refuse(key, d, acc)
+		} else {
+			p.propose(d.obj, acc)
+		}
+		p.duplicates(key, docs, i, d.path)
+	}
+}
+
+// pick returns the document that speaks for an object: the one in the file that
+// it was accepted from, else one that says the same, else the first good one.
+func pick(docs []document, acc *store.Object) int {
+	rank := func(d document) int {
+		switch {
+		case acc != nil && d.path == acc.Source && d.obj != nil && d.obj.Text == acc.Text:
+			return 0
+		case acc != nil && d.path == acc.Source:
+			return 1
+		case acc != nil && d.obj != nil && d.obj.Text == acc.Text:
+			return 2
+		case d.err == nil:
+			return 3
+		}
+		return 4
+	}
+	best := 0
+	for i := range docs {
+		if rank(docs[i]) < rank(docs[best]) {
+			best = i
+		}
+	}
+	return best
+}
+
+func (p *pass) refuse(key store.Key, d document, acc *store.Object) {
+	message := store.Sentence(d.path, key, d.err.Error())
+	if acc != nil {
+		p.keep(acc)
+		message += versionStays(acc)
+	}
+	p.orphan(key.Kind, acc != nil)
+	p.problem(caracal.Rejected, d.path, key, message)
+}
+
+func versionStays(acc *store.Object) string {
+	return fmt.Sprintf("; the version accepted at %s stays in force", stampText(acc.AcceptedAt))
+}
+
+// propose puts forward a version of an object. One that means the same as the
+// accepted one is no change, though its file may be another.
+func (p *pass) propose(o, acc *store.Object) {
+	if acc == nil || acc.Text != o.Text {
+		p.proposal.Changed = append(p.proposal.Changed, o)
+		p.kept[o.Key] = true
+		return
+	}
+	if acc.Source != o.Source {
+		moved := *acc
+		moved.Source = o.Source
+		acc = &moved
+	}
+	p.keep(acc)
+}
+
+// duplicates reports every document of an object but the one chosen.
+func (p *pass) duplicates(key store.Key, docs []document, chosen int, chosenPath string) {
+	for i, d := range docs {
+		if i == chosen {
+			continue
+		}
+		var what string
+		switch {
+		case d.err != nil:
+			what = d.err.Error() + "; besides, the object is in " + chosenPath + " too"
+		case d.path == chosenPath && chosen >= 0:
+			what = fmt.Sprintf("it is in this file twice, at line %d and at line %d; the one at line %d is taken, so remove one", min(d.line, docs[chosen].line), max(d.line, docs[chosen].line), docs[chosen].line)
+		default:
+			what = fmt.Sprintf("it is in %s too; the one in %s is taken, so remove one", chosenPath, chosenPath)
+		}
+		p.problem(caracal.Rejected, d.path, key, store.Sentence(d.path, key, what))
+	}
+}
+
+// missing finds the accepted objects that are in no file any more.
+func (p *pass) missing() {
+	for key, o := range p.old.accepted {
+		switch {
+		case p.kept[key] || len(p.found[key]) > 0:
+		case p.isShielded(o.Source):
+			p.keep(o)
+		default:
+			p.removed[o.Kind] = append(p.removed[o.Kind], o)
+		}
+	}
+}
+
+// holdRemovals keeps what a step would remove that is too large to be believed,
+// until it is confirmed.
+func (p *pass) holdRemovals() {
+	nothing := p.scan.err == nil && p.documents == 0
+	total := map[string]int{}
+	for key := range p.old.accepted {
+		total[key.Kind]++
+	}
+	recent := map[string]int{}
+	p.old.recent = slices.DeleteFunc(slices.Clone(p.old.recent), func(r removal) bool { return p.now.Sub(r.at) > removalWindow })
+	for _, r := range p.old.recent {
+		recent[r.kind] += r.count
+	}
+	var all []*store.Object
+	for _, kind := range slices.Sorted(maps.Keys(p.removed)) {
+		gone := p.removed[kind]
+		if p.confirm {
+			gone = slices.DeleteFunc(slices.Clone(gone), func(o *store.Object) bool { return p.old.held[o.Key] })
+		}
+		step := len(gone) + recent[kind]
+		switch {
+		case len(gone) == 0:
+		case nothing:
+			all = append(all, gone...)
+			p.hold(gone)
+		case step > freeRemovals && 2*step > total[kind]+recent[kind]:
+			p.hold(gone)
+			p.problem(caracal.Held, "", store.Key{Kind: kind}, fmt.Sprintf(
+				"%d of %d objects of kind %s are gone from %s at once (%s); they stay in force until the removal is confirmed (caracal configure confirm) or the files are back",
+				len(gone), total[kind], kind, p.dir, names(gone)))
+		default:
+			p.old.recent = append(p.old.recent, removal{kind, len(gone), p.now})
+		}
+	}
+	if len(all) > 0 {
+		p.problem(caracal.Held, "", store.Key{}, fmt.Sprintf(
+			"%s holds no configuration at all%s until the removal is confirmed (caracal configure confirm) or the files are back",
+			p.dir, p.standIn(all)))
+	}
+}
+
+func (p *pass) hold(gone []*store.Object) {
+	for _, o := range gone {
+		p.held[o.Key] = true
+		p.keep(o)
+	}
+}
+
+// names lists the names of objects, not too many.
+func names(objects []*store.Object) string {
+	list := make([]string, len(objects))
+	for i, o := range objects {
+		list[i] = o.Name
+	}
+	slices.Sort(list)
+	return enumerate(list)
+}
+
+// enumerate joins a sorted list, not more than ten of it.
+func enumerate(list []string) string {
+	const most = 10
+	text := ""
+	for i, s := range list {
+		if i == most {
+			return fmt.Sprintf("%s and %d more", text, len(list)-most)
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += s
+	}
+	return text
+}
+
+// finish judges the proposal and puts the outcome together.
+func (p *pass) finish() outcome {
+	verdict := store.Judge(p.proposal)
+	for _, r := range verdict.Rejected {
+		message := store.Sentence(r.Object.Source, r.Object.Key, r.Reason)
+		if r.InForce != nil {
+			message += versionStays(r.InForce)
+		}
+		p.orphan(r.Object.Kind, r.InForce != nil)
+		p.problem(caracal.Rejected, r.Object.Source, r.Object.Key, message)
+	}
+	for _, r := range verdict.Strained {
+		p.problem(caracal.Warning, r.Object.Source, r.Object.Key, store.Sentence(r.Object.Source, r.Object.Key, r.Reason))
+	}
+	out := outcome{objects: verdict.Objects, incomplete: p.incompl}
+	accepted := make(map[store.Key]*store.Object, len(out.objects))
+	for i, o := range out.objects {
+		if o.AcceptedAt.IsZero() {
+			stamped := *o
+			stamped.AcceptedAt = p.now
+			o = &stamped
+			out.objects[i] = o
+		}
+		accepted[o.Key] = o
+	}
+	p.problems = append(p.problems, store.Warnings(out.objects)...)
+	p.missingSelf(accepted)
+	lost := p.lost()
+	out.state = state{
+		accepted: accepted, held: p.held, recent: p.old.recent, lost: lost,
+		synced: p.old.synced || len(p.old.accepted) > 0 || p.scan.err == nil && p.documents > 0,
+	}
+	if !out.state.synced && p.scan.err == nil {
+		p.problem(caracal.Warning, "", store.Key{}, fmt.Sprintf("%s holds no configuration; write one (caracal init makes a first one)", p.dir))
+	}
+	out.problems = p.problems
+	return out
+}
+
+// lost marks what may be missing because accepted objects of the last run could
+// not be read, and reports whether anything still may be.
+func (p *pass) lost() bool {
+	if !p.old.lost {
+		return false
+	}
+	const reason = "objects accepted by the last run could not be read from disk, and their files are refused now"
+	for _, kind := range p.orphaned {
+		if kind == "" || v1.New(kind) == nil {
+			p.allIncomplete(reason)
+		} else {
+			p.incompl[kind] = reason
+		}
+	}
+	return len(p.orphaned) > 0 || len(p.incompl) > 0
+}

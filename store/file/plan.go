@@ -1,0 +1,249 @@
+package file
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
+	"caracal.dev/caracal/store"
+)
+
+const (
+	// A step that removes more than half of the objects of a kind is held, unless
+	// it is this many or fewer.
+	freeRemovals = 3
+	// removalWindow is how long removals count as one step: a tree that is deleted
+	// or unmounted slowly is seen in several batches.
+	removalWindow = 30 * time.Second
+)
+
+// state is what the store remembers from one pass to the next. A pass does not
+// change it but returns the next one.
+type state struct {
+	// accepted are the objects in force.
+	accepted map[store.Key]*store.Object
+	// held are the removals that wait for a confirmation.
+	held map[store.Key]bool
+	// recent are the removals of the last while.
+	recent []removal
+	// lost says that accepted objects of the last run could not be read.
+	lost bool
+	// synced stays true once it is.
+	synced bool
+}
+
+type removal struct {
+	kind  string
+	count int
+	at    time.Time
+}
+
+// outcome is what a pass makes of a scan.
+type outcome struct {
+	state      state
+	objects    []*store.Object // in force, sorted by kind and name
+	incomplete map[string]string
+	problems   []caracal.Problem
+}
+
+// pass is the work of one plan.
+type pass struct {
+	input
+
+	// found are the documents by what they say they are, in the order of files.
+	found map[store.Key][]document
+	// shielded are sources whose objects cannot be missed: path or directory.
+	shielded  []string
+	proposal  store.Proposal
+	kept      map[store.Key]bool
+	removed   map[string][]*store.Object // by kind
+	held      map[store.Key]bool
+	problems  []caracal.Problem
+	incompl   map[string]string
+	orphaned  []string // kinds of refused documents that nothing stands in for; "" unknown
+	documents int
+}
+
+// input is what a pass decides by.
+type input struct {
+	dir string
+	// self is the node we run on, selfFrom how we know: "--node" or "hostname".
+	self, selfFrom string
+	old            state
+	scan           *scan
+	now            time.Time
+	// confirm lets the removals through that are held.
+	confirm bool
+}
+
+// plan decides what a scan means, given what is in force. It is pure.
+func plan(in input) outcome {
+	p := &pass{
+		input: in, found: map[store.Key][]document{},
+		kept: map[store.Key]bool{}, removed: map[string][]*store.Object{}, held: map[store.Key]bool{},
+		incompl:  map[string]string{},
+		proposal: store.Proposal{Accepted: in.old.accepted},
+	}
+	if in.scan.err != nil {
+		p.unreadableDir()
+	} else {
+		p.unreadable()
+		p.collect()
+		p.choose()
+		p.missing()
+	}
+	p.holdRemovals()
+	return p.finish()
+}
+
+// keep leaves an accepted object in force as it is.
+func (p *pass) keep(o *store.Object) {
+	if !p.kept[o.Key] {
+		p.kept[o.Key] = true
+		p.proposal.InForce = append(p.proposal.InForce, o)
+	}
+}
+
+func (p *pass) problem(sev caracal.Severity, source string, key store.Key, message string) {
+	p.problems = append(p.problems, caracal.Problem{
+		Severity: sev, Source: source, Kind: key.Kind, Name: key.Name, Message: message,
+	})
+}
+
+// unreadableDir keeps everything.
+func (p *pass) unreadableDir() {
+	for _, o := range p.old.accepted {
+		p.keep(o)
+	}
+	msg := fmt.Sprintf("the configuration directory cannot be read: %v", p.scan.err)
+	p.allIncomplete(msg)
+	p.problem(caracal.Rejected, "", store.Key{}, msg+p.standIn(slices.Collect(maps.Values(p.old.accepted))))
+}
+
+// unreadable shields the objects of directories and files that cannot be read,
+// and marks their kinds, or all where none is known, as incomplete.
+func (p *pass) unreadable() {
+	bad := maps.Clone(p.scan.badDirs)
+	for _, top := range []string{"cluster", "local"} {
+		// These two are mounted or linked in as a whole, so their absence is no
+		// deletion of files.
+		if _, listed := p.scan.dirs[filepath.Join(p.dir, top)]; !listed && bad[top] == nil && len(p.under(top)) > 0 {
+			bad[top] = fmt.Errorf("it does not exist any more (to remove its objects, run: caracal configure confirm)")
+		}
+	}
+	for _, f := range p.scan.files {
+		if f.readErr != nil {
+			bad[f.path] = f.readErr
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(bad)) {
+		objects := p.under(path)
+		msg := fmt.Sprintf("%s: cannot be read: %v", path, bad[path])
+		if p.confirm && allHeld(objects, p.old.held) {
+			continue // asked about, and confirmed
+		}
+		p.shielded = append(p.shielded, path)
+		if _, top := map[string]bool{"cluster": true, "local": true}[path]; top {
+			for _, o := range objects {
+				p.held[o.Key] = true
+			}
+		}
+		if len(objects) == 0 {
+			p.allIncomplete(msg)
+		}
+		for _, o := range objects {
+			p.incompl[o.Kind] = msg
+		}
+		p.problem(caracal.Rejected, path, store.Key{}, msg+p.standIn(objects))
+	}
+}
+
+func allHeld(objects []*store.Object, held map[store.Key]bool) bool {
+	for _, o := range objects {
+		if !held[o.Key] {
+			return false
+		}
+	}
+	return len(objects) > 0
+}
+
+func (p *pass) allIncomplete(reason string) {
+	for _, k := range v1.Kinds() {
+		p.incompl[k] = reason
+	}
+}
+
+// under returns the accepted objects of a file, or of the files below a
+// directory, sorted.
+func (p *pass) under(path string) []*store.Object {
+	var list []*store.Object
+	for _, o := range p.old.accepted {
+		if o.Source == path || strings.HasPrefix(o.Source, path+"/") {
+			list = append(list, o)
+		}
+	}
+	return list
+}
+
+func (p *pass) isShielded(source string) bool {
+	return slices.ContainsFunc(p.shielded, func(s string) bool {
+		return source == s || strings.HasPrefix(source, s+"/")
+	})
+}
+
+// collect goes through the documents; those of which not even the name is known
+// shield their whole file.
+func (p *pass) collect() {
+	for _, f := range p.scan.files {
+		if f.refused != "" {
+			objects := p.under(f.path)
+			p.shielded = append(p.shielded, f.path)
+			p.orphan("", len(objects) > 0)
+			p.problem(caracal.Rejected, f.path, store.Key{}, f.path+": "+f.refused+p.standIn(objects))
+		}
+		for _, d := range f.docs {
+			p.documents++
+			key := d.key()
+			if key.Kind != "" && key.Name != "" {
+				p.found[key] = append(p.found[key], d)
+				continue
+			}
+			objects := p.under(f.path)
+			p.shielded = append(p.shielded, f.path)
+			p.orphan(key.Kind, len(objects) > 0)
+			what := fmt.Sprintf("document at line %d: %v", d.line, d.err)
+			p.problem(caracal.Rejected, f.path, key, store.Sentence(f.path, key, what)+p.standIn(objects))
+		}
+	}
+}
+
+// orphan notes that something of a kind was refused and nothing stands in.
+func (p *pass) orphan(kind string, standIn bool) {
+	if !standIn {
+		p.orphaned = append(p.orphaned, kind)
+	}
+}
+
+// standIn says what stays in force instead of what was refused.
+func (p *pass) standIn(objects []*store.Object) string {
+	if len(objects) == 0 {
+		return ""
+	}
+	last := objects[0].AcceptedAt
+	for _, o := range objects {
+		if o.AcceptedAt.After(last) {
+			last = o.AcceptedAt
+		}
+	}
+	if len(objects) == 1 {
+		return fmt.Sprintf("; %s as accepted at %s stays in force", objects[0].Key, stampText(last))
+	}
+	return fmt.Sprintf("; the %d objects accepted before, the last at %s, stay in force", len(objects), stampText(last))
+}
+
+func stampText(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,289 @@
+package file
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
+	"caracal.dev/caracal/store"
+	"caracal.dev/caracal/store/accepted"
+)
+
+// Run loads what the last run accepted, reads the directory, and follows it
+// until ctx ends. It may be called once.
+func (s *Store) Run(ctx context.Context) error {
+	if s.started.Swap(true) {
+		return errors.New("store/file: run: it was run before")
+	}
+	defer close(s.done)
+	s.loadAccepted()
+	w := newWatcher(s.opts.Dir)
+	defer w.close()
+	poll := time.NewTicker(s.opts.Poll)
+	defer poll.Stop()
+
+	// settle fires when the batch that began at began has settled.
+	settle := time.NewTimer(0)
+	defer settle.Stop()
+	began := time.Now()
+	pending := true
+	touch := func(quiet time.Duration) {
+		if !pending {
+			pending, began = true, time.Now()
+		}
+		settle.Reset(max(0, min(quiet, s.opts.MaxWait-time.Since(began))))
+	}
+	var unsettledSince time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.events():
+			touch(s.opts.Quiet)
+		case <-poll.C:
+			touch(0)
+		case r := <-s.requests:
+			r.do()
+			close(r.done)
+		case <-settle.C:
+			pending = false
+			if unsettledSince.IsZero() {
+				unsettledSince = time.Now()
+			}
+			res := s.pass(passOptions{atOnce: time.Since(unsettledSince) > 2*settleTime, watcher: w})
+			if res.again > 0 {
+				touch(res.again)
+			}
+			if !res.unsettled {
+				unsettledSince = time.Time{}
+			}
+		}
+	}
+}
+
+type passOptions struct {
+	// atOnce takes files as they are, even if they look half written.
+	atOnce  bool
+	confirm bool
+	watcher *watcher
+}
+
+type passResult struct {
+	unsettled bool
+	again     time.Duration // look again after that time; 0 means no need
+}
+
+// pass reads the directory once, decides, publishes and saves.
+func (s *Store) pass(o passOptions) passResult {
+	found := s.scanner.scan()
+	var res passResult
+	if o.watcher != nil {
+		added, why := o.watcher.follow(found.dirs)
+		if s.watch != why {
+			s.watch, s.dirty = why, true
+		}
+		if added {
+			// What was written before the watch was there has rung no bell.
+			res.again = s.opts.Quiet
+		}
+	}
+	if found.unsettled {
+		res = passResult{true, 100 * time.Millisecond}
+		if !o.atOnce {
+			return res
+		}
+	}
+	out := plan(s.input(found, o.confirm))
+	before := s.state
+	s.state = out.state
+	s.publish(out)
+	if s.dirty || !maps.Equal(before.accepted, out.state.accepted) {
+		if why := s.save(out.objects); why != s.saving {
+			s.saving = why
+			s.publish(out)
+		}
+	}
+	return res
+}
+
+func (s *Store) input(found *scan, confirm bool) input {
+	return input{
+		dir: s.opts.Dir, self: s.opts.Node, selfFrom: s.opts.NodeFrom,
+		old: s.state, scan: found, now: s.opts.Now(), confirm: confirm,
+	}
+}
+
+// compose makes the Snapshot of an outcome, and reports whether it differs from
+// the present one.
+func (s *Store) compose(out outcome) (*caracal.Snapshot, bool) {
+	prev := s.Snapshot()
+	next, changed := store.Build(prev, out.objects)
+	next.Synced = out.state.synced
+	next.Incomplete = out.incomplete
+	if len(next.Incomplete) == 0 {
+		next.Incomplete = nil
+	}
+	next.Digest = store.Digest(shared(out.objects))
+	next.Problems = s.problems(prev, out)
+	if changed || next.Synced != prev.Synced || next.Digest != prev.Digest ||
+		!maps.Equal(next.Incomplete, prev.Incomplete) || !slices.Equal(next.Problems, prev.Problems) {
+		next.Generation = prev.Generation + 1
+		return next, true
+	}
+	return prev, false
+}
+
+// shared leaves out what is for this host only, so that the digests of hosts
+// can be compared.
+func shared(objects []*store.Object) []*store.Object {
+	return slices.DeleteFunc(slices.Clone(objects), func(o *store.Object) bool {
+		return strings.HasPrefix(o.Source, "local/")
+	})
+}
+
+// problems puts the Problems into order; one that was there before keeps its
+// Since.
+func (s *Store) problems(prev *caracal.Snapshot, out outcome) []caracal.Problem {
+	list := slices.Concat(out.problems, s.stillLoading())
+	for _, why := range []string{s.saving, s.watch} {
+		if why != "" {
+			list = append(list, caracal.Problem{Severity: caracal.Warning, Message: why})
+		}
+	}
+	since := make(map[caracal.Problem]time.Time, len(prev.Problems))
+	for _, p := range prev.Problems {
+		was := p.Since
+		p.Since = time.Time{}
+		since[p] = was
+	}
+	for i, p := range list {
+		p.Since = time.Time{}
+		if was, ok := since[p]; ok {
+			list[i].Since = was
+		} else {
+			list[i].Since = s.opts.Now()
+		}
+	}
+	slices.SortStableFunc(list, func(a, b caracal.Problem) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Source, b.Source),
+			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Message, b.Message))
+	})
+	return slices.Compact(list)
+}
+
+// stillLoading are the Problems of loading whose file is still there: the
+// operator deletes it when he has seen it.
+func (s *Store) stillLoading() []caracal.Problem {
+	return slices.DeleteFunc(slices.Clone(s.loading), func(p caracal.Problem) bool {
+		if p.Source == "" {
+			return false
+		}
+		_, err := os.Lstat(p.Source)
+		return errors.Is(err, os.ErrNotExist)
+	})
+}
+
+func (s *Store) publish(out outcome) {
+	prev := s.Snapshot()
+	next, changed := s.compose(out)
+	if !changed {
+		return
+	}
+	s.snap.Store(next)
+	s.mu.Lock()
+	bells := slices.Clone(s.bells)
+	s.mu.Unlock()
+	for _, b := range bells {
+		select {
+		case b <- struct{}{}:
+		default:
+		}
+	}
+	s.log(prev, next)
+}
+
+// log says what became different, once.
+func (s *Store) log(prev, next *caracal.Snapshot) {
+	for _, p := range next.Problems {
+		if !slices.Contains(prev.Problems, p) {
+			s.opts.Log.Warn(p.Message, "severity", p.Severity.String())
+		}
+	}
+	for _, p := range prev.Problems {
+		if !slices.Contains(next.Problems, p) {
+			s.opts.Log.Info("no longer a problem: "+p.Message, "severity", p.Severity.String())
+		}
+	}
+	if prev.Digest != next.Digest || prev.Synced != next.Synced {
+		s.opts.Log.Info("configuration taken", "dir", s.opts.Dir, "generation", next.Generation, "digest", next.Digest,
+			"nodes", next.Nodes.Len(), "pools", next.Pools.Len(), "peers", next.Peers.Len(), "workloads", next.Workloads.Len())
+	}
+}
+
+// save keeps the accepted objects on disk, and returns why it could not.
+func (s *Store) save(objects []*store.Object) string {
+	records := make([]accepted.Record, len(objects))
+	for i, o := range objects {
+		records[i] = accepted.Record{Kind: o.Kind, Name: o.Name, Source: o.Source, AcceptedAt: o.AcceptedAt, Object: json.RawMessage(o.Text)}
+	}
+	s.dirty = false
+	if err := s.kept.Save(records); err != nil {
+		s.dirty = true
+		return fmt.Sprintf("the accepted configuration cannot be kept on disk, so a restart could not fall back on it: %v", err)
+	}
+	return ""
+}
+
+// loadAccepted takes what the last run accepted as what is in force.
+func (s *Store) loadAccepted() {
+	records, corrupt, err := s.kept.Load()
+	s.state.accepted = make(map[store.Key]*store.Object, len(records))
+	for _, r := range records {
+		o, err := fromRecord(r)
+		if err != nil {
+			corrupt = append(corrupt, s.kept.SetAside(accepted.FileName(r.Key()), err.Error()))
+			continue
+		}
+		s.state.accepted[o.Key] = o
+	}
+	for _, c := range corrupt {
+		s.state.lost = true
+		s.loading = append(s.loading, caracal.Problem{Severity: caracal.Warning, Source: c.File, Message: fmt.Sprintf(
+			"%s: the record of an accepted object was damaged and is not used: %s; delete the file when you have seen this", c.File, c.Reason)})
+	}
+	if err != nil {
+		s.state.lost = true
+		s.loading = append(s.loading, caracal.Problem{Severity: caracal.Warning, Message: fmt.Sprintf(
+			"the configuration accepted by the last run cannot be read whole: %v", err)})
+	}
+}
+
+func fromRecord(r accepted.Record) (*store.Object, error) {
+	value, _, err := v1.Decode(r.Object)
+	if err != nil {
+		return nil, err
+	}
+	if value == nil {
+		return nil, errors.New("it holds no object")
+	}
+	o, err := store.NewObject(value, filepath.Clean(r.Source))
+	if err != nil {
+		return nil, err
+	}
+	o.AcceptedAt = r.AcceptedAt
+	if want := (store.Key{Kind: r.Kind, Name: r.Name}); !reflect.DeepEqual(o.Key, want) {
+		return nil, fmt.Errorf("it holds %s, not %s", o.Key, want)
+	}
+	return o, nil
+}

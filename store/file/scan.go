@@ -1,0 +1,248 @@
+package file
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxFile  = 16 << 20 // bytes of one file
+	maxFiles = 200_000  // in the directory
+	maxDepth = 16       // of directories below it; symbolic links may loop
+	// settleTime is how long a file must be left alone that looks as if its
+	// writer were not done: it is empty, or its last line has no end.
+	settleTime = time.Second
+)
+
+// stamp changes whenever a file's content may have.
+type stamp struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime int64 // ns
+}
+
+func stampOf(st *unix.Stat_t) stamp {
+	return stamp{st.Dev, st.Ino, st.Size, st.Mtim.Nano(), st.Ctim.Nano()}
+}
+
+// scan is what the directory was found to hold.
+type scan struct {
+	// err says that the directory itself cannot be read.
+	err error
+	// badDirs are directories below it that cannot be read, by relative path.
+	badDirs map[string]error
+	files   []*file // sorted by path
+	// dirs are all directories visited, by path, with their inodes: what to watch.
+	dirs map[string]stamp
+	// unsettled says that a file is likely still being written.
+	unsettled bool
+}
+
+// file is one YAML file as last read.
+type file struct {
+	path string // relative to the directory
+	// readErr says that it cannot be read, refused why its content cannot be taken
+	// as a whole. In either case docs is empty.
+	readErr error
+	refused string
+	docs    []document
+
+	id     stamp
+	readAt time.Time
+	hash   [sha256.Size]byte
+	// good is the content when it could last be taken as a whole.
+	good []byte
+}
+
+// scanner reads the directory and remembers what it read: a file whose stamp is
+// the same is not read again, one whose content is the same not parsed again.
+type scanner struct {
+	dir   string
+	now   func() time.Time
+	cache map[string]*file
+}
+
+func newScanner(dir string, now func() time.Time) *scanner {
+	return &scanner{dir: dir, now: now, cache: map[string]*file{}}
+}
+
+// scan reads what has changed.
+func (s *scanner) scan() *scan {
+	res := &scan{badDirs: map[string]error{}, dirs: map[string]stamp{}}
+	var paths []string
+	if err := s.walk(res, "", 0, &paths); err != nil {
+		res.err = err
+		return res
+	}
+	slices.Sort(paths)
+	cache := make(map[string]*file, len(paths))
+	for _, p := range paths {
+		f, unsettled := s.file(p)
+		if f == nil {
+			continue // deleted meanwhile
+		}
+		cache[p] = f
+		res.files = append(res.files, f)
+		res.unsettled = res.unsettled || unsettled
+	}
+	s.cache = cache
+	return res
+}
+
+// walk lists the YAML files of a directory and of those below it.
+func (s *scanner) walk(res *scan, rel string, depth int, paths *[]string) error {
+	path := filepath.Join(s.dir, rel)
+	if depth > maxDepth {
+		return fmt.Errorf("more than %d directories deep; is there a loop of symbolic links?", maxDepth)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	res.dirs[path] = stamp{dev: st.Dev, ino: st.Ino}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasPrefix(name, ".") {
+			continue
+		}
+		at := filepath.Join(rel, name)
+		isDir := e.IsDir()
+		if e.Type()&fs.ModeSymlink != 0 {
+			target, err := os.Stat(filepath.Join(s.dir, at))
+			if err != nil {
+				if isYAML(name) {
+					*paths = append(*paths, at) // reading it gives the reason
+				} else {
+					res.badDirs[at] = err
+				}
+				continue
+			}
+			isDir = target.IsDir()
+		}
+		switch {
+		case isDir:
+			// One deleted between being listed and being read is simply gone.
+			if err := s.walk(res, at, depth+1, paths); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				res.badDirs[at] = err
+			}
+		case isYAML(name):
+			if len(*paths) >= maxFiles {
+				return fmt.Errorf("more than %d files", maxFiles)
+			}
+			*paths = append(*paths, at)
+		}
+	}
+	return nil
+}
+
+func isYAML(name string) bool {
+	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
+}
+
+// file returns a file, from the cache if it has not changed, and whether it is
+// likely still being written; nil if it does not exist any more.
+func (s *scanner) file(rel string) (*file, bool) {
+	old := s.cache[rel]
+	path := filepath.Join(s.dir, rel)
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return s.unreadable(rel, old, err)
+	}
+	// A change within the clock tick of our last reading would leave the stamp as
+	// it is; so a young file is read again.
+	if old != nil && old.readErr == nil && old.id == stampOf(&st) && old.readAt.UnixNano()-old.id.ctime > int64(50*time.Millisecond) {
+		return old, false
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return s.unreadable(rel, old, errors.New("it is not a regular file"))
+	}
+	readAt := s.now()
+	text, id, err := readStable(path)
+	if err != nil {
+		f, _ := s.unreadable(rel, old, err)
+		return f, errors.Is(err, errChanging)
+	}
+	f := &file{path: rel, id: id, readAt: readAt, hash: sha256.Sum256(text)}
+	unsettled := (len(text) == 0 || text[len(text)-1] != '\n') && readAt.UnixNano()-id.mtime < int64(settleTime) && readAt.UnixNano() >= id.mtime
+	if old != nil {
+		f.good = old.good
+		if old.readErr == nil && old.hash == f.hash {
+			f.docs, f.refused = old.docs, old.refused
+			return f, unsettled
+		}
+	}
+	f.parse(text)
+	return f, unsettled
+}
+
+func (s *scanner) unreadable(rel string, old *file, err error) (*file, bool) {
+	var info fs.FileInfo
+	if errors.Is(err, fs.ErrNotExist) {
+		// A dangling link is there and cannot be read; a deleted file is not there.
+		var lerr error
+		if info, lerr = os.Lstat(filepath.Join(s.dir, rel)); lerr != nil || info.Mode()&fs.ModeSymlink == 0 {
+			return nil, false
+		}
+		err = errors.New("it is a symbolic link to a file that does not exist")
+	}
+	f := &file{path: rel, readErr: err}
+	if old != nil {
+		f.good = old.good
+	}
+	return f, false
+}
+
+var errChanging = errors.New("it is being written to")
+
+// readStable reads a file that does not change while it is read.
+func readStable(path string) ([]byte, stamp, error) {
+	for range 3 {
+		text, before, after, err := readOnce(path)
+		if err != nil {
+			return nil, stamp{}, err
+		}
+		if before == after && int64(len(text)) == after.size {
+			return text, after, nil
+		}
+	}
+	return nil, stamp{}, errChanging
+}
+
+func readOnce(path string) (text []byte, before, after stamp, err error) {
+	// Without O_NONBLOCK a file replaced by a FIFO would block us for good.
+	fd, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, stamp{}, stamp{}, err
+	}
+	defer fd.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(fd.Fd()), &st); err != nil {
+		return nil, stamp{}, stamp{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if st.Size > maxFile {
+		return nil, stamp{}, stamp{}, fmt.Errorf("it is larger than %d MiB", maxFile>>20)
+	}
+	before = stampOf(&st)
+	text, err = io.ReadAll(io.LimitReader(fd, maxFile+1))
+	if err != nil {
+		return nil, stamp{}, stamp{}, err
+	}
+	if err := unix.Fstat(int(fd.Fd()), &st); err != nil {
+		return nil, stamp{}, stamp{}, &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	return text, before, stampOf(&st), nil
+}

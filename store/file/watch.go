@@ -1,0 +1,99 @@
+package file
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// watcher rings when something in the directories that it follows changes. It
+// says nothing of what: a pass looks for itself.
+type watcher struct {
+	dir  string
+	fs   *fsnotify.Watcher
+	err  error
+	bell chan struct{}
+	// followed are the watches, with the inode that each was set on: a path may
+	// lead to another directory later (a symbolic link that is swapped).
+	followed map[string]stamp
+}
+
+func newWatcher(dir string) *watcher {
+	w := &watcher{dir: filepath.Clean(dir), bell: make(chan struct{}, 1), followed: map[string]stamp{}}
+	if w.fs, w.err = fsnotify.NewWatcher(); w.err == nil {
+		go w.drain()
+	}
+	return w
+}
+
+// drain turns events into bells until the watcher is closed.
+func (w *watcher) drain() {
+	for {
+		select {
+		case e, ok := <-w.fs.Events:
+			if !ok {
+				return
+			}
+			// Of the directory above only what happens to ours counts.
+			if filepath.Dir(e.Name) == filepath.Dir(w.dir) && e.Name != w.dir {
+				continue
+			}
+			// Reading a file, or changing its times, is none of our concern, but
+			// changing its mode may make it readable.
+		case _, ok := <-w.fs.Errors:
+			if !ok {
+				return
+			}
+			// Events were lost: look.
+		}
+		select {
+		case w.bell <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (w *watcher) events() <-chan struct{} { return w.bell }
+
+func (w *watcher) close() {
+	if w.fs != nil {
+		_ = w.fs.Close()
+	}
+}
+
+// follow sets the watches to these directories and to the one above the first.
+// It reports whether it set a new one, and why it could not set all.
+func (w *watcher) follow(dirs map[string]stamp) (added bool, why string) {
+	const slow = "changes of the configuration are noticed only once a minute: %v"
+	if w.err != nil {
+		return false, fmt.Sprintf(slow, w.err)
+	}
+	for path, id := range w.followed {
+		if now, ok := dirs[path]; path != filepath.Dir(w.dir) && (!ok || now != id) {
+			_ = w.fs.Remove(path) // it may be gone, and its watch with it
+			delete(w.followed, path)
+		}
+	}
+	// A directory that was deleted took its watch with it, even if there is a new
+	// one in its place with the same inode number.
+	alive := map[string]bool{}
+	for _, path := range w.fs.WatchList() {
+		alive[path] = true
+	}
+	set := func(path string, id stamp) {
+		if _, ok := w.followed[path]; ok && alive[path] {
+			return
+		}
+		if err := w.fs.Add(path); err != nil {
+			why = fmt.Sprintf(slow, fmt.Errorf("watch %s: %w (the sysctl fs.inotify.max_user_watches may be too low)", path, err))
+			return
+		}
+		w.followed[path], added = id, true
+	}
+	for path, id := range dirs {
+		set(path, id)
+	}
+	set(filepath.Dir(w.dir), stamp{})
+	return added, why
+}

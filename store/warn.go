@@ -1,0 +1,151 @@
+package store
+
+import (
+	"fmt"
+	"net/netip"
+
+	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
+)
+
+// maxAlike is how many warnings of one sort are listed one by one.
+const maxAlike = 10
+
+// Warnings lists what is accepted but likely not meant so. Of a sort of which
+// there are many, the rest is one warning with their number.
+func Warnings(objects []*Object) []caracal.Problem {
+	w := &warner{nodes: map[string]map[string]string{}, addrs: map[netip.Addr]string{}, sorts: map[string][]caracal.Problem{}}
+	for _, o := range objects {
+		switch v := o.Value.(type) {
+		case *v1.IPPool:
+			w.pools = append(w.pools, v.Pool())
+		case *v1.NodeConfig:
+			w.nodes[o.Name] = v.Labels
+			v4, v6 := v.Addrs()
+			w.addrs[v4.Addr()], w.addrs[v6.Addr()] = o.Name, o.Name
+		}
+	}
+	for _, o := range objects {
+		w.object(o)
+	}
+	return w.list()
+}
+
+type warner struct {
+	pools []caracal.Pool
+	nodes map[string]map[string]string // labels by name
+	addrs map[netip.Addr]string
+	sorts map[string][]caracal.Problem
+	order []string
+}
+
+func (w *warner) add(sort string, o *Object, format string, args ...any) {
+	if _, known := w.sorts[sort]; !known {
+		w.order = append(w.order, sort)
+	}
+	w.sorts[sort] = append(w.sorts[sort], caracal.Problem{
+		Severity: caracal.Warning, Source: o.Source, Kind: o.Kind, Name: o.Name,
+		Message: Sentence(o.Source, o.Key, fmt.Sprintf(format, args...)),
+	})
+}
+
+func (w *warner) object(o *Object) {
+	for _, e := range o.Value.Warnings() {
+		w.add(o.Kind+" "+e.Path, o, "%v", e)
+	}
+	switch v := o.Value.(type) {
+	case *v1.NodeConfig:
+		for _, p := range v.Ranges() {
+			w.block(o, p)
+		}
+	case *v1.Workload:
+		if _, ok := w.nodes[v.Spec.Node]; !ok {
+			w.add("workload node", o, "spec.node: there is no NodeConfig %s", v.Spec.Node)
+		}
+		for _, a := range v.Addrs() {
+			if w.pool(caracal.HostPrefix(a)) == nil {
+				w.add("workload pool", o, "spec.ipNetworks: %s is in no IPPool, so other nodes do not accept its route", a)
+			}
+		}
+	case *v1.BGPConfiguration:
+		if v.Spec.NodeSelector != "" && !w.selectsAny(v.Selection()) {
+			w.add("selector", o, "spec.nodeSelector: %s selects no node", v.Spec.NodeSelector)
+		}
+	case *v1.BGPPeer:
+		w.peer(o, v)
+	}
+}
+
+func (w *warner) peer(o *Object, v *v1.BGPPeer) {
+	switch {
+	case w.selectsAny(v.Selection()):
+	case v.Spec.Node != "":
+		w.add("selector", o, "spec.node: there is no NodeConfig %s, so no node peers", v.Spec.Node)
+	case v.Spec.NodeSelector != "":
+		w.add("selector", o, "spec.nodeSelector: %s selects no node", v.Spec.NodeSelector)
+	}
+	if node, ok := w.addrs[v.Peer().Addr]; ok {
+		w.add("peer in mesh", o, "spec.peerIP: %s is node %s; while the node-to-node mesh is enabled the nodes peer with it without a BGPPeer", v.Peer().Addr, node)
+	}
+}
+
+func (w *warner) block(o *Object, p netip.Prefix) {
+	switch pool := w.pool(p); {
+	case pool == nil:
+		w.add("block pool", o, "%s is in no IPPool, so other nodes do not accept its route", p)
+	case pool.BlockSize != p.Bits() && !isPodCIDR(o, p):
+		w.add("block size", o, "spec.blocks: %s is not of the size of the blocks of IPPool %s, /%d", p, pool.Name, pool.BlockSize)
+	}
+}
+
+func isPodCIDR(o *Object, p netip.Prefix) bool {
+	return rangeField(&entry{Object: o}, p) == "spec.podCIDRs"
+}
+
+func (w *warner) pool(p netip.Prefix) *caracal.Pool {
+	for i := range w.pools {
+		if w.pools[i].CIDR.Addr().Is4() == p.Addr().Is4() && caracal.Covers(w.pools[i].CIDR, p) {
+			return &w.pools[i]
+		}
+	}
+	return nil
+}
+
+func (w *warner) selectsAny(s v1.Selection) bool {
+	for name, labels := range w.nodes {
+		if s.Selects(name, labels) {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *warner) list() []caracal.Problem {
+	var all []caracal.Problem
+	for _, sort := range w.order {
+		alike := w.sorts[sort]
+		if more := len(alike) - maxAlike; more > 0 {
+			last := alike[maxAlike]
+			last.Name, last.Source = "", ""
+			last.Message = fmt.Sprintf("%d more objects have the same warning, %s first.", more, alike[maxAlike].Kind+" "+alike[maxAlike].Name)
+			alike = append(alike[:maxAlike:maxAlike], last)
+		}
+		all = append(all, alike...)
+	}
+	return all
+}
+
+// Sentence puts together what [caracal.Problem.Message] is: the file, the
+// object, and what is wrong with it.
+func Sentence(source string, key Key, what string) string {
+	s := what
+	if key.Kind != "" && key.Name != "" {
+		s = key.String() + ": " + s
+	} else if key.Kind != "" {
+		s = key.Kind + ": " + s
+	}
+	if source != "" {
+		s = source + ": " + s
+	}
+	return s
+}
