@@ -105,7 +105,7 @@ func serve(t *testing.T, f *fakeAgent) (*grpc.ClientConn, string) {
 }
 
 // start runs a server until the test ends, or stop is called.
-func start(t *testing.T, f *fakeAgent, path string) (stop func()) {
+func start(t testing.TB, f *fakeAgent, path string) (stop func()) {
 	t.Helper()
 	s := New(Backend{Source: f, Inventory: f, Commander: f}, Options{Socket: path, Log: slog.New(slog.DiscardHandler)})
 	if err := s.Listen(); err != nil {
@@ -132,7 +132,7 @@ func start(t *testing.T, f *fakeAgent, path string) (stop func()) {
 	return stop
 }
 
-func dial(t *testing.T, path string) *grpc.ClientConn {
+func dial(t testing.TB, path string) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///caracald",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
