@@ -67,9 +67,13 @@ func renderCleanupList(w io.Writer, r *pb.CleanupReply) {
 }
 
 func renderCleanupDone(w io.Writer, r *pb.CleanupReply) {
+	const most = 20 // without the right to delete, all of them fail
 	fmt.Fprintf(w, "%d deleted\n", r.Deleted)
-	for _, f := range r.Failed {
+	for _, f := range r.Failed[:min(most, len(r.Failed))] {
 		fmt.Fprintf(w, "failed: %s\n", f)
+	}
+	if more := len(r.Failed) - most; more > 0 {
+		fmt.Fprintf(w, "and %d more failed\n", more)
 	}
 }
 

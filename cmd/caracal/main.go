@@ -15,6 +15,6 @@ func main() {
 	os.Exit(cli.Run(context.Background(), os.Args[1:], cli.Options{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Env: os.Getenv, Now: time.Now, Version: version.String(),
-		Commands: commands(),
+		Commands: commands(), Cleanup: cleanup,
 	}))
 }
