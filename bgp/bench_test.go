@@ -58,6 +58,11 @@ func BenchmarkReceive(b *testing.B) {
 		var mem runtime.MemStats
 		runtime.ReadMemStats(&mem)
 		b.ReportMetric(float64(mem.HeapAlloc)/1e6, "MB")
+		start := time.Now()
+		if _, err := s.Neighbors(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(time.Since(start).Microseconds())/1e3, "ms/Neighbors")
 		session.Abort()
 		b.StartTimer()
 	}

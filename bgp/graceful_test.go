@@ -188,3 +188,27 @@ func (s *station) status(name string) bgp.NeighborStatus {
 	s.t.Fatalf("%s: no neighbor %s", s.name, name)
 	return bgp.NeighborStatus{}
 }
+
+// TestClose: leaving without a word is what keeps the neighbors' routes to us.
+func TestClose(t *testing.T) {
+	a := newStation(t, "a", "127.0.12.1", bgp.Options{})
+	n, c := neighborOf(a, "127.0.12.9")
+	a.conf.Neighbors = []bgp.Neighbor{n}
+	a.apply()
+	s := dial(t, c)
+	defer s.Abort()
+	a.sequence(n.Name, "up")
+	a.Close()
+	select {
+	case <-s.Done():
+		t.Errorf("the session ended: %v", s.Err())
+	case <-time.After(300 * time.Millisecond):
+	}
+	if err := s.Announce([]netip.Prefix{prefix("10.1.0.0/26")}, path4("127.0.12.9")); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if got := a.sessions(n.Name, 0); !slices.Equal(got, []string{"up"}) {
+		t.Errorf("events after Close: %v", got)
+	}
+}

@@ -47,6 +47,7 @@ type Speaker struct {
 	have     applied
 	options  map[string]peerOptions // as neighbors were added, by name
 	disabled map[string]string      // operator's reasons by neighbor name
+	left     bool
 }
 
 // New returns a Speaker that does nothing yet.
@@ -84,6 +85,9 @@ func (s *Speaker) Take() []Event { return s.inbox.take() }
 func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.left {
+		return Result{}, errors.New("bgp: apply: this node has left: start the daemon again to come back")
+	}
 	if cfg.Global.ASN == 0 || !cfg.Global.RouterID.IsValid() || cfg.Global.ListenAddrs == "" {
 		return Result{}, errors.New("bgp: apply: no AS number, router ID or listen address for this node: sessions stay as they are; check its NodeConfig")
 	}
@@ -248,13 +252,15 @@ func (s *Speaker) Close() {
 const withdrawTime = 500 * time.Millisecond
 
 // Leave withdraws what was announced, ends all sessions with a Cease, and stops
-// listening: for a node that will not be back. Apply fails afterwards.
+// listening: for a node that will not be back. Apply fails afterwards, and a
+// second Leave does nothing.
 func (s *Speaker) Leave(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.engine == nil {
+	if s.engine == nil || s.left {
 		return nil
 	}
+	s.left = true
 	res := Result{Failed: map[string]error{}}
 	paths := slices.SortedFunc(maps.Keys(s.have.paths), netip.Prefix.Compare)
 	s.originate(delta{withdraw: paths}, Config{}, &res)

@@ -44,11 +44,16 @@ func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 // any has a session.
 func newStation(t *testing.T, name, ip string, opts bgp.Options) *station {
 	t.Helper()
+	return newStationOn(t, name, ip, testPort, opts)
+}
+
+func newStationOn(t *testing.T, name, ip string, port uint16, opts bgp.Options) *station {
+	t.Helper()
 	opts.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := &station{Speaker: bgp.New(opts), t: t, name: name,
 		rib: map[string]*caracal.Attrs{}, eor: map[string]bool{}, bell: make(chan struct{}, 1)}
 	s.conf = bgp.Config{
-		Global:   bgp.Global{ASN: asn, RouterID: addr(ip), Port: testPort, ListenAddrs: ip},
+		Global:   bgp.Global{ASN: asn, RouterID: addr(ip), Port: port, ListenAddrs: ip},
 		NextHop4: addr(ip), NextHop6: addr("fd00::" + strings.TrimPrefix(ip[strings.LastIndex(ip, "."):], ".")),
 	}
 	s.apply()
