@@ -170,29 +170,41 @@ func disagreement(a, b, node *entry, field string) conflict {
 	return conflict{blame, with, fmt.Sprintf("%s: disagrees with %s about node %s, which both select", field, with.from(), node.Name)}
 }
 
+// identified is a node with the configuration that gave it its router ID word
+// for word; nil if none did.
+type identified struct{ node, from *entry }
+
 // routerIDConflicts finds nodes with the same router ID. A BGPConfiguration that
-// gives one to several is to blame if it is what changed, else the later node.
+// gives a node the one of another is to blame if it is what changed, else the
+// later node.
 func routerIDConflicts(all map[string][]*entry) []conflict {
 	configs := newSettings(all[v1.KindBGPConfiguration])
-	first := map[netip.Addr]*entry{}
+	first := map[netip.Addr]identified{}
 	var found []conflict
 	for _, n := range all[v1.KindNodeConfig] { // in the order of judgement
 		node := n.Value.(*v1.NodeConfig)
 		s, from := configs.of(node)
 		id := node.RouterID(s.RouterID)
+		if id.String() != s.RouterID {
+			from = nil
+		}
 		with, taken := first[id]
 		if !taken {
-			first[id] = n
+			first[id] = identified{n, from}
 			continue
 		}
-		literal := id.String() == s.RouterID
+		for _, config := range []*entry{from, with.from} {
+			if config != nil && config.changed {
+				from = config
+			}
+		}
 		switch {
-		case literal && from != nil && from.changed:
-			found = append(found, conflict{from, n, fmt.Sprintf("spec.routerID: %s would be the router ID of both node %s and node %s; a router ID belongs to one node, so its BGPConfiguration needs a nodeSelector that selects only this one", id, with.Name, n.Name)})
-		case literal && from != nil:
-			found = append(found, conflict{n, with, fmt.Sprintf("metadata.labels: the node would have the router ID %s from %s, as %s has already", id, from.from(), with.from())})
+		case from != nil && from.changed:
+			found = append(found, conflict{from, n, fmt.Sprintf("spec.routerID: %s would be the router ID of both node %s and node %s; a router ID belongs to one node, so its BGPConfiguration needs a nodeSelector that selects only this one", id, with.node.Name, n.Name)})
+		case from != nil:
+			found = append(found, conflict{n, with.node, fmt.Sprintf("metadata.labels: the node would have the router ID %s from %s, as %s has already", id, from.from(), with.node.from())})
 		default:
-			found = append(found, conflict{n, with, fmt.Sprintf("spec.addresses: the node would have the router ID %s, as %s has already; give one of them another by a BGPConfiguration with routerID", id, with.from())})
+			found = append(found, conflict{n, with.node, fmt.Sprintf("spec.addresses: the node would have the router ID %s, as %s has already; give one of them another by a BGPConfiguration with routerID", id, with.node.from())})
 		}
 	}
 	return found

@@ -25,6 +25,8 @@ type Object struct {
 	Text string
 	// Source is the file it was read from, relative to the directory.
 	Source string
+	// Raw is the document as it was written.
+	Raw string
 	// AcceptedAt is when this version was first accepted; zero before that.
 	AcceptedAt time.Time
 }

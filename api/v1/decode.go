@@ -175,7 +175,11 @@ func checkFields(path string, v any, t reflect.Type) Errors {
 		}
 		return errs
 	case reflect.String:
-		if _, ok := v.(string); !ok {
+		switch v.(type) {
+		case string:
+		case bool:
+			return Errors{{Path: path, Msg: "must be a string; put it in quotes, for y, n, yes, no, on, off, true and false mean true or false without"}}
+		default:
 			return mismatch("a string (in quotes)")
 		}
 	case reflect.Bool:

@@ -46,6 +46,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"apiVersion: caracal.dev/v1\nkind: IPPool\nspec:\n  cidr: 10.0.0.0/16\n", "metadata.name: is missing"},
 		{"apiVersion: caracal.dev/v1\nkind: IPPool\nmetadata:\n  name: p\n  namespace: x\nspec:\n  cidr: 10.0.0.0/16\n", "metadata.namespace: IPPool is in no namespace; remove it"},
 		{"apiVersion: caracal.dev/v1\nkind: NodeConfig\nmetadata:\n  name: a\n  labels:\n    rack: 1\nspec:\n  addresses: [192.0.2.1/24]\n", "metadata.labels.rack: must be a string (in quotes), not the number 1"},
+		{doc("IPPool", "y", "  cidr: 10.0.0.0/16\n"), "metadata.name: must be a string; put it in quotes, for y, n, yes, no, on, off, true and false mean true or false without"},
 		{doc("IPPool", "p", "  cidr: 10.0.0.0\n"), "spec.cidr: 10.0.0.0 has no prefix length; write 10.0.0.0/24 or whatever fits its network"},
 		{doc("IPPool", "p", "  cidr: 10.0.0.1/16\n"), "spec.cidr: 10.0.0.1/16 has bits set beyond its length; did you mean 10.0.0.0/16?"},
 		{doc("IPPool", "p", "  cidr: 0.0.0.0/0\n"), "spec.cidr: 0.0.0.0/0 is the default route; pods need a range of their own"},

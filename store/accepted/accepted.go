@@ -38,6 +38,9 @@ type Record struct {
 	Source     string          `json:"source"`
 	AcceptedAt time.Time       `json:"acceptedAt"`
 	Object     json.RawMessage `json:"object"`
+	// Raw is the object as it was written, to tell later whether a shorter text is
+	// a part of it.
+	Raw string `json:"raw,omitempty"`
 }
 
 // Key returns the identity of the record's object.

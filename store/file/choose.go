@@ -83,9 +83,9 @@ func (p *pass) propose(o, acc *store.Object) {
 		p.kept[o.Key] = true
 		return
 	}
-	if acc.Source != o.Source {
+	if acc.Source != o.Source || acc.Raw != o.Raw {
 		moved := *acc
-		moved.Source = o.Source
+		moved.Source, moved.Raw = o.Source, o.Raw
 		acc = &moved
 	}
 	p.keep(acc)
@@ -117,6 +117,11 @@ func (p *pass) missing() {
 		case p.kept[key] || len(p.found[key]) > 0:
 		case p.isShielded(o.Source):
 			p.keep(o)
+		case p.spoiled[o.Source]:
+			// The refused document may be what became of it.
+			p.keep(o)
+			p.problem(caracal.Rejected, o.Source, key, store.Sentence(o.Source, key,
+				"it is not in the file any more, but a document of the file is refused"+versionStays(o)))
 		default:
 			p.removed[o.Kind] = append(p.removed[o.Kind], o)
 		}

@@ -2,7 +2,6 @@ package file
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 
 	"caracal.dev/caracal/api/v1"
@@ -31,12 +30,8 @@ func (d document) key() store.Key {
 // refused: what follows a cut is missing, and what is missing must not count as
 // deleted.
 func (f *file) parse(text []byte) {
-	switch {
-	case len(text) == 0:
+	if len(text) == 0 {
 		f.refused = "it is empty; delete the file to remove its objects"
-		return
-	case cutOff(text, f.good):
-		f.refused = fmt.Sprintf("it ends in the middle of line %d, where the version before went on; write it again, whole", 1+bytes.Count(text, []byte("\n")))
 		return
 	}
 	for _, part := range split(text) {
@@ -55,18 +50,19 @@ func (f *file) parse(text []byte) {
 			continue // nothing but comments
 		}
 		if err == nil {
-			d.obj, d.err = store.NewObject(value, f.path)
+			if d.obj, d.err = store.NewObject(value, f.path); d.obj != nil {
+				d.obj.Raw = string(part.text)
+			}
 		}
 		f.docs = append(f.docs, d)
 	}
-	f.good = text
 }
 
-// cutOff reports whether text is the good version up to the middle of a line.
-// Nobody edits a file like that, but a writer that died leaves it so.
-func cutOff(text, good []byte) bool {
-	return len(text) < len(good) && bytes.HasPrefix(good, text) &&
-		text[len(text)-1] != '\n' && good[len(text)] != '\n' && good[len(text)] != '\r'
+// cutOff reports whether text is the accepted one up to the middle of a line.
+// Hardly anybody edits a file like that, but a writer that died leaves it so.
+func cutOff(text, accepted string) bool {
+	return len(text) < len(accepted) && strings.HasPrefix(accepted, text) &&
+		!strings.HasSuffix(text, "\n") && accepted[len(text)] != '\n'
 }
 
 type part struct {

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -58,7 +59,9 @@ type pass struct {
 	// found are the documents by what they say they are, in the order of files.
 	found map[store.Key][]document
 	// shielded are sources whose objects cannot be missed: path or directory.
-	shielded  []string
+	shielded []string
+	// spoiled are the files with a refused document.
+	spoiled   map[string]bool
 	proposal  store.Proposal
 	kept      map[store.Key]bool
 	removed   map[string][]*store.Object // by kind
@@ -84,7 +87,7 @@ type input struct {
 // plan decides what a scan means, given what is in force. It is pure.
 func plan(in input) outcome {
 	p := &pass{
-		input: in, found: map[store.Key][]document{},
+		input: in, found: map[store.Key][]document{}, spoiled: map[string]bool{},
 		kept: map[store.Key]bool{}, removed: map[string][]*store.Object{}, held: map[store.Key]bool{},
 		incompl:  map[string]string{},
 		proposal: store.Proposal{Accepted: in.old.accepted},
@@ -196,8 +199,7 @@ func (p *pass) isShielded(source string) bool {
 	})
 }
 
-// collect goes through the documents; those of which not even the name is known
-// shield their whole file.
+// collect goes through the documents.
 func (p *pass) collect() {
 	for _, f := range p.scan.files {
 		if f.refused != "" {
@@ -208,19 +210,34 @@ func (p *pass) collect() {
 		}
 		for _, d := range f.docs {
 			p.documents++
+			d = p.whole(d)
+			if d.err != nil {
+				p.spoiled[f.path] = true
+			}
 			key := d.key()
 			if key.Kind != "" && key.Name != "" {
 				p.found[key] = append(p.found[key], d)
 				continue
 			}
-			objects := p.under(f.path)
-			p.shielded = append(p.shielded, f.path)
-			p.orphan(key.Kind, len(objects) > 0)
+			p.orphan(key.Kind, false)
 			what := fmt.Sprintf("document at line %d: %v", d.line, d.err)
-			p.problem(caracal.Rejected, f.path, key, store.Sentence(f.path, key, what)+p.standIn(objects))
+			p.problem(caracal.Rejected, f.path, key, store.Sentence(f.path, key, what))
 		}
 	}
 }
+
+// whole refuses a document that is the accepted one up to the middle of a line.
+func (p *pass) whole(d document) document {
+	if d.obj == nil {
+		return d
+	}
+	if acc := p.old.accepted[d.obj.Key]; acc != nil && acc.Source == d.path && cutOff(d.obj.Raw, acc.Raw) {
+		return document{path: d.path, line: d.line, ident: d.ident, err: errCutOff}
+	}
+	return d
+}
+
+var errCutOff = errors.New("the file ends in the middle of a line, where the accepted version goes on; write it again, whole")
 
 // orphan notes that something of a kind was refused and nothing stands in.
 func (p *pass) orphan(kind string, standIn bool) {

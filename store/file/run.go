@@ -235,7 +235,7 @@ func (s *Store) log(prev, next *caracal.Snapshot) {
 func (s *Store) save(objects []*store.Object) string {
 	records := make([]accepted.Record, len(objects))
 	for i, o := range objects {
-		records[i] = accepted.Record{Kind: o.Kind, Name: o.Name, Source: o.Source, AcceptedAt: o.AcceptedAt, Object: json.RawMessage(o.Text)}
+		records[i] = accepted.Record{Kind: o.Kind, Name: o.Name, Source: o.Source, AcceptedAt: o.AcceptedAt, Object: json.RawMessage(o.Text), Raw: o.Raw}
 	}
 	s.dirty = false
 	if err := s.kept.Save(records); err != nil {
@@ -281,7 +281,7 @@ func fromRecord(r accepted.Record) (*store.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.AcceptedAt = r.AcceptedAt
+	o.AcceptedAt, o.Raw = r.AcceptedAt, r.Raw
 	if want := (store.Key{Kind: r.Kind, Name: r.Name}); !reflect.DeepEqual(o.Key, want) {
 		return nil, fmt.Errorf("it holds %s, not %s", o.Key, want)
 	}

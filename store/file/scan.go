@@ -60,8 +60,6 @@ type file struct {
 	id     stamp
 	readAt time.Time
 	hash   [sha256.Size]byte
-	// good is the content when it could last be taken as a whole.
-	good []byte
 }
 
 // scanner reads the directory and remembers what it read: a file whose stamp is
@@ -160,7 +158,7 @@ func (s *scanner) file(rel string) (*file, bool) {
 	path := filepath.Join(s.dir, rel)
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		return s.unreadable(rel, old, err)
+		return s.unreadable(rel, err)
 	}
 	// A change within the clock tick of our last reading would leave the stamp as
 	// it is; so a young file is read again.
@@ -168,42 +166,33 @@ func (s *scanner) file(rel string) (*file, bool) {
 		return old, false
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return s.unreadable(rel, old, errors.New("it is not a regular file"))
+		return s.unreadable(rel, errors.New("it is not a regular file"))
 	}
 	readAt := s.now()
 	text, id, err := readStable(path)
 	if err != nil {
-		f, _ := s.unreadable(rel, old, err)
+		f, _ := s.unreadable(rel, err)
 		return f, errors.Is(err, errChanging)
 	}
 	f := &file{path: rel, id: id, readAt: readAt, hash: sha256.Sum256(text)}
 	unsettled := (len(text) == 0 || text[len(text)-1] != '\n') && readAt.UnixNano()-id.mtime < int64(settleTime) && readAt.UnixNano() >= id.mtime
-	if old != nil {
-		f.good = old.good
-		if old.readErr == nil && old.hash == f.hash {
-			f.docs, f.refused = old.docs, old.refused
-			return f, unsettled
-		}
+	if old != nil && old.readErr == nil && old.hash == f.hash {
+		f.docs, f.refused = old.docs, old.refused
+		return f, unsettled
 	}
 	f.parse(text)
 	return f, unsettled
 }
 
-func (s *scanner) unreadable(rel string, old *file, err error) (*file, bool) {
-	var info fs.FileInfo
+func (s *scanner) unreadable(rel string, err error) (*file, bool) {
 	if errors.Is(err, fs.ErrNotExist) {
 		// A dangling link is there and cannot be read; a deleted file is not there.
-		var lerr error
-		if info, lerr = os.Lstat(filepath.Join(s.dir, rel)); lerr != nil || info.Mode()&fs.ModeSymlink == 0 {
+		if info, lerr := os.Lstat(filepath.Join(s.dir, rel)); lerr != nil || info.Mode()&fs.ModeSymlink == 0 {
 			return nil, false
 		}
 		err = errors.New("it is a symbolic link to a file that does not exist")
 	}
-	f := &file{path: rel, readErr: err}
-	if old != nil {
-		f.good = old.good
-	}
-	return f, false
+	return &file{path: rel, readErr: err}, false
 }
 
 var errChanging = errors.New("it is being written to")

@@ -181,13 +181,25 @@ func peer(name string, i int) string {
 	return doc("BGPPeer", name, fmt.Sprintf("  peerIP: 198.51.100.%d\n  asNumber: 65001\n", i))
 }
 
-// cluster writes a pool, five nodes and a peer.
-func (h *host) cluster() {
-	h.write("cluster/pool.yaml", pool())
+// clusterFiles are a pool, five nodes and a peer.
+func clusterFiles() map[string]string {
+	files := map[string]string{"cluster/pool.yaml": pool(), "bgppeers/rack1.yaml": peer("rack1", 1)}
 	for i, name := range []string{"a", "b", "c", "d", "e"} {
-		h.write("cluster/nodes/"+name+".yaml", node(name, i+1))
+		files["cluster/nodes/"+name+".yaml"] = node(name, i+1)
 	}
-	h.write("bgppeers/rack1.yaml", peer("rack1", 1))
+	return files
+}
+
+func (h *host) cluster() { h.apply(clusterFiles()) }
+
+// repair undoes what apply did to a cluster.
+func (h *host) repair(files map[string]string) {
+	h.cluster()
+	for name := range files {
+		if _, ok := clusterFiles()[name]; !ok {
+			h.remove(name)
+		}
+	}
 }
 
 func TestSnapshot(t *testing.T) {
@@ -233,3 +245,6 @@ func TestEmptyDirectoryIsNotSynced(t *testing.T) {
 		t.Errorf("synced %v, incomplete %v", s.Synced, s.Incomplete)
 	}
 }
+
+// time2 passes between the acceptance of a cluster and the next change.
+const time2 = time.Hour
