@@ -21,6 +21,8 @@ const (
 	// less than minPrefixes; the step keeps a growing node from changing the
 	// limit with each block.
 	minPrefixes  = 1000
+	maxOwnedBits = 17
+	maxOwned     = 1 << maxOwnedBits
 	prefixStep   = 1000
 	peerPrefixes = 10000
 )
@@ -189,14 +191,19 @@ func meshLimit(owned int) uint32 {
 	return uint32((n + prefixStep - 1) / prefixStep * prefixStep)
 }
 
-// owned counts what each node may have to announce.
+// owned counts the addresses that each node owns, which is what it may have to
+// announce as host routes, and those of its workloads, which may be borrowed. A
+// node that owns more than maxOwned, as with any IPv6 podCIDR, counts as that.
 func (p *planner) owned() map[string]int {
 	count := map[string]int{}
+	add := func(node string, n int) { count[node] = min(count[node]+n, maxOwned) }
 	for _, b := range p.s.Blocks.All() {
-		count[b.Node]++
+		add(b.Node, addresses(b.CIDR))
 	}
 	for name, n := range p.s.Nodes.All() {
-		count[name] += len(n.PodCIDRs)
+		for _, c := range n.PodCIDRs {
+			add(name, addresses(c))
+		}
 	}
 	hosts := false
 	for _, pool := range p.s.Pools.All() {
@@ -204,10 +211,15 @@ func (p *planner) owned() map[string]int {
 	}
 	if hosts {
 		for _, w := range p.s.Workloads.All() {
-			count[w.Node] += len(w.Addrs)
+			add(w.Node, len(w.Addrs))
 		}
 	}
 	return count
+}
+
+// addresses is how many addresses a prefix has, at most maxOwned.
+func addresses(p netip.Prefix) int {
+	return 1 << min(p.Addr().BitLen()-p.Bits(), maxOwnedBits)
 }
 
 // pool returns the most specific pool that covers prefix.

@@ -203,7 +203,7 @@ warning Node d: mesh/d has this node's own address 2001:db8::2, so there is no s
 					s.Blocks = s.Blocks.Put(p, caracal.Block{CIDR: p, Node: "a"})
 				}
 			},
-			want: strings.Replace(mesh, "max=1000", "max=2000", 1) + origin,
+			want: strings.Replace(mesh, "max=1000", "max=78000", 1) + origin,
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
