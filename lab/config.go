@@ -61,7 +61,7 @@ func nodeDocument(n NodeSpec) string {
 	for _, p := range n.Pods {
 		b.WriteString("---\n")
 		header(&b, "Workload", p.Name)
-		fmt.Fprintf(&b, "spec:\n  node: %s\n  interfaceName: %s\n  ipNetworks:\n", n.Name, PodInterface(p.Name))
+		fmt.Fprintf(&b, "spec:\n  node: %q\n  interfaceName: %s\n  ipNetworks:\n", n.Name, PodInterface(p.Name))
 		for _, a := range p.Addrs {
 			fmt.Fprintf(&b, "  - %q\n", a)
 		}
@@ -69,8 +69,10 @@ func nodeDocument(n NodeSpec) string {
 	return b.String()
 }
 
+// header quotes the name: a node may be called y, n or no, which are booleans in
+// YAML 1.1.
 func header(b *strings.Builder, kind, name string) {
-	fmt.Fprintf(b, "apiVersion: caracal.dev/v1\nkind: %s\nmetadata:\n  name: %s\n", kind, name)
+	fmt.Fprintf(b, "apiVersion: caracal.dev/v1\nkind: %s\nmetadata:\n  name: %q\n", kind, name)
 }
 
 // writeFile replaces a file in one rename, so that a reader sees the old text
