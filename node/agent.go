@@ -32,6 +32,9 @@ type Options struct {
 	// were adopted, so that forwarding state is announced as preserved (RFC 4724
 	// section 4.1).
 	NewSpeaker func(restarting bool) (Speaker, error)
+	// Deferral is how long after BGP's start a silent neighbor is waited for
+	// before adopted routes may be swept; 0 means 10 s.
+	Deferral time.Duration
 	// HTTPAddr is where metrics and health are served; empty means nowhere.
 	HTTPAddr string
 	// API says where the CLI's socket is.
@@ -74,6 +77,9 @@ type running struct {
 
 // New returns an Agent that does nothing yet.
 func New(o Options) *Agent {
+	if o.Deferral == 0 {
+		o.Deferral = defaultDeferral
+	}
 	return &Agent{
 		o:       o,
 		started: time.Now(),
@@ -174,7 +180,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		events: func() []bgp.Event { return nil }, ringGate: func() {}, bgpStarted: func() time.Time { return time.Time{} },
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
-		owners: rib.NewOwners(), local: newLocal(),
+		owners: rib.NewOwners(), local: newLocal(), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
 	t.gate.Store(&gate{})

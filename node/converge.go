@@ -12,10 +12,10 @@ import (
 	"caracal.dev/caracal/fib"
 )
 
-// deferral is how long after BGP's start a neighbor that has not sent
+// defaultDeferral is how long after BGP's start a neighbor that has not sent
 // End-of-RIB is waited for before the RIB counts as converged (the
 // Selection_Deferral_Timer of RFC 4724 section 4.1).
-const deferral = 10 * time.Second
+const defaultDeferral = 10 * time.Second
 
 // convergence decides when adopted routes that nobody asked for may go. The
 // zero value protects everything.
@@ -36,13 +36,13 @@ func (t *routesTask) converged(now time.Time) bool {
 		c.reason = "BGP has not started"
 	default:
 		pending := t.mirror.Pending()
-		if len(pending) == 0 || now.Sub(c.started) >= deferral {
+		if len(pending) == 0 || now.Sub(c.started) >= t.deferral {
 			c.done, c.reason = true, ""
 			t.log.Info("RIB converged", "after", now.Sub(c.started).Round(time.Millisecond), "not_heard", strings.Join(pending, " "))
 			break
 		}
 		slices.Sort(pending)
-		c.reason = fmt.Sprintf("waiting for End-of-RIB from %s, for %s more", strings.Join(pending, ", "), (deferral - now.Sub(c.started)).Round(time.Second))
+		c.reason = fmt.Sprintf("waiting for End-of-RIB from %s, for %s more", strings.Join(pending, ", "), (t.deferral - now.Sub(c.started)).Round(time.Second))
 	}
 	return c.done
 }

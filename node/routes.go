@@ -46,6 +46,7 @@ type routesTask struct {
 	ringLocal  func()
 	bgpStarted func() time.Time // zero before
 	taken      func()           // a Snapshot was
+	deferral   time.Duration
 
 	owners *rib.Owners
 	mirror *rib.Mirror
@@ -216,15 +217,8 @@ func (t *routesTask) session(s *bgp.Session) {
 	if s.State == s.Was && !s.Expired && !s.Removed {
 		return
 	}
-	switch {
-	case s.State == bgp.Established:
-		t.log.Info("session up", "neighbor", s.Neighbor)
-	case s.Was == bgp.Established && s.Graceful:
-		t.log.Warn("session down, its routes are kept until its restart time ends", "neighbor", s.Neighbor, "reason", s.Reason)
-	case s.Was == bgp.Established:
-		t.log.Warn("session down, its routes are removed", "neighbor", s.Neighbor, "reason", s.Reason)
-	case s.Expired:
-		t.log.Warn("restart time over, its stale routes are removed", "neighbor", s.Neighbor)
+	if s.Expired {
+		t.log.Warn("restart time over: what it has not announced again is removed", "neighbor", s.Neighbor)
 	}
 	t.monitor(api.MonitorEvent{Kind: api.EventSession, Neighbor: s.Neighbor, Action: s.State.String(), Detail: s.Reason})
 }

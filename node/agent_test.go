@@ -1,0 +1,431 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/fib"
+	"caracal.dev/caracal/node/api"
+)
+
+// fakeStore publishes what the test puts.
+type fakeStore struct {
+	mu    sync.Mutex
+	bells []chan struct{}
+	snap  atomic.Pointer[caracal.Snapshot]
+}
+
+func (s *fakeStore) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+
+func (s *fakeStore) Snapshot() *caracal.Snapshot { return s.snap.Load() }
+
+func (s *fakeStore) Subscribe() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := make(chan struct{}, 1)
+	s.bells = append(s.bells, c)
+	return c
+}
+
+func (s *fakeStore) put(change func(*caracal.Snapshot)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := *s.snap.Load()
+	next.Generation++
+	change(&next)
+	s.snap.Store(&next)
+	for _, b := range s.bells {
+		select {
+		case b <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// fakeSpeaker remembers what it was told, and says what the test has it say.
+type fakeSpeaker struct {
+	mu         sync.Mutex
+	restarting bool
+	applied    []bgp.Config
+	fail       error
+	events     []bgp.Event
+	bell       chan struct{}
+	left       bool
+}
+
+func (s *fakeSpeaker) Apply(_ context.Context, c bgp.Config) (bgp.Result, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return bgp.Result{}, s.fail
+	}
+	s.applied = append(s.applied, c)
+	return bgp.Result{Failed: map[string]error{}}, nil
+}
+
+func (s *fakeSpeaker) last() (bgp.Config, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.applied) == 0 {
+		return bgp.Config{}, 0
+	}
+	return s.applied[len(s.applied)-1], len(s.applied)
+}
+
+func (s *fakeSpeaker) say(events ...bgp.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = append(s.events, events...)
+	select {
+	case s.bell <- struct{}{}:
+	default:
+	}
+}
+
+func (s *fakeSpeaker) Bell() <-chan struct{} { return s.bell }
+
+func (s *fakeSpeaker) Take() []bgp.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.events
+	s.events = nil
+	return taken
+}
+
+func (s *fakeSpeaker) Leave(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = true
+	return nil
+}
+
+func (s *fakeSpeaker) Neighbors(context.Context) ([]bgp.NeighborStatus, error) {
+	c, _ := s.last()
+	var out []bgp.NeighborStatus
+	for _, n := range c.Neighbors {
+		out = append(out, bgp.NeighborStatus{Neighbor: n, State: bgp.Established})
+	}
+	return out, nil
+}
+
+func (s *fakeSpeaker) AdjOut(context.Context, string, func(netip.Prefix, caracal.Attrs) bool) error {
+	return nil
+}
+func (s *fakeSpeaker) Enable(context.Context, string) error          { return nil }
+func (s *fakeSpeaker) Disable(context.Context, string, string) error { return nil }
+func (s *fakeSpeaker) Restart(context.Context, string) error         { return nil }
+func (s *fakeSpeaker) RefreshOut(context.Context, string) error      { return nil }
+
+// rig is an Agent with everything around it faked but the tasks.
+type rig struct {
+	t       *testing.T
+	store   *fakeStore
+	kernel  *fib.Fake
+	speaker *fakeSpeaker
+	agent   *Agent
+	done    chan error
+	stop    context.CancelFunc
+}
+
+type kernelOf struct{ *fib.Fake }
+
+func (kernelOf) Close() {}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{t: t, store: &fakeStore{}, kernel: fib.NewFake(fib.DefaultMark), speaker: &fakeSpeaker{bell: make(chan struct{}, 1)}}
+	r.kernel.AddLink("eth0", "192.0.2.1/24")
+	s := caracal.NewSnapshot("a")
+	s.Synced, s.BGP.RestartTime = true, 120*time.Second
+	s.BGP.MeshEnabled, s.BGP.GracefulRestart = true, true
+	s.Pools = s.Pools.Put("pods", caracal.Pool{Name: "pods", CIDR: pfx("10.1.0.0/16"), BlockSize: 26, Advertise: caracal.AdvertiseBlocks})
+	for i, n := range []string{"a", "b", "c"} {
+		addr := netip.PrefixFrom(ip(fmt.Sprintf("192.0.2.%d", i+1)), 24)
+		s.Nodes = s.Nodes.Put(n, caracal.Node{Name: n, IPv4: addr, ASN: 64512, RouterID: addr.Addr(), Port: 179, MeshEnabled: true})
+		b := pfx(fmt.Sprintf("10.1.%d.0/26", i+1))
+		s.Blocks = s.Blocks.Put(b, caracal.Block{CIDR: b, Node: n})
+	}
+	r.store.snap.Store(s)
+	return r
+}
+
+func (r *rig) start() {
+	r.agent = New(Options{
+		Store:      r.store,
+		OpenKernel: func(fib.Mark) (Kernel, error) { return kernelOf{r.kernel}, nil },
+		NewSpeaker: func(restarting bool) (Speaker, error) { r.speaker.restarting = restarting; return r.speaker, nil },
+		API:        api.Options{Socket: filepath.Join(r.t.TempDir(), "s"), Log: slog.New(slog.DiscardHandler)},
+		Deferral:   500 * time.Millisecond,
+		Version:    "test",
+		Log:        slog.New(slog.DiscardHandler),
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop, r.done = cancel, make(chan error, 1)
+	go func() { r.done <- r.agent.Run(ctx) }()
+	r.t.Cleanup(func() {
+		cancel()
+		select {
+		case <-r.done:
+		case <-time.After(10 * time.Second):
+			r.t.Error("the agent does not end")
+		}
+	})
+}
+
+// until waits for a condition; what is what it waits for.
+func (r *rig) until(what string, ok func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	r.t.Fatalf("waited in vain until %s; the kernel has\n%s", what, r.kernel)
+}
+
+func (r *rig) has(route string) bool { return strings.Contains(r.kernel.String(), route) }
+
+func (r *rig) converse(neighbors ...string) {
+	for _, n := range neighbors {
+		r.speaker.say(bgp.Event{Session: &bgp.Session{Neighbor: n, State: bgp.Established, Was: bgp.OpenConfirm}})
+	}
+}
+
+func eor(n string) bgp.Event { return bgp.Event{EndOfRIB: &bgp.EndOfRIB{Neighbor: n}} }
+
+func announce(n, nlri, nextHop string) bgp.Event {
+	return bgp.Event{Update: &bgp.Update{Neighbor: n, Received: time.Now(), Announced: []bgp.NLRI{{Prefix: pfx(nlri)}},
+		Attrs: &caracal.Attrs{NextHop: ip(nextHop), LocalPref: 100}}}
+}
+
+func TestPathToKernel(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.until("its own block is discarded", func() bool { return r.has("unreachable 10.1.1.0/26") })
+	r.until("the block is announced", func() bool {
+		c, _ := r.speaker.last()
+		return slices.Equal(c.Originate, []netip.Prefix{pfx("10.1.1.0/26")}) && len(c.Neighbors) == 2
+	})
+	r.converse("mesh/b", "mesh/c")
+	r.speaker.say(announce("mesh/b", "10.1.2.0/26", "192.0.2.2"), announce("mesh/c", "10.1.2.0/26", "192.0.2.3"))
+	r.until("b's block leads to b", func() bool { return r.has("10.1.2.0/26 via 192.0.2.2 dev eth0") })
+	var refused []string
+	err := r.agent.Routes(context.Background(), api.RouteQuery{Prefix: pfx("10.1.2.0/26")}, func(p api.RoutePath) bool {
+		if p.Refused {
+			refused = append(refused, p.Neighbor+": "+p.Why)
+		} else if !p.Installed || p.Kernel != "ok" {
+			t.Errorf("path of %s not installed: %s", p.Neighbor, p.Why)
+		}
+		return true
+	})
+	if err != nil || len(refused) != 1 || !strings.HasPrefix(refused[0], "mesh/c: refused: 10.1.2.0/26 belongs to node b") {
+		t.Fatalf("refused %q, %v", refused, err)
+	}
+	r.speaker.say(bgp.Event{Session: &bgp.Session{Neighbor: "mesh/b", State: bgp.Idle, Was: bgp.Established}})
+	r.until("b's route is gone", func() bool { return !r.has("10.1.2.0/26") })
+}
+
+// A prefix is announced only once its route is in the kernel.
+func TestGate(t *testing.T) {
+	r := newRig(t)
+	r.store.put(func(s *caracal.Snapshot) {
+		s.Pools = s.Pools.Put("pods", caracal.Pool{Name: "pods", CIDR: pfx("10.1.0.0/16"), BlockSize: 26, Advertise: caracal.AdvertiseHosts})
+		s.Workloads = s.Workloads.Put("default/w", caracal.Workload{Namespace: "default", Name: "w", Node: "a", Interface: "veth1", Addrs: []netip.Addr{ip("10.1.1.2")}})
+	})
+	r.start()
+	r.until("BGP runs", func() bool { _, n := r.speaker.last(); return n > 0 })
+	time.Sleep(50 * time.Millisecond)
+	if c, _ := r.speaker.last(); len(c.Originate) != 0 {
+		t.Fatalf("announced %v although veth1 does not exist", c.Originate)
+	}
+	r.kernel.AddLink("veth1")
+	r.until("the pod is announced", func() bool {
+		c, _ := r.speaker.last()
+		return slices.Equal(c.Originate, []netip.Prefix{pfx("10.1.1.2/32")})
+	})
+	if !r.has("10.1.1.2/32 dev veth1") {
+		t.Fatalf("announced before the kernel had it:\n%s", r.kernel)
+	}
+	r.kernel.SetLink("veth1", false, false)
+	r.until("the route is gone", func() bool { return !r.has("10.1.1.2/32 dev veth1") })
+	time.Sleep(50 * time.Millisecond)
+	if c, _ := r.speaker.last(); len(c.Originate) != 1 {
+		t.Fatal("withdrawn while its route is being repaired")
+	}
+}
+
+// What an earlier run left stays until the neighbor it leads to was heard, and
+// goes only then.
+func TestAdoptedRoutes(t *testing.T) {
+	r := newRig(t)
+	left := func(dst, via string) {
+		hop := fib.Hop{Gateway: ip(via), Link: 1}
+		failed, err := r.kernel.Write(context.Background(), []fib.Op{{Verb: fib.Create, Route: fib.Route{Dst: pfx(dst), Kind: fib.Unicast, Hops: []fib.Hop{hop}}}})
+		if err != nil || len(failed) > 0 {
+			t.Fatal(err, failed)
+		}
+	}
+	left("10.1.2.0/26", "192.0.2.2")   // b announces it again
+	left("10.1.2.128/26", "192.0.2.2") // b does not
+	left("10.1.3.0/26", "192.0.2.3")   // c is not heard yet
+	left("10.1.9.0/26", "192.0.2.9")   // its node is gone
+	before := r.kernel.Writes()
+	r.start()
+	r.until("BGP runs", func() bool { _, n := r.speaker.last(); return n > 0 })
+	if !r.speaker.restarting {
+		t.Fatal("forwarding state was preserved, but it is not said")
+	}
+	r.converse("mesh/b")
+	r.speaker.say(announce("mesh/b", "10.1.2.0/26", "192.0.2.2"), eor("mesh/b"))
+	time.Sleep(100 * time.Millisecond)
+	if got := r.kernel.Writes() - before; got != 1 { // the discard route of a's block
+		t.Fatalf("%d routes written before the RIB converged:\n%s", got, r.kernel)
+	}
+	r.until("b's stale route is gone after the deferral", func() bool { return !r.has("10.1.2.128/26") })
+	if r.has("10.1.9.0/26") || !r.has("10.1.3.0/26") || !r.has("10.1.2.0/26") {
+		t.Fatalf("swept the wrong routes:\n%s", r.kernel)
+	}
+	st, err := r.agent.Status(context.Background())
+	if err != nil || !st.Converged.Holds || st.Counts.FIBStale != 1 {
+		t.Fatalf("status %+v, %v", st, err)
+	}
+	r.converse("mesh/c")
+	r.speaker.say(eor("mesh/c"))
+	r.until("c was heard and has nothing", func() bool { return !r.has("10.1.3.0/26") })
+}
+
+func TestNothingIsTouchedWithoutConfiguration(t *testing.T) {
+	r := newRig(t)
+	r.store.put(func(s *caracal.Snapshot) {
+		s.Nodes = s.Nodes.Delete("a")
+		s.Problems = []caracal.Problem{{Severity: caracal.Rejected, Kind: "NodeConfig", Name: "a", Message: `node "a" has no NodeConfig`}}
+	})
+	r.start()
+	time.Sleep(50 * time.Millisecond)
+	if r.kernel.Writes() != 0 {
+		t.Fatalf("%d writes", r.kernel.Writes())
+	}
+	rec := httptest.NewRecorder()
+	r.agent.mux().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	if body, _ := io.ReadAll(rec.Body); rec.Code != 503 || !strings.Contains(string(body), `node "a" has no NodeConfig`) {
+		t.Fatalf("/readyz %d %s", rec.Code, body)
+	}
+	if _, err := r.agent.Neighbors(context.Background()); !errors.Is(err, api.ErrRefused) {
+		t.Fatalf("Neighbors: %v", err)
+	}
+	r.store.put(func(s *caracal.Snapshot) {
+		s.Nodes = s.Nodes.Put("a", caracal.Node{Name: "a", IPv4: pfx("192.0.2.1/24"), ASN: 64512, RouterID: ip("192.0.2.1"), Port: 179})
+		s.Problems = nil
+	})
+	r.until("it starts once the node is there", func() bool { return r.has("unreachable 10.1.1.0/26") })
+}
+
+func TestSpeakerFailureIsShownAndRetried(t *testing.T) {
+	r := newRig(t)
+	r.speaker.fail = errors.New("bgp: start: 192.0.2.1:179 is in use")
+	r.start()
+	r.until("the reason is shown", func() bool {
+		st, err := r.agent.Status(context.Background())
+		return err == nil && !st.Ready.Holds && strings.Contains(st.Ready.Reason, "192.0.2.1:179 is in use")
+	})
+	if !r.has("unreachable 10.1.1.0/26") {
+		t.Fatal("local routes wait for BGP")
+	}
+	r.speaker.mu.Lock()
+	r.speaker.fail = nil
+	r.speaker.mu.Unlock()
+	r.until("it was tried again", func() bool { _, n := r.speaker.last(); return n > 0 })
+}
+
+func TestRestartNeededEndsTheAgent(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.until("BGP runs", func() bool { _, n := r.speaker.last(); return n > 0 })
+	r.speaker.mu.Lock()
+	r.speaker.fail = &bgp.RestartNeeded{Why: "AS number 64512 -> 64513"}
+	r.speaker.mu.Unlock()
+	r.store.put(func(s *caracal.Snapshot) {
+		n, _ := s.Nodes.Get("a")
+		n.ASN = 64513
+		s.Nodes = s.Nodes.Put("a", n)
+	})
+	select {
+	case err := <-r.done:
+		if !errors.Is(err, ErrReexec) || !strings.Contains(err.Error(), "AS number 64512 -> 64513") {
+			t.Fatal(err)
+		}
+		r.done <- nil
+	case <-time.After(10 * time.Second):
+		t.Fatal("the agent goes on")
+	}
+	if !r.has("unreachable 10.1.1.0/26") {
+		t.Fatal("a restart moved a route")
+	}
+}
+
+func TestLeave(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.until("BGP runs", func() bool { _, n := r.speaker.last(); return n > 0 })
+	r.agent.Leave()
+	select {
+	case err := <-r.done:
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.done <- nil
+	case <-time.After(10 * time.Second):
+		t.Fatal("the agent does not leave")
+	}
+	if !r.speaker.left || !r.has("unreachable 10.1.1.0/26") {
+		t.Fatalf("left %v, kernel\n%s", r.speaker.left, r.kernel)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.until("BGP runs", func() bool { _, n := r.speaker.last(); return n > 0 })
+	r.converse("mesh/b", "mesh/c")
+	r.speaker.say(announce("mesh/b", "10.1.2.0/26", "192.0.2.2"), announce("mesh/c", "0.0.0.0/0", "192.0.2.3"))
+	r.until("the route is in", func() bool { return r.has("10.1.2.0/26") })
+	rec := httptest.NewRecorder()
+	r.agent.mux().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	body := rec.Body.String()
+	for _, want := range []string{
+		`caracal_bgp_neighbor_prefixes{fate="refused",neighbor="mesh/c"} 1`,
+		`caracal_bgp_neighbor_prefixes{fate="installed",neighbor="mesh/b"} 1`,
+		`caracal_bgp_sessions{state="Established"} 2`,
+		`caracal_path_to_kernel_seconds_count 1`,
+		`caracal_fib_routes{state="installed"} 2`,
+	} {
+		if !strings.Contains(body, want+"\n") {
+			t.Errorf("missing %s in\n%s", want, body)
+		}
+	}
+}
+
+func TestHealthNamesTheStuckTask(t *testing.T) {
+	p := newPulse("routes", "speaker")
+	p.beat("routes")()
+	if s := p.stuck(time.Now()); s != "" {
+		t.Fatal(s)
+	}
+	if s := p.stuck(time.Now().Add(time.Minute)); !strings.HasPrefix(s, "the routes task has not turned for") {
+		t.Fatal(s)
+	}
+}
