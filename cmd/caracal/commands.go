@@ -8,6 +8,7 @@ import (
 // commands are those that other rooms implement and that need no daemon.
 func commands() []cli.External {
 	return []cli.External{
+		{Name: "init", Help: "write a first configuration", Run: initialize},
 		{Name: "lab", Help: "nodes and pods as network namespaces on this machine", Run: lab.Main},
 	}
 }

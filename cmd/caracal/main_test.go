@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"caracal.dev/caracal/cli"
 	"caracal.dev/caracal/internal/nstest"
+	"caracal.dev/caracal/store/file"
 )
 
 // TestMain lets the test binary be the program.
@@ -56,6 +59,41 @@ func TestCleanup(t *testing.T) {
 	left := n.Run("ip", "route", "show", "10.64.0.0/16") + n.Run("ip", "route", "show", "root", "10.64.0.0/16") + n.Run("ip", "-6", "route", "show", "2001:db8:64::/122")
 	if strings.Contains(left, "metric 427") || strings.Count(left, "metric 50") != 2 {
 		t.Errorf("left in the kernel:\n%s", left)
+	}
+}
+
+// TestInit: what init writes is a configuration without a problem for each of
+// its nodes, and is not overwritten.
+func TestInit(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "etc")
+	run := func(args ...string) (int, string) {
+		var out bytes.Buffer
+		code := initialize(t.Context(), args, &out, &out)
+		return code, out.String()
+	}
+	good := []string{"--pool", "10.244.0.0/16", "--pool=fd00:244::/64", "--node", "web1=192.0.2.1/24,2001:db8::1/64", "--node", "web2=192.0.2.2/24,2001:db8::2/64", "--out", dir}
+	if code, out := run(good...); code != cli.ExitOK || !strings.Contains(out, "wrote "+dir+"/cluster/") {
+		t.Fatalf("code %d: %s", code, out)
+	}
+	for _, node := range []string{"web1", "web2"} {
+		snap, err := file.Load(dir, node)
+		if err != nil || len(snap.Problems) > 0 || snap.Nodes.Len() != 2 || snap.Pools.Len() != 2 {
+			t.Errorf("%s: %v, %v", node, err, snap)
+		}
+	}
+	if code, out := run(good...); code != cli.ExitFailed || !strings.Contains(out, "is not overwritten") {
+		t.Errorf("again: code %d: %s", code, out)
+	}
+	for _, tc := range []struct{ args, want string }{
+		{"", "--pool, --node and --out must be given"},
+		{"--pool x", "a pool is a range"},
+		{"--node web1", `node "web1" must be NAME=ADDR/LEN`},
+		{"web1", `"web1" is not a flag`},
+		{"--asn 4294967296", "more than 32 bits"},
+	} {
+		if code, out := run(strings.Fields(tc.args)...); code != cli.ExitUsage || !strings.Contains(out, tc.want) || !strings.Contains(out, "usage: caracal init") {
+			t.Errorf("%s: code %d: %s", tc.args, code, out)
+		}
 	}
 }
 
