@@ -186,9 +186,12 @@ func timed(ctx context.Context, d *daemon, send func(*peer) error, peers []*peer
 		if done(n) {
 			break
 		}
+		if err := lost(peers); err != nil {
+			return p, fmt.Errorf("%w; log of the daemon:\n%s", err, d.lastWords())
+		}
 		select {
 		case <-ctx.Done():
-			return p, fmt.Errorf("the kernel still holds %d routes after %v; log of the daemon:\n%s", n, time.Since(start).Round(time.Second), d.lastWords())
+			return p, fmt.Errorf("the kernel holds %d routes after %v; log of the daemon:\n%s", n, time.Since(start).Round(time.Second), d.lastWords())
 		case <-d.exited:
 			return p, d.alive()
 		case <-time.After(5 * time.Millisecond):
@@ -202,4 +205,14 @@ func timed(ctx context.Context, d *daemon, send func(*peer) error, peers []*peer
 	after, err := cpuTime(pid)
 	p.cpu = after - cpu
 	return p, err
+}
+
+// lost returns why the first session that ended did.
+func lost(peers []*peer) error {
+	for _, p := range peers {
+		if err := p.session.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
