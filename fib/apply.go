@@ -194,9 +194,14 @@ func (f *FIB) finish(i id, n int, fail *Failure, r *Report) {
 		f.deleted(i, e, r)
 	case fail == nil:
 		f.written(i, e, how, r)
-	case how == confirm && fail.Errno == syscall.EEXIST:
+	case how == confirm && fail.Errno == syscall.EEXIST && !e.is(flagForeign):
 		e.flags &^= flagVerify | flagLink // ours is still there
 		f.queue(i, e)
+	case how == confirm && fail.Errno == syscall.EEXIST:
+		// Which of the two it is that exists, only the kernel's list tells.
+		f.setHave(e, 0)
+		f.unread = append(f.unread, i)
+		fallthrough
 	default:
 		f.refused(i, e, op, fail, r)
 	}

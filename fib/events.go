@@ -28,10 +28,13 @@ type Events struct {
 
 // RouteEvent is a route that somebody else added, changed or deleted.
 type RouteEvent struct {
-	Route    Route
-	Gone     bool
-	Own      bool // carries our mark
-	Replaced bool // took the place of a route of the same prefix and metric
+	Route Route
+	Gone  bool
+	Own   bool // carries our mark
+	// Beside says of an IPv4 route that it was put beside one of the same
+	// prefix and metric (ip route append), which is still there. Any other new
+	// route took the place of the old one, or there was none.
+	Beside   bool
 	Protocol uint8
 }
 

@@ -106,7 +106,7 @@ func (k *Fake) dropDown() {
 		}
 		delete(k.routes, key)
 		if key.dst.Addr().Is6() {
-			k.tell(key, r, true, false)
+			k.tell(key, r, true)
 		}
 	}
 }
@@ -116,13 +116,13 @@ func (r *fakeRoute) onlyVia(link func(int) bool) bool {
 }
 
 // tell notes what somebody else did to a route.
-func (k *Fake) tell(key fakeKey, r *fakeRoute, gone, replaced bool) {
+func (k *Fake) tell(key fakeKey, r *fakeRoute, gone bool) {
 	var ev Events
 	own := k.own(key, r)
 	if key.metric == k.mark.Metric {
 		route := r.Route
 		route.Hops = slices.Clone(r.Hops)
-		ev.Routes = []RouteEvent{{Route: route, Own: own, Gone: gone, Replaced: replaced, Protocol: r.protocol}}
+		ev.Routes = []RouteEvent{{Route: route, Own: own, Gone: gone, Protocol: r.protocol}}
 	}
 	if !own {
 		ev.addForeign(key.dst)
@@ -140,9 +140,8 @@ func (k *Fake) Foreign(r Route, protocol uint8, metric uint32) syscall.Errno {
 		return errno
 	}
 	key := fakeKey{r.Dst, metric}
-	was := k.routes[key]
 	k.routes[key] = &fakeRoute{r, protocol}
-	k.tell(key, k.routes[key], false, was != nil)
+	k.tell(key, k.routes[key], false)
 	return 0
 }
 
@@ -157,7 +156,7 @@ func (k *Fake) DeleteForeign(dst netip.Prefix, protocol uint8, metric uint32) sy
 		return syscall.ESRCH
 	}
 	delete(k.routes, key)
-	k.tell(key, r, true, false)
+	k.tell(key, r, true)
 	return 0
 }
 

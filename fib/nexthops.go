@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -151,7 +152,10 @@ func (f *FIB) lookUp(ctx context.Context) error {
 func (f *FIB) lookPast(ctx context.Context, addrs []netip.Addr, answers []Answer) error {
 	var own []int
 	for i := range answers {
-		if answers[i].Own {
+		// Of an unreachable IPv4 route the kernel tells the errno, and not
+		// whose it is.
+		if a := &answers[i]; a.Own || a.Err == syscall.EHOSTUNREACH {
+			a.Own = true
 			own = append(own, i)
 		}
 	}
@@ -172,7 +176,7 @@ func (f *FIB) lookPast(ctx context.Context, addrs []netip.Addr, answers []Answer
 				}
 				longer := best.Own || r.Dst.Bits() > best.Dst.Bits()
 				if longer || r.Dst.Bits() == best.Dst.Bits() && r.Metric < metric[i] {
-					*best = Answer{Type: r.Type, Dst: r.Dst, Hops: pastHops(addrs[i], r.Hops)}
+					*best = Answer{Type: r.Type, Dst: r.Dst, Hops: slices.Clone(r.Hops)}
 					metric[i] = r.Metric
 				}
 			}
@@ -182,19 +186,6 @@ func (f *FIB) lookPast(ctx context.Context, addrs []netip.Addr, answers []Answer
 		}
 	}
 	return nil
-}
-
-// pastHops are the hops of a foreign route that one of ours hides. The kernel
-// would find ours when it checks the gateway, so it is told not to.
-func pastHops(nh netip.Addr, hops []Hop) []Hop {
-	hops = slices.Clone(hops)
-	for i := range hops {
-		if !hops[i].Gateway.IsValid() {
-			hops[i].Gateway = nh
-		}
-		hops[i].OnLink = true
-	}
-	return hops
 }
 
 const mainTable = 254 // RT_TABLE_MAIN

@@ -86,7 +86,7 @@ func (f *FIB) stray(r Route) {
 func (f *FIB) blocked(i id, e *entry, ev *RouteEvent) {
 	e.flags |= flagForeign
 	f.blockers[i] = ev.Protocol
-	if ev.Replaced && e.have != 0 {
+	if !ev.Beside && e.have != 0 {
 		f.stats.Drift[CauseChanged]++
 		f.setHave(e, 0)
 	}
@@ -110,18 +110,23 @@ func (f *FIB) ownGone(i id, e *entry, ev *RouteEvent) {
 			return
 		}
 	}
+	if e.want == unwanted {
+		f.setHave(e, 0) // we do not write it, so it cannot be back
+		f.queue(i, e)
+		return
+	}
 	f.maybeGone(i, e, f.linkDown(g))
 }
 
 // maybeGone takes in that a route has left the kernel, unless a later write of
-// ours put it back.
+// ours put it back. One that is only adopted is looked after once it is wanted.
 func (f *FIB) maybeGone(i id, e *entry, withLink bool) {
-	if e.want == unwanted {
-		f.setHave(e, 0)
-	} else if e.flags |= flagVerify; withLink {
+	if e.flags |= flagVerify; withLink {
 		e.flags |= flagLink
 	}
-	f.queue(i, e)
+	if e.want != unwanted {
+		f.queue(i, e)
+	}
 }
 
 func (f *FIB) linkDown(g *group) bool {
@@ -138,8 +143,7 @@ func (f *FIB) ownChanged(i id, e *entry, ev *RouteEvent) {
 	switch {
 	case g == e.have:
 		return
-	case e.is(flagIPv4) && !ev.Replaced && e.have != 0:
-		// Beside ours, not in its place (ip route append).
+	case ev.Beside && e.have != 0:
 		f.strays = append(f.strays, ev.Route)
 		f.stats.Drift[CauseStray]++
 		return
@@ -224,7 +228,7 @@ func (f *FIB) dropped(i id, e *entry, all bool) {
 func (f *FIB) addrChanged(ev AddrEvent) {
 	if ev.Gone && ev.IPv4 {
 		f.routesVia(ev.Link, func(i id, e *entry, _ bool) {
-			if e.is(flagIPv4) && e.want != unwanted {
+			if e.is(flagIPv4) {
 				f.maybeGone(i, e, true)
 			}
 		})
@@ -233,25 +237,32 @@ func (f *FIB) addrChanged(ev AddrEvent) {
 }
 
 // routesVia calls fn for the entries that the kernel has a route of over a
-// link, and says whether all its hops are on that link.
+// link, and says whether all its hops are on that link. An entry is found by
+// what its want resolves to, or in the queue if that is not written yet.
 func (f *FIB) routesVia(link int, fn func(i id, e *entry, all bool)) {
+	visit := func(i id, e *entry) {
+		if e.have == 0 {
+			return
+		}
+		if some, all := f.groups.vals[e.have].via(link); some {
+			fn(i, e, all)
+		}
+	}
 	for n, w := range f.wants.vals {
-		if w == nil || w.group == 0 && uint32(n) != unwanted {
-			continue
-		}
-		if w.group != 0 {
-			if some, _ := f.groups.vals[w.group].via(link); !some {
-				continue
+		switch {
+		case w == nil:
+		case uint32(n) == unwanted:
+			f.routes(w, visit)
+		case w.group != 0:
+			if some, _ := f.groups.vals[w.group].via(link); some {
+				f.routes(w, visit)
 			}
 		}
-		f.routes(w, func(i id, e *entry) {
-			if e.have == 0 {
-				return
-			}
-			if some, all := f.groups.vals[e.have].via(link); some {
-				fn(i, e, all)
-			}
-		})
+	}
+	for _, queue := range [][]id{f.dirty, f.doomed} {
+		for _, i := range queue {
+			visit(i, f.table.at(i))
+		}
 	}
 }
 

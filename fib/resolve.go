@@ -150,14 +150,14 @@ func resolveLinkLocal(nh netip.Addr, v View) ([]Hop, string) {
 // refusal says why an answer leads nowhere; empty if it leads somewhere.
 func refusal(a Answer) string {
 	switch {
-	case a.Err == syscall.ENETUNREACH || a.Err == syscall.ENOENT || a.Err == syscall.ESRCH:
-		return "no route to it"
-	case a.Err == syscall.EHOSTUNREACH || a.Err == syscall.EINVAL || a.Err == syscall.EACCES:
-		return "the route to it discards packets (unreachable, blackhole or prohibit)"
-	case a.Err != nil:
-		return fmt.Sprintf("the kernel cannot say how to reach it (%v)", a.Err)
 	case a.Own:
 		return "the only route to it is one of our own"
+	case a.Err == syscall.ENETUNREACH || a.Err == syscall.ENOENT || a.Err == syscall.ESRCH:
+		return "no route to it"
+	case a.Err == syscall.EINVAL || a.Err == syscall.EACCES:
+		return "the route to it discards packets (blackhole or prohibit)"
+	case a.Err != nil:
+		return fmt.Sprintf("the kernel cannot say how to reach it (%v)", a.Err)
 	case a.Type == typeLocal:
 		return "it is an address of this machine"
 	case a.Type == typeBroadcast || a.Type == typeMulticast || a.Type == typeAnycast:

@@ -127,8 +127,10 @@ func (k *Netlink) takeRoute(m message, ev *Events) {
 		parseRoute(&h, &r, false)
 		ev.Routes = append(ev.Routes, RouteEvent{
 			Route: r.Route, Own: own, Protocol: h.protocol,
-			Gone:     m.typ == unix.RTM_DELROUTE,
-			Replaced: m.typ == unix.RTM_NEWROUTE && m.flags&unix.NLM_F_REPLACE != 0,
+			Gone: m.typ == unix.RTM_DELROUTE,
+			// NLM_F_EXCL: there was no such route (fib_table_insert). IPv6
+			// appends a hop to the route that is there, and tells the whole.
+			Beside: h.family == unix.AF_INET && m.flags&(unix.NLM_F_REPLACE|unix.NLM_F_EXCL) == 0,
 		})
 	}
 	if !own {
