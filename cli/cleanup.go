@@ -30,6 +30,9 @@ func (s *session) cleanup(ctx context.Context, cmd Command, w io.Writer) error {
 	if s.flags.format == Table {
 		renderCleanupList(w, found)
 	}
+	if found.Blocked != "" {
+		return failf(ExitFailed, "nothing was deleted: %s", found.Blocked)
+	}
 	if !yes {
 		if yes, err = s.ask(w, fmt.Sprintf("Delete %s?", plural(int(found.Total), "item", "items"))); err != nil {
 			return err

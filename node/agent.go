@@ -95,12 +95,14 @@ func New(o Options) *Agent {
 // withdraws what was announced first. The error wraps [ErrReexec] when the
 // process must start itself anew.
 func (a *Agent) Run(ctx context.Context) error {
+	server := api.New(api.Backend{Source: a, Inventory: a, Commander: a}, a.o.API)
+	if err := server.Listen(); err != nil { // first: it finds out whether a daemon runs already
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.o.Store.Run(ctx) })
 	g.Go(func() error { return a.serveHTTP(ctx) })
-	g.Go(func() error {
-		return api.New(api.Backend{Source: a, Inventory: a, Commander: a}, a.o.API).Run(ctx)
-	})
+	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error { return a.serveRoutes(ctx, g) })
 	err := g.Wait()
 	if errors.Is(err, errLeft) {

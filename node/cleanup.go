@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"net"
+	"slices"
 
 	"caracal.dev/caracal/fib"
 	"caracal.dev/caracal/node/api"
@@ -17,7 +19,7 @@ func Cleanup(ctx context.Context, k fib.Kernel, yes bool) (api.CleanupResult, er
 	_, err := k.Dump(ctx, fib.Filter{Own: true, Table: k.Mark().Table}, func(r fib.Read) {
 		res.Total++
 		if len(res.Items) < api.CleanupItems {
-			res.Items = append(res.Items, fmt.Sprintf("route %s table %d protocol %d metric %d", r.Route, k.Mark().Table, r.Protocol, r.Metric))
+			res.Items = append(res.Items, fmt.Sprintf("route %s table %d protocol %d metric %d", named(r.Route), k.Mark().Table, r.Protocol, r.Metric))
 		}
 		if yes {
 			ops = append(ops, fib.Op{Verb: fib.Delete, Route: fib.Route{Dst: r.Dst, Kind: r.Kind}})
@@ -40,4 +42,15 @@ func Cleanup(ctx context.Context, k fib.Kernel, yes bool) (api.CleanupResult, er
 		ops = ops[n:]
 	}
 	return res, nil
+}
+
+// named returns the route with the names of its devices, for people.
+func named(r fib.Route) fib.Route {
+	r.Hops = slices.Clone(r.Hops)
+	for i := range r.Hops {
+		if link, err := net.InterfaceByIndex(r.Hops[i].Link); err == nil {
+			r.Hops[i].Device = link.Name
+		}
+	}
+	return r
 }

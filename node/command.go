@@ -134,8 +134,11 @@ func (a *Agent) Cleanup(ctx context.Context, yes bool) (api.CleanupResult, error
 	if up == nil {
 		return api.CleanupResult{}, a.errStarting()
 	}
+	const blocked = "a running daemon would put its routes back at once; stop caracald, then run caracal cleanup again"
 	if yes {
-		return api.CleanupResult{}, fmt.Errorf("%w: a running daemon would put its routes back at once; stop caracald, then run caracal cleanup again", api.ErrRefused)
+		return api.CleanupResult{}, fmt.Errorf("%w: %s", api.ErrRefused, blocked)
 	}
-	return Cleanup(ctx, up.routes.kernel, false)
+	res, err := Cleanup(ctx, up.routes.kernel, false)
+	res.Blocked = blocked
+	return res, err
 }

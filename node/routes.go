@@ -231,7 +231,11 @@ func (t *routesTask) choose(c rib.Choice) {
 	}
 	if len(c.NextHops) == 0 {
 		t.fib.Unset(c.NLRI)
+		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Prefix: c.NLRI, Action: "unreachable", Detail: "no accepted path is left"})
 		return
+	}
+	if t.feed.Active() {
+		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Prefix: c.NLRI, Action: "chosen", Detail: fmt.Sprintf("next hops %v", c.NextHops)})
 	}
 	t.fib.Set(fib.Want{Dst: c.NLRI, Kind: fib.Learned, NextHops: c.NextHops, Source: "bgp", Received: c.Received})
 }

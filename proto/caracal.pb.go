@@ -2837,6 +2837,7 @@ type CleanupReply struct {
 	Total         uint32                 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
 	Deleted       uint32                 `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	Failed        []string               `protobuf:"bytes,4,rep,name=failed,proto3" json:"failed,omitempty"`
+	Blocked       string                 `protobuf:"bytes,5,opt,name=blocked,proto3" json:"blocked,omitempty"` // why nothing would be deleted now; empty if nothing is in the way
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2897,6 +2898,13 @@ func (x *CleanupReply) GetFailed() []string {
 		return x.Failed
 	}
 	return nil
+}
+
+func (x *CleanupReply) GetBlocked() string {
+	if x != nil {
+		return x.Blocked
+	}
+	return ""
 }
 
 var File_proto_caracal_proto protoreflect.FileDescriptor
@@ -3166,12 +3174,13 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\bneighbor\x18\x01 \x01(\tR\bneighbor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\"\n" +
 	"\x0eCleanupRequest\x12\x10\n" +
-	"\x03yes\x18\x01 \x01(\bR\x03yes\"l\n" +
+	"\x03yes\x18\x01 \x01(\bR\x03yes\"\x86\x01\n" +
 	"\fCleanupReply\x12\x14\n" +
 	"\x05items\x18\x01 \x03(\tR\x05items\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\rR\x05total\x12\x18\n" +
 	"\adeleted\x18\x03 \x01(\rR\adeleted\x12\x16\n" +
-	"\x06failed\x18\x04 \x03(\tR\x06failed2\xc7\x02\n" +
+	"\x06failed\x18\x04 \x03(\tR\x06failed\x12\x18\n" +
+	"\ablocked\x18\x05 \x01(\tR\ablocked2\xc7\x02\n" +
 	"\x04Show\x12:\n" +
 	"\tGetStatus\x12\x19.caracal.v1.StatusRequest\x1a\x12.caracal.v1.Status\x12G\n" +
 	"\rListNeighbors\x12\x1c.caracal.v1.NeighborsRequest\x1a\x18.caracal.v1.NeighborList\x12@\n" +

@@ -61,7 +61,7 @@ func (s commandServer) Cleanup(ctx context.Context, req *pb.CleanupRequest) (*pb
 	}
 	return &pb.CleanupReply{
 		Items: res.Items[:min(len(res.Items), CleanupItems)], Total: count(uint64(max(res.Total, len(res.Items)))),
-		Deleted: count(uint64(res.Deleted)), Failed: res.Failed,
+		Deleted: count(uint64(res.Deleted)), Failed: res.Failed, Blocked: res.Blocked,
 	}, nil
 }
 

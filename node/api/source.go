@@ -305,6 +305,8 @@ type CleanupResult struct {
 	// Deleted is how many were removed; Failed says which were not, and why.
 	Deleted int
 	Failed  []string
+	// Blocked says why nothing can be deleted now; empty if nothing is in the way.
+	Blocked string
 }
 
 // CleanupItems bounds the list in a [CleanupResult].
