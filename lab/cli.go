@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -71,6 +73,10 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	} else if err != nil {
 		return 2 // the flag package has said what is wrong
 	}
+	// A closed terminal, or a reader that has seen enough ("lab demo | head"), is
+	// to leave nothing behind either.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP, syscall.SIGPIPE)
+	defer stop()
 	err := requirements()
 	if err == nil {
 		err = run(c, ctx)

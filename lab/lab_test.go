@@ -285,7 +285,7 @@ func TestUpCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	id := fmt.Sprintf("x%d", os.Getpid())
 	time.AfterFunc(30*time.Millisecond, cancel)
-	if _, err := Up(ctx, Spec{ID: id, Topology: Mesh(MeshOptions{Nodes: 20})}); !errors.Is(err, context.Canceled) {
+	if _, err := Up(ctx, Spec{ID: id, Topology: Mesh(MeshOptions{Nodes: 100})}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Up: %v", err)
 	}
 	nothingLeft(t, id)

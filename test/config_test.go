@@ -127,6 +127,16 @@ func TestPortInUse(t *testing.T) {
 		}
 		return ""
 	})
+	eventually(t, 5*time.Second, func() string {
+		if routes := strings.Join(own(t, a), "\n"); !strings.Contains(routes, l.Pod("a1").Addr(lab.IPv4).String()) {
+			return "a's own pod has no route: " + routes
+		}
+		return ""
+	})
+	if err := a.Process("bird").Kill(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, l)
 }
 
 // TestSecondDaemon starts a second daemon on one node: it refuses, and the first

@@ -46,6 +46,28 @@ func TestDemoInterrupted(t *testing.T) {
 	}
 }
 
+// TestDemoReaderLeaves ends the reader of the demo's output after a line.
+func TestDemoReaderLeaves(t *testing.T) {
+	cmd := exec.Command(built.caracal, "lab", "demo", "--id", "tpipe")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	if _, err := r.Read(make([]byte, 10)); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	if err := cmd.Wait(); err == nil {
+		t.Error("a demo that nobody reads ends with exit code 0")
+	}
+	gone(t, "tpipe")
+}
+
 // TestLabCommands walks through the lab's commands as a user does.
 func TestLabCommands(t *testing.T) {
 	const id = "tcmd"
