@@ -127,7 +127,7 @@ func parseTree(text []byte) (any, Ident) {
 func trimYAML(err error) string {
 	s := strings.TrimPrefix(err.Error(), "yaml: ")
 	s = strings.TrimPrefix(s, "unmarshal errors:\n")
-	return strings.Join(strings.Fields(strings.ReplaceAll(s, "\n", ";")), " ")
+	return clip(strings.Join(strings.Fields(strings.ReplaceAll(s, "\n", ";")), " "))
 }
 
 // checkFields compares a tree with the Go type that it is to be decoded into:
@@ -307,8 +307,9 @@ func nounOf(v any) string {
 
 // clip shortens what a user wrote for a message.
 func clip(s string) string {
-	if r := []rune(s); len(r) > 80 {
-		return string(r[:80]) + "…"
+	const most = 200
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
 	}
 	return s
 }

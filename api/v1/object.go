@@ -1,6 +1,7 @@
 package v1
 
 import (
+	"fmt"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,11 +90,16 @@ func (e FieldError) Error() string { return e.Path + ": " + e.Msg }
 // Errors are all that is wrong with one object.
 type Errors []FieldError
 
-// Error implements error.
+// Error implements error. Of many it lists the first ten.
 func (e Errors) Error() string {
-	all := make([]string, len(e))
+	const most = 10
+	var all []string
 	for i, f := range e {
-		all[i] = f.Error()
+		if i == most {
+			all = append(all, fmt.Sprintf("and %d more errors", len(e)-most))
+			break
+		}
+		all = append(all, f.Error())
 	}
 	return strings.Join(all, "; ")
 }
