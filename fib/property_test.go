@@ -367,7 +367,7 @@ func TestRandomOnFake(t *testing.T) {
 			k.AddLink("eth1", "10.0.1.1/24", "fd01::1/64")
 			k.AddLink("cali1")
 			s := newStory(t, fakeMachine{k}, seed)
-			for range 10_000 {
+			for range 4_000 {
 				s.step()
 				if seed%2 == 0 { // not always: so that events also come in bursts
 					s.m.pump(s.f)

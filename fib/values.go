@@ -83,7 +83,8 @@ type Route struct {
 
 // String returns the route as ip-route(8) writes it, on one line.
 func (r Route) String() string {
-	if r.Kind != Unicast {
+	switch r.Kind {
+	case Blackhole, Unreachable, OtherKind:
 		return r.Kind.String() + " " + r.Dst.String()
 	}
 	hops := make([]string, len(r.Hops))
