@@ -83,6 +83,16 @@ func (k *kernel) link(ns, dev string) (*netlink.Handle, netlink.Link, error) {
 
 func (s addNS) apply(*kernel) error { return newNetns(s.NS) }
 
+func (s delNS) apply(k *kernel) error { return k.remove([]string{s.NS}) }
+
+func (s delLink) apply(k *kernel) error {
+	h, l, err := k.link(s.NS, s.Dev)
+	if err != nil {
+		return err
+	}
+	return h.LinkDel(l)
+}
+
 func (s sysctl) apply(*kernel) error {
 	return inNetns(s.NS, func() error {
 		return os.WriteFile(filepath.Join("/proc/sys", s.Key), []byte(s.Value), 0)

@@ -307,6 +307,23 @@ func (l *Lab) addNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 	return l.nodes[spec.Name], writeFile(filepath.Join(l.clusterDir(), nodeFile(spec.Name)), nodeDocument(spec))
 }
 
+// RemakePod deletes a pod with its link, and makes both anew under the same
+// names and addresses, as a container's restart does.
+func (l *Lab) RemakePod(ctx context.Context, name string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.pods[name]
+	if p == nil {
+		return fmt.Errorf("lab: remake pod %s: there is no such pod", name)
+	}
+	steps := append([]step{delLink{l.names.node(p.Node), PodInterface(name)}, delNS{p.NS}},
+		planPod(l.names, p.Node, p.PodSpec)...)
+	if err := l.run(ctx, steps); err != nil {
+		return fmt.Errorf("lab: remake pod %s: %w", name, err)
+	}
+	return nil
+}
+
 // RemoveNode takes a node out of the running lab: its configuration first, as
 // an operator would, then its daemons, then its namespaces.
 func (l *Lab) RemoveNode(_ context.Context, name string) error {

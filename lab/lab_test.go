@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -200,6 +201,47 @@ func TestAddAndRemoveNode(t *testing.T) {
 	}
 	if m, err := l.PingMatrix(t.Context(), IPv4); err != nil || len(m.Failed()) > 0 || m.Pairs() != 2 {
 		t.Errorf("without node b: %+v, %v", m, err)
+	}
+}
+
+func TestRemakePod(t *testing.T) {
+	l := up(t, Mesh(MeshOptions{Nodes: 1}))
+	routeByHand(t, l)
+	if err := l.RemakePod(t.Context(), "a1"); err != nil {
+		t.Fatal(err)
+	}
+	if own, err := l.Node("a").OwnRoutes(); err != nil || len(own) != 2 {
+		t.Errorf("routes after the link's deletion: %v, %v; want the two of the other pod", own, err)
+	}
+	for _, a := range l.Pod("a1").Addrs {
+		mustExec(t, l.Node("a"), "ip", "route", "add", a.String(), "dev", PodInterface("a1"))
+	}
+	if m, err := l.PingMatrix(t.Context(), IPv6); err != nil || len(m.Failed()) > 0 {
+		t.Errorf("ping: %+v, %v", m, err)
+	}
+	if err := l.RemakePod(t.Context(), "zz"); err == nil {
+		t.Error("a pod that is none was made anew")
+	}
+}
+
+// TestDo opens a socket in a node, and leaves this thread where it was.
+func TestDo(t *testing.T) {
+	l := up(t, Mesh(MeshOptions{Nodes: 1}))
+	var in net.Listener
+	err := l.Node("a").Do(func() (err error) {
+		in, err = net.Listen("tcp", "192.168.77.1:179")
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	if out := mustExec(t, l.Node("a"), "ss", "-Hltn"); !strings.Contains(out, "192.168.77.1:179") {
+		t.Errorf("the node does not listen: %s", out)
+	}
+	if out, err := net.Listen("tcp", "192.168.77.1:179"); err == nil {
+		out.Close()
+		t.Error("the node's address is also one of this machine")
 	}
 }
 

@@ -54,8 +54,17 @@ type addNeigh struct {
 	MAC     string
 }
 
-func (s addNS) String() string  { return "ip netns add " + s.NS }
-func (s sysctl) String() string { return fmt.Sprintf("[%s] sysctl -w %s=%s", s.NS, s.Key, s.Value) }
+// delNS removes a namespace; one that is not there is no error.
+type delNS struct{ NS string }
+
+// delLink deletes a link, and its peer with it. That of a namespace that was
+// deleted goes too, but some time later.
+type delLink struct{ NS, Dev string }
+
+func (s delNS) String() string   { return "ip netns del " + s.NS }
+func (s delLink) String() string { return fmt.Sprintf("ip -n %s link del %s", s.NS, s.Dev) }
+func (s addNS) String() string   { return "ip netns add " + s.NS }
+func (s sysctl) String() string  { return fmt.Sprintf("[%s] sysctl -w %s=%s", s.NS, s.Key, s.Value) }
 func (s addBridge) String() string {
 	return fmt.Sprintf("ip -n %s link add %s type bridge mcast_snooping 0", s.NS, s.Name)
 }

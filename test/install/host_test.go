@@ -22,7 +22,8 @@ type host struct {
 }
 
 // boot is what a host's first process does before it sleeps: what the host
-// writes goes into memory, over the machine's own files.
+// writes goes into memory, over the machine's own files. It is ready only within
+// its own root: whoever entered it before would write to the machine's files.
 const boot = `
 set -eu
 mount --make-rprivate /
@@ -38,8 +39,7 @@ mount -o remount,bind,ro "$DIR/root$REPO"
 rm -rf "$DIR/root/etc/caracal" "$DIR/root/var/lib/caracal"
 hostname "$NAME"
 ip link set lo up
-echo ready
-exec chroot "$DIR/root" sleep infinity
+exec chroot "$DIR/root" sh -c 'echo ready; exec sleep infinity'
 `
 
 // newHost starts a host without any network.

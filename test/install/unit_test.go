@@ -95,3 +95,32 @@ func TestStopCommandWithoutDaemon(t *testing.T) {
 		t.Errorf("%v: %s", err, b)
 	}
 }
+
+// The daemon does its work with the capabilities that the unit leaves it.
+func TestCapabilities(t *testing.T) {
+	repo, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := onBuilder(repo, "make build"); err != nil {
+		t.Fatal(err)
+	}
+	bounding := "-all"
+	for _, c := range strings.Fields(setting(t, "CapabilityBoundingSet")) {
+		bounding += ",+" + strings.ToLower(strings.TrimPrefix(c, "CAP_"))
+	}
+	h := newHost(t, "web1", repo)
+	follow(t, block{script: `
+ip link add eth0 type veth peer name wire
+ip addr add 192.0.2.1/24 dev eth0
+ip link set eth0 up
+ip link set wire up
+bin/caracal init --pool 10.244.0.0/16 --node web1=192.0.2.1/24 --out /etc/caracal
+echo 0 >/proc/sys/net/ipv4/ip_forward
+setpriv --bounding-set ` + bounding + ` --no-new-privs bin/caracald >/var/log/caracald.log 2>&1 &
+`}, h.name, h.run)
+	follow(t, block{
+		script: "ip route show proto 67; sysctl net.ipv4.ip_forward; ss -ltn 'sport = 179'; tail -n 20 /var/log/caracald.log; bin/caracal show fib",
+		want:   []string{"… 10.244.0.0/26 …", "net.ipv4.ip_forward = 1", "LISTEN … 192.0.2.1:179 …"},
+	}, h.name, h.run)
+}
