@@ -34,17 +34,31 @@ func (s *Store) Run(ctx context.Context) error {
 	defer poll.Stop()
 
 	// settle fires when the batch that began at began has settled.
-	settle := time.NewTimer(0)
+	settle := time.NewTimer(time.Hour)
 	defer settle.Stop()
-	began := time.Now()
-	pending := true
+	var began, unsettledSince time.Time
+	pending := false
 	touch := func(quiet time.Duration) {
 		if !pending {
 			pending, began = true, time.Now()
 		}
 		settle.Reset(max(0, min(quiet, s.opts.MaxWait-time.Since(began))))
 	}
-	var unsettledSince time.Time
+	look := func() {
+		pending = false
+		settle.Stop()
+		if unsettledSince.IsZero() {
+			unsettledSince = time.Now()
+		}
+		res := s.pass(passOptions{atOnce: time.Since(unsettledSince) > 2*settleTime, watcher: w})
+		if !res.unsettled {
+			unsettledSince = time.Time{}
+		}
+		if res.again > 0 {
+			touch(res.again)
+		}
+	}
+	look()
 	for {
 		select {
 		case <-ctx.Done():
@@ -57,17 +71,7 @@ func (s *Store) Run(ctx context.Context) error {
 			r.do()
 			close(r.done)
 		case <-settle.C:
-			pending = false
-			if unsettledSince.IsZero() {
-				unsettledSince = time.Now()
-			}
-			res := s.pass(passOptions{atOnce: time.Since(unsettledSince) > 2*settleTime, watcher: w})
-			if res.again > 0 {
-				touch(res.again)
-			}
-			if !res.unsettled {
-				unsettledSince = time.Time{}
-			}
+			look()
 		}
 	}
 }

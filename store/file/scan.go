@@ -109,7 +109,9 @@ func (s *scanner) walk(res *scan, rel string, depth int, paths *[]string) error 
 	}
 	res.dirs[path] = stamp{dev: st.Dev, ino: st.Ino}
 	entries, err := os.ReadDir(path)
-	if err != nil {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: "read", Path: path, Err: pe.Err} // one error, one text
+	} else if err != nil {
 		return err
 	}
 	for _, e := range entries {

@@ -1,10 +1,14 @@
 package file
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"path/filepath"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 // watcher rings when something in the directories that it follows changes. It
@@ -63,14 +67,16 @@ func (w *watcher) close() {
 }
 
 // follow sets the watches to these directories and to the one above the first.
-// It reports whether it set a new one, and why it could not set all.
-func (w *watcher) follow(dirs map[string]stamp) (added bool, why string) {
+// It reports whether to look again, since what was written before a watch was set
+// has rung no bell, and why it could not set all.
+func (w *watcher) follow(dirs map[string]stamp) (again bool, why string) {
 	const slow = "changes of the configuration are noticed only once a minute: %v"
 	if w.err != nil {
 		return false, fmt.Sprintf(slow, w.err)
 	}
+	above := filepath.Dir(w.dir)
 	for path, id := range w.followed {
-		if now, ok := dirs[path]; path != filepath.Dir(w.dir) && (!ok || now != id) {
+		if now, ok := dirs[path]; path != above && (!ok || now != id) {
 			_ = w.fs.Remove(path) // it may be gone, and its watch with it
 			delete(w.followed, path)
 		}
@@ -81,19 +87,29 @@ func (w *watcher) follow(dirs map[string]stamp) (added bool, why string) {
 	for _, path := range w.fs.WatchList() {
 		alive[path] = true
 	}
-	set := func(path string, id stamp) {
+	for path, id := range withAbove(dirs, above) {
 		if _, ok := w.followed[path]; ok && alive[path] {
-			return
+			continue
 		}
-		if err := w.fs.Add(path); err != nil {
-			why = fmt.Sprintf(slow, fmt.Errorf("watch %s: %w (the sysctl fs.inotify.max_user_watches may be too low)", path, err))
-			return
+		err := w.fs.Add(path)
+		switch {
+		case err == nil:
+			w.followed[path], again = id, true
+		case errors.Is(err, fs.ErrNotExist) && path != above:
+			again = true // deleted since the scan
+		case errors.Is(err, unix.ENOSPC):
+			why = fmt.Sprintf(slow, fmt.Errorf("watch %s: %w (raise the sysctl fs.inotify.max_user_watches)", path, err))
+		default:
+			why = fmt.Sprintf(slow, fmt.Errorf("watch %s: %w", path, err))
 		}
-		w.followed[path], added = id, true
 	}
-	for path, id := range dirs {
-		set(path, id)
+	return again, why
+}
+
+func withAbove(dirs map[string]stamp, above string) map[string]stamp {
+	all := maps.Clone(dirs)
+	if _, ok := all[above]; !ok {
+		all[above] = stamp{}
 	}
-	set(filepath.Dir(w.dir), stamp{})
-	return added, why
+	return all
 }
