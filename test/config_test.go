@@ -11,6 +11,22 @@ import (
 
 const terminate = syscall.SIGTERM
 
+// badFile is a file that is to be rejected, with what the message has to say.
+type badFile struct{ file, text, want string }
+
+func badFiles() []badFile {
+	head := "apiVersion: caracal.dev/v1\n"
+	return []badFile{
+		{"torn.yaml", head + "kind: Workload\nmetadata: {name: x", "torn.yaml"},
+		{"field.yaml", head + "kind: IPPool\nmetadata: {name: x}\nspec: {cidr: 10.99.0.0/16, blocksize: 26}\n", "spec.blocksize: unknown field; did you mean blockSize?"},
+		{"kind.yaml", head + "kind: Podd\nmetadata: {name: x}\n", "Podd"},
+		{"pool.yaml", head + "kind: IPPool\nmetadata: {name: overlap}\nspec: {cidr: 10.244.128.0/17}\n", "overlap"},
+		{"samenode.yaml", head + "kind: NodeConfig\nmetadata: {name: z}\nspec: {addresses: [192.168.77.2/24]}\n", "192.168.77.2"},
+		{"sameblock.yaml", head + "kind: NodeConfig\nmetadata: {name: zz}\nspec: {addresses: [192.168.77.77/24], blocks: [10.244.2.0/26]}\n", "10.244.2.0/26"},
+		{"peer.yaml", head + "kind: BGPPeer\nmetadata: {name: p}\nspec: {peerIP: 192.168.77.9, asNumber: 0}\n", "spec.asNumber: must not be 0"},
+	}
+}
+
 // TestBadConfig writes bad files into a running cluster: each is reported with
 // file and reason, and nothing else changes, also over a restart.
 func TestBadConfig(t *testing.T) {
@@ -20,16 +36,7 @@ func TestBadConfig(t *testing.T) {
 	eventually(t, 5*time.Second, func() string { return same(own(t, a), wantRoutes(l, a)) })
 	changes, stop := watchRoutes(t, l), flows(t, l, "a1", "b1")
 	before := session(t, a, "b")
-	head := "apiVersion: caracal.dev/v1\n"
-	cases := []struct{ file, text, want string }{
-		{"torn.yaml", head + "kind: Workload\nmetadata: {name: x", "torn.yaml"},
-		{"field.yaml", head + "kind: IPPool\nmetadata: {name: x}\nspec: {cidr: 10.99.0.0/16, blocksize: 26}\n", "spec.blocksize: unknown field; did you mean blockSize?"},
-		{"kind.yaml", head + "kind: Podd\nmetadata: {name: x}\n", "Podd"},
-		{"pool.yaml", head + "kind: IPPool\nmetadata: {name: overlap}\nspec: {cidr: 10.244.128.0/17}\n", "overlap"},
-		{"samenode.yaml", head + "kind: NodeConfig\nmetadata: {name: z}\nspec: {addresses: [192.168.77.2/24]}\n", "192.168.77.2"},
-		{"sameblock.yaml", head + "kind: NodeConfig\nmetadata: {name: zz}\nspec: {addresses: [192.168.77.77/24], blocks: [10.244.2.0/26]}\n", "10.244.2.0/26"},
-		{"peer.yaml", head + "kind: BGPPeer\nmetadata: {name: p}\nspec: {peerIP: 192.168.77.9, asNumber: 0}\n", "spec.asNumber: must not be 0"},
-	}
+	cases := badFiles()
 	for _, c := range cases {
 		if err := l.WriteConfig(c.file, c.text); err != nil {
 			t.Fatal(err)
