@@ -32,6 +32,9 @@ type Options struct {
 	// were adopted, so that forwarding state is announced as preserved (RFC 4724
 	// section 4.1).
 	NewSpeaker func(restarting bool) (Speaker, error)
+	// StateDir is where it is kept what marks routes in the kernel carry; empty
+	// means nowhere.
+	StateDir string
 	// Deferral is how long after BGP's start a silent neighbor is waited for
 	// before adopted routes may be swept; 0 means 10 s.
 	Deferral time.Duration
@@ -131,7 +134,9 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	if err != nil || snap == nil {
 		return err
 	}
-	kernel, err := a.o.OpenKernel(fib.MarkOf(snap.Dataplane))
+	mark := fib.MarkOf(snap.Dataplane)
+	earlier := a.recordMark(mark)
+	kernel, err := a.o.OpenKernel(mark)
 	if err != nil {
 		return fmt.Errorf("node: open kernel routes: %w", err)
 	}
@@ -145,7 +150,7 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 		return err
 	}
 	t.kernelEvents = events
-	speaker, err := a.o.NewSpeaker(t.fib.Len() > 0)
+	speaker, err := a.o.NewSpeaker(t.fib.Len()+len(earlier) > 0)
 	if err != nil {
 		return fmt.Errorf("node: start speaker: %w", err)
 	}
@@ -156,6 +161,7 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	a.waiting.Store(nil)
 	g.Go(func() error { return up.bgp.run(ctx) })
 	g.Go(func() error { return a.leaveWhenAsked(ctx, speaker) })
+	g.Go(func() error { return a.dropEarlier(ctx, mark, earlier, t.settled) })
 	g.Go(func() error { return (&sysctlTask{routes: t, agent: a, log: a.o.Log}).run(ctx) })
 	return t.run(ctx, storeBell)
 }
@@ -182,7 +188,8 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		events: func() []bgp.Event { return nil }, ringGate: func() {}, bgpStarted: func() time.Time { return time.Time{} },
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
-		owners: rib.NewOwners(), local: newLocal(), deferral: a.o.Deferral,
+		settled: make(chan struct{}),
+		owners:  rib.NewOwners(), local: newLocal(), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
 	t.gate.Store(&gate{})

@@ -137,9 +137,18 @@ type rig struct {
 	store   *fakeStore
 	kernel  *fib.Fake
 	speaker *fakeSpeaker
+	earlier *fib.Fake // the same machine, seen with an earlier mark
+	state   string
 	agent   *Agent
 	done    chan error
 	stop    context.CancelFunc
+}
+
+func (r *rig) open(m fib.Mark) (Kernel, error) {
+	if r.earlier != nil && m == r.earlier.Mark() {
+		return kernelOf{r.earlier}, nil
+	}
+	return kernelOf{r.kernel}, nil
 }
 
 type kernelOf struct{ *fib.Fake }
@@ -166,7 +175,8 @@ func newRig(t *testing.T) *rig {
 func (r *rig) start() {
 	r.agent = New(Options{
 		Store:      r.store,
-		OpenKernel: func(fib.Mark) (Kernel, error) { return kernelOf{r.kernel}, nil },
+		OpenKernel: r.open,
+		StateDir:   r.state,
 		NewSpeaker: func(restarting bool) (Speaker, error) { r.speaker.restarting = restarting; return r.speaker, nil },
 		API:        api.Options{Socket: filepath.Join(r.t.TempDir(), "s"), Log: slog.New(slog.DiscardHandler)},
 		Deferral:   500 * time.Millisecond,
@@ -428,4 +438,39 @@ func TestHealthNamesTheStuckTask(t *testing.T) {
 	if s := p.stuck(time.Now().Add(time.Minute)); !strings.HasPrefix(s, "the routes task has not turned for") {
 		t.Fatal(s)
 	}
+}
+
+// After a change of the metric the routes of the earlier one go, but only when
+// those that replace them are in.
+func TestEarlierMark(t *testing.T) {
+	r := newRig(t)
+	r.state = t.TempDir()
+	old := fib.Mark{Table: 254, Protocol: 67, Metric: 50}
+	r.earlier = fib.NewFake(old)
+	r.earlier.AddLink("eth0", "192.0.2.1/24")
+	route := fib.Route{Dst: pfx("10.1.2.0/26"), Kind: fib.Unicast, Hops: []fib.Hop{{Gateway: ip("192.0.2.2"), Link: 1}}}
+	if _, err := r.earlier.Write(context.Background(), []fib.Op{{Verb: fib.Create, Route: route}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeMarks(r.state, []fib.Mark{old}); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	r.until("BGP runs", func() bool { _, n := r.speaker.last(); return n > 0 })
+	if !r.speaker.restarting {
+		t.Fatal("the routes of the earlier mark forward, but it is not said")
+	}
+	r.converse("mesh/b")
+	r.speaker.say(announce("mesh/b", "10.1.2.0/26", "192.0.2.2"), eor("mesh/b"))
+	r.until("the new route is in", func() bool { return r.has("10.1.2.0/26 via 192.0.2.2") })
+	if r.earlier.String() == "" {
+		t.Fatal("the earlier routes went before c was heard")
+	}
+	r.converse("mesh/c")
+	r.speaker.say(eor("mesh/c"))
+	r.until("the earlier route is gone", func() bool { return r.earlier.String() == "" })
+	r.until("only the present mark is on record", func() bool {
+		marks, err := ReadMarks(r.state)
+		return err == nil && slices.Equal(marks, []fib.Mark{fib.DefaultMark})
+	})
 }

@@ -105,7 +105,7 @@ func changes(old, next *caracal.Snapshot) []string {
 		out = append(out, "BGPConfiguration: changed")
 	}
 	if old.Dataplane != next.Dataplane {
-		out = append(out, "DataplaneConfiguration: changed; the table, protocol and metric of routes take effect at the next start")
+		out = append(out, "DataplaneConfiguration: changed; for another table, protocol or metric the daemon starts itself anew")
 	}
 	note := func(kind, name string, was, is bool) {
 		switch {

@@ -59,6 +59,7 @@ func (t *routesTask) sweep(ctx context.Context) {
 		return
 	}
 	t.conv.look, t.conv.release = false, time.Time{}
+	t.settle(now)
 	if t.fib.Stats().Adopted == 0 {
 		return
 	}
@@ -110,4 +111,19 @@ func (t *routesTask) unheard(ctx context.Context, now time.Time) (map[netip.Addr
 		}
 	}
 	return gateways, nil
+}
+
+// settle closes settled when every neighbor was heard, or had its restart time
+// to come back.
+func (t *routesTask) settle(now time.Time) {
+	end := t.conv.started.Add(t.snap.BGP.RestartTime)
+	if now.Before(end) && len(t.mirror.Pending()) > 0 {
+		t.conv.release = end
+		return
+	}
+	select {
+	case <-t.settled:
+	default:
+		close(t.settled)
+	}
 }

@@ -47,6 +47,7 @@ type routesTask struct {
 	bgpStarted func() time.Time // zero before
 	taken      func()           // a Snapshot was
 	deferral   time.Duration
+	settled    chan struct{} // closed once everything of the last run is replaced
 
 	owners *rib.Owners
 	mirror *rib.Mirror
@@ -72,6 +73,9 @@ func (t *routesTask) run(ctx context.Context, storeBell <-chan struct{}) error {
 	for {
 		t.beat()
 		t.turn(ctx)
+		if err := t.markChanged(); err != nil {
+			return err
+		}
 		t.startAudit(ctx, audits)
 		wake := time.NewTimer(t.untilDue())
 		select {
@@ -95,6 +99,20 @@ func (t *routesTask) run(ctx context.Context, storeBell <-chan struct{}) error {
 		}
 		wake.Stop()
 	}
+}
+
+// markChanged asks for a new start when the configuration wants routes of
+// another table, protocol or metric: the new process writes those first and
+// removes the others after.
+func (t *routesTask) markChanged() error {
+	if t.snap == nil {
+		return nil
+	}
+	if have, want := t.kernel.Mark(), fib.MarkOf(t.snap.Dataplane); have != want {
+		return fmt.Errorf("%w: routes go from table %d, protocol %d, metric %d to table %d, protocol %d, metric %d",
+			ErrReexec, have.Table, have.Protocol, have.Metric, want.Table, want.Protocol, want.Metric)
+	}
+	return nil
 }
 
 // untilDue returns the time until the FIB has something to do by itself.

@@ -17,7 +17,8 @@ import (
 
 // ErrReexec is wrapped by the error of [Agent.Run] when the daemon must start
 // itself anew: the AS number, the router ID, the port or a listen address
-// changed, and GoBGP takes those only at its start. No route has moved.
+// changed, and GoBGP takes those only at its start; or the mark of routes did.
+// No route has moved.
 var ErrReexec = errors.New("re-exec needed")
 
 // speakerTask carries bgp.Plan into the speaker. It runs alone: GoBGP may take

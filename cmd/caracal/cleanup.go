@@ -12,8 +12,12 @@ import (
 	"caracal.dev/caracal/store/file"
 )
 
-// configDir is where caracald reads its configuration unless told otherwise.
-const configDir = "/etc/caracal"
+// Where caracald reads its configuration and keeps its state unless told
+// otherwise.
+const (
+	configDir = "/etc/caracal"
+	stateDir  = "/var/lib/caracal"
+)
 
 // cleanup is what `caracal cleanup` does while no daemon runs.
 func cleanup(ctx context.Context, yes bool) (*pb.CleanupReply, error) {
@@ -36,20 +40,26 @@ func cleanup(ctx context.Context, yes bool) (*pb.CleanupReply, error) {
 	return all, nil
 }
 
-// marks are the default one and the one that the configuration on this host
-// asks for, if it can be read: routes of either are ours.
+// marks are the default one, those that the daemon on this host has written
+// down, and the one that its configuration asks for: routes of all are ours.
 func marks() []fib.Mark {
 	out := []fib.Mark{fib.DefaultMark}
+	add := func(m fib.Mark) {
+		if !slices.Contains(out, m) {
+			out = append(out, m)
+		}
+	}
+	if recorded, err := node.ReadMarks(stateDir); err == nil {
+		for _, m := range recorded {
+			add(m)
+		}
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return out
 	}
-	snap, err := file.Load(configDir, host)
-	if err != nil {
-		return out
-	}
-	if m := fib.MarkOf(snap.Dataplane); !slices.Contains(out, m) {
-		out = append(out, m)
+	if snap, err := file.Load(configDir, host); err == nil {
+		add(fib.MarkOf(snap.Dataplane))
 	}
 	return out
 }

@@ -28,12 +28,6 @@ import (
 	"caracal.dev/caracal/store/file"
 )
 
-type flags struct {
-	config, state, node, socket, group, http, logFormat string
-	logLevel                                            slog.Level
-	version                                             bool
-}
-
 func main() {
 	f, err := parse(os.Args[1:])
 	switch {
@@ -50,34 +44,6 @@ func main() {
 		log.Error("caracald stops", "err", err)
 		os.Exit(1)
 	}
-}
-
-func parse(args []string) (flags, error) {
-	var f flags
-	fs := flag.NewFlagSet("caracald", flag.ContinueOnError)
-	fs.StringVar(&f.config, "config", "/etc/caracal", "directory of YAML files to take the configuration from")
-	fs.StringVar(&f.state, "state-dir", "/var/lib/caracal", "directory for what outlives a restart")
-	fs.StringVar(&f.node, "node", "", "name of this node's NodeConfig (default: the hostname)")
-	fs.StringVar(&f.socket, "socket", api.DefaultSocket, "unix socket for the caracal command")
-	fs.StringVar(&f.group, "socket-group", "", "group that may use the socket")
-	fs.StringVar(&f.http, "http", "127.0.0.1:9179", "address for /metrics, /healthz and /readyz; empty for none")
-	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
-	fs.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
-	fs.BoolVar(&f.version, "version", false, "print the version and exit")
-	if err := fs.Parse(args); err != nil {
-		return f, err
-	}
-	var err error
-	switch {
-	case fs.NArg() > 0:
-		err = fmt.Errorf("caracald takes flags only, not %q; see caracald -help", fs.Arg(0))
-	case f.logFormat != "text" && f.logFormat != "json":
-		err = fmt.Errorf("--log-format is text or json, not %q", f.logFormat)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-	}
-	return f, err
 }
 
 func newLog(f flags) *slog.Logger {
@@ -101,6 +67,7 @@ func run(f flags, log *slog.Logger) error {
 		NewSpeaker: func(restarting bool) (node.Speaker, error) {
 			return bgp.New(bgp.Options{Log: log, Restarting: restarting}), nil
 		},
+		StateDir: f.state,
 		HTTPAddr: f.http,
 		API:      api.Options{Socket: f.socket, Group: f.group, Log: log},
 		Version:  version.String(),

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"caracal.dev/caracal/node/api"
+)
+
+type flags struct {
+	config, state, node, socket, group, http, logFormat string
+	logLevel                                            slog.Level
+	version                                             bool
+}
+
+func parse(args []string) (flags, error) {
+	var f flags
+	fs := flag.NewFlagSet("caracald", flag.ContinueOnError)
+	fs.StringVar(&f.config, "config", "/etc/caracal", "directory of YAML files to take the configuration from")
+	fs.StringVar(&f.state, "state-dir", "/var/lib/caracal", "directory for what outlives a restart")
+	fs.StringVar(&f.node, "node", "", "name of this node's NodeConfig (default: the hostname)")
+	fs.StringVar(&f.socket, "socket", api.DefaultSocket, "unix socket for the caracal command")
+	fs.StringVar(&f.group, "socket-group", "", "group that may use the socket")
+	fs.StringVar(&f.http, "http", "127.0.0.1:9179", "address for /metrics, /healthz and /readyz; empty for none")
+	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	fs.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	fs.BoolVar(&f.version, "version", false, "print the version and exit")
+	if err := fs.Parse(args); err != nil {
+		return f, err
+	}
+	var err error
+	switch {
+	case fs.NArg() > 0:
+		err = fmt.Errorf("caracald takes flags only, not %q; see caracald -help", fs.Arg(0))
+	case f.logFormat != "text" && f.logFormat != "json":
+		err = fmt.Errorf("--log-format is text or json, not %q", f.logFormat)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	return f, err
+}
