@@ -151,18 +151,8 @@ func (d *demo) start(ctx context.Context) error {
 		return d.l.WaitSessions(ctx)
 	}
 	from, to := d.l.Pod(nodes[0].Pods[0].Name), d.l.Pod(nodes[1].Pods[0].Name)
-	for {
-		cell, err := from.Ping(ctx, to.Addr(IPv4))
-		if err != nil {
-			return err
-		}
-		if cell.OK {
-			break
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("no ping from %s to %s: %s", from.Name, to.Name, cell.Why)
-		}
-		time.Sleep(10 * time.Millisecond)
+	if err := from.WaitReach(ctx, to.Addr(IPv4)); err != nil {
+		return err
 	}
 	first := time.Since(start)
 	d.expect(first < 10*time.Second, "first ping from %s to %s, on another node, after %v", from.Name, to.Name, roundTime(first))

@@ -188,12 +188,13 @@ func (d *demo) add(ctx context.Context) error {
 		return err
 	}
 	from, to := d.l.Pod(nodes[0].Pods[0].Name), d.l.Pod(spec.Pods[0].Name)
-	reached := d.poll(ctx, 20*time.Second, func() bool {
-		c, err := from.Ping(ctx, to.Addr(IPv6))
-		return err == nil && c.OK
-	})
+	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	if err := from.WaitReach(wait, to.Addr(IPv6)); err != nil {
+		return err
+	}
 	took := time.Since(start)
-	d.expect(reached, "first ping from %s to %s %v after the start of its daemon", from.Name, to.Name, roundTime(took))
+	d.expect(took < 10*time.Second, "first ping from %s to %s %v after the start of its daemon", from.Name, to.Name, roundTime(took))
 	after, err := nodes[0].Neighbors(ctx)
 	if err != nil {
 		return err

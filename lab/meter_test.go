@@ -1,6 +1,9 @@
 package lab
 
 import (
+	"context"
+	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -69,5 +72,27 @@ func TestMonitorRoutes(t *testing.T) {
 	const route = "unicast 198.51.100.0/24 via 192.168.77.9 dev eth0 table main proto 67 scope global"
 	if got, want := ofTest(m.Stop()), []string{route, "Deleted " + route}; !slices.Equal(got, want) {
 		t.Errorf("monitor: %q, want %q", got, want)
+	}
+}
+
+// TestWaitReach times a route that appears: the measure must be finer than a
+// ping's timeout.
+func TestWaitReach(t *testing.T) {
+	l := up(t, Mesh(MeshOptions{Nodes: 1}))
+	start := time.Now()
+	reached := make(chan error, 1)
+	go func() { reached <- l.Pod("a1").WaitReach(t.Context(), l.Pod("a2").Addr(IPv6)) }()
+	time.Sleep(300 * time.Millisecond)
+	routeByHand(t, l)
+	if err := <-reached; err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < 300*time.Millisecond || took > 600*time.Millisecond {
+		t.Errorf("reached after %v, want a little more than 300 ms", took)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := l.Pod("a1").WaitReach(ctx, netip.MustParseAddr("198.51.100.1")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("to nowhere: %v", err)
 	}
 }

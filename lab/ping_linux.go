@@ -82,6 +82,26 @@ func (l *Lab) WaitPing(ctx context.Context, f Family, pods ...string) (*Matrix, 
 
 // Ping sends one ping from the pod and waits up to a second for the answer.
 func (p *Pod) Ping(ctx context.Context, dst netip.Addr) (Cell, error) {
+	return p.ping(ctx, dst, pingTimeout)
+}
+
+// WaitReach pings dst until there is an answer. It is for measuring: a ping
+// that is lost delays the next by no more than 20 ms.
+func (p *Pod) WaitReach(ctx context.Context, dst netip.Addr) error {
+	for {
+		c, err := p.ping(ctx, dst, 20*time.Millisecond)
+		if err != nil || c.OK {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("lab: ping %s from %s: %w (%s)", dst, p.Name, ctx.Err(), c.Why)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+func (p *Pod) ping(ctx context.Context, dst netip.Addr, timeout time.Duration) (Cell, error) {
 	f := IPv4
 	if dst.Is6() {
 		f = IPv6
@@ -95,7 +115,7 @@ func (p *Pod) Ping(ctx context.Context, dst netip.Addr) (Cell, error) {
 	pr.targets = []netip.Addr{dst}
 	go pr.receive()
 	pr.send(0)
-	r.wait(ctx, pingTimeout)
+	r.wait(ctx, timeout)
 	return r.cell(0, 0), nil
 }
 
