@@ -3,8 +3,10 @@ package bgp_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -60,7 +62,7 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.eventually("a's prefixes gone", b.has("mesh/a"))
-	a.eventually("disabled", func() bool { return a.Speaker != nil && a.all[len(a.all)-1].Session.State == bgp.Disabled })
+	a.eventually("disabled", a.in("mesh/b", bgp.Disabled))
 	if st := a.status("mesh/b"); st.State != bgp.Disabled || !strings.Contains(st.LastError, "rack move") {
 		t.Errorf("disabled: %+v", st)
 	}
@@ -77,7 +79,8 @@ func TestCommands(t *testing.T) {
 	}
 	b.eventually("a's prefixes again", b.has("mesh/a", "10.0.1.0/26", "fd00:1::/122"))
 
-	// Restart.
+	// Restart; one whose session is not up, or not yet seen to be, is left alone.
+	a.eventually("up again", a.in("mesh/b", bgp.Established))
 	if err := a.Restart(ctx, "mesh/b"); err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +306,12 @@ func TestPortInUse(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"bgp: start: listen on 127.0.10.1:17901: the port is in use by bgp.test (pid ", "ss -ltnp 'sport = :17901'", "listenPort"} {
+	self, err2 := os.ReadFile("/proc/self/comm")
+	if err2 != nil {
+		t.Fatal(err2)
+	}
+	holder := fmt.Sprintf("%s (pid %d)", strings.TrimSpace(string(self)), os.Getpid())
+	for _, want := range []string{"bgp: start: listen on 127.0.10.1:17901: the port is in use by " + holder, "ss -ltnp 'sport = :17901'", "listenPort"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in: %v", want, err)
 		}

@@ -263,6 +263,7 @@ func fromAttrs(list []gobgp.PathAttributeInterface) *caracal.Attrs {
 	return a
 }
 
+// fromASPath flattens the path, members of sets included: a loop may hide there.
 func fromASPath(a *caracal.Attrs, path *gobgp.PathAttributeAsPath) {
 	for _, segment := range path.Value {
 		as := segment.GetAS()
@@ -274,7 +275,7 @@ func fromASPath(a *caracal.Attrs, path *gobgp.PathAttributeAsPath) {
 			a.ASPathLen++
 		}
 	}
-	a.ASPathText = gobgp.AsPathString(path)
+	a.ASPathText = strings.ReplaceAll(gobgp.AsPathString(path), ",", " ")
 }
 
 // change is a neighbor's change of state as GoBGP tells it.

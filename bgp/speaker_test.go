@@ -126,13 +126,12 @@ func (s *station) eventually(what string, ok func() bool) {
 	deadline := time.After(patient)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	holds := func() bool {
 		s.mu.Lock()
-		done := ok()
-		s.mu.Unlock()
-		if done {
-			return
-		}
+		defer s.mu.Unlock()
+		return ok()
+	}
+	for !holds() {
 		select {
 		case <-s.bell:
 		case <-tick.C:
@@ -159,6 +158,18 @@ func (s *station) has(neighbor string, prefixes ...string) func() bool {
 			}
 		}
 		return n == len(prefixes)
+	}
+}
+
+// in reports that the neighbor's last event about its state says so.
+func (s *station) in(neighbor string, state bgp.State) func() bool {
+	return func() bool {
+		for _, e := range slices.Backward(s.all) {
+			if e.Session != nil && e.Session.Neighbor == neighbor {
+				return e.Session.State == state
+			}
+		}
+		return false
 	}
 }
 
@@ -276,8 +287,9 @@ func TestMesh(t *testing.T) {
 		t.Errorf("removing a node: %+v", res)
 	}
 	a.eventually("c gone", func() bool {
-		last := a.all[len(a.all)-1].Session
-		return a.has("mesh/c")() && last != nil && last.Removed && last.Neighbor == "mesh/c"
+		return a.has("mesh/c")() && slices.ContainsFunc(a.all, func(e bgp.Event) bool {
+			return e.Session != nil && e.Session.Removed && e.Session.Neighbor == "mesh/c"
+		})
 	})
 	c.eventually("a down with a Cease", func() bool {
 		return slices.ContainsFunc(c.all, func(e bgp.Event) bool {
