@@ -28,7 +28,7 @@ func (o Origin) String() string {
 type Attrs struct {
 	NextHop netip.Addr
 	Origin  Origin
-	// ASPath is the flattened AS_PATH; members of an AS_SET are in ASSet.
+	// ASPath is the flattened AS_PATH, members of AS_SETs included.
 	ASPath []uint32
 	// ASPathLen is the length that counts in selection: an AS_SET counts as 1
 	// (RFC 4271 section 9.1.2.2 a), confederation segments as 0 (RFC 5065).

@@ -78,6 +78,8 @@ func (m *Mirror) verdict(p *path) Verdict {
 		return Verdict{Code: RefusedUnknown}
 	case p.from.external:
 		return Verdict{Code: RefusedExternal}
+	case slices.Contains(p.attrs.ASPath, m.asn):
+		return Verdict{Code: RefusedLoop}
 	}
 	return m.owners.Judge(p.entry.nlri, p.attrs.NextHop)
 }

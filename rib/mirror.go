@@ -15,6 +15,7 @@ import (
 // dirty; [Mirror.Decide] hands out the choices that changed.
 type Mirror struct {
 	owners    *Owners
+	asn       uint32 // our own
 	table     bart.Table[*entry]
 	neighbors map[string]*neighbor
 	dirty     []*entry
@@ -77,6 +78,7 @@ func NewMirror(owners *Owners) *Mirror {
 // SetNeighbors tells which neighbors are configured. What an unconfigured one
 // announced is refused until its removal is reported.
 func (m *Mirror) SetNeighbors(asn uint32, neighbors []bgp.Neighbor) {
+	m.asn = asn
 	known := make(map[string]bool, len(neighbors))
 	for _, n := range neighbors {
 		known[n.Name] = true

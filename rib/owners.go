@@ -146,12 +146,13 @@ const (
 	RefusedNoOwner        // in a pool, but in no node's block
 	RefusedLocal          // this node owns the prefix
 	RefusedNotTheirs      // another node owns the prefix
+	RefusedLoop           // our own AS number is in the AS_PATH (RFC 4271 section 9.1.2)
 )
 
 // String returns a short name for the code, usable as a metric label.
 func (c Code) String() string {
 	return [...]string{"accepted", "unknown-neighbor", "external", "default-route", "range", "next-hop-unknown",
-		"next-hop-self", "no-pool", "too-wide", "no-owner", "local", "not-owner"}[c]
+		"next-hop-self", "no-pool", "too-wide", "no-owner", "local", "not-owner", "as-loop"}[c]
 }
 
 // Verdict is the judgement of a path with what is needed to explain it.
@@ -217,6 +218,8 @@ func (v Verdict) Explain(nlri netip.Prefix, nextHop netip.Addr) string {
 		return "its neighbor is not configured"
 	case RefusedExternal:
 		return "nothing is taken from an external neighbor without an import policy (RFC 8212)"
+	case RefusedLoop:
+		return "its AS path contains our own AS number: it comes back to us (RFC 4271 section 9.1.2)"
 	case RefusedDefault:
 		return "the default route is never taken from a node"
 	case RefusedRange:

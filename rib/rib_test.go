@@ -413,3 +413,14 @@ func BenchmarkMirror100k(b *testing.B) {
 		}
 	}
 }
+
+func TestLoopIsRefused(t *testing.T) {
+	w := newWorld(t, cluster())
+	w.up("mesh/b")
+	w.event(bgp.Event{Update: &bgp.Update{Neighbor: "mesh/b", Announced: []bgp.NLRI{{Prefix: pfx("10.1.2.0/26")}},
+		Attrs: &caracal.Attrs{NextHop: ip("192.0.2.2"), LocalPref: 100, ASPath: []uint32{65001, 64512}, ASPathLen: 2}}})
+	w.want()
+	if v := w.m.View(must(w.m.Ref(pfx("10.1.2.0/26"))))[0]; v.Verdict.Code != RefusedLoop || !strings.Contains(v.Why, "our own AS number") {
+		t.Fatalf("%+v", v)
+	}
+}
