@@ -242,7 +242,7 @@ func TestPathToKernel(t *testing.T) {
 		}
 		return true
 	})
-	if err != nil || len(refused) != 1 || !strings.HasPrefix(refused[0], "mesh/c: refused: 10.1.2.0/26 belongs to node b") {
+	if err != nil || len(refused) != 1 || !strings.HasPrefix(refused[0], "mesh/c: 10.1.2.0/26 belongs to node b") {
 		t.Fatalf("refused %q, %v", refused, err)
 	}
 	r.speaker.say(bgp.Event{Session: &bgp.Session{Neighbor: "mesh/b", State: bgp.Idle, Was: bgp.Established}})

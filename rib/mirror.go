@@ -160,8 +160,13 @@ func (m *Mirror) announce(nb *neighbor, n bgp.NLRI, attrs *caracal.Attrs, receiv
 		nb.paths = p
 		nb.counts.Received++
 		nb.count(p.code, 1)
-	} else if p.code == Accepted && p.kept == nil {
-		p.kept = p.attrs // judge forgets it when the new one is accepted too
+	} else {
+		if e.dirty {
+			m.judge(p)
+		}
+		if p.code == Accepted {
+			p.kept = p.attrs // judge forgets it when the new one is accepted too
+		}
 	}
 	p.attrs, p.received, p.epoch = attrs, received, nb.epoch
 	m.mark(e)
@@ -172,7 +177,10 @@ func (m *Mirror) session(s *bgp.Session) {
 	switch {
 	case s.Removed:
 		m.dropWhere(nb, func(*path) bool { return true })
-		delete(m.neighbors, s.Neighbor)
+		nb.up, nb.seen, nb.eor = false, false, [2]bool{}
+		if !nb.known { // it may be configured anew already
+			delete(m.neighbors, s.Neighbor)
+		}
 	case s.Expired:
 		m.dropWhere(nb, func(p *path) bool { return p.epoch != nb.epoch })
 	case s.State == bgp.Established:
@@ -185,10 +193,11 @@ func (m *Mirror) session(s *bgp.Session) {
 	case s.Was == bgp.Established:
 		nb.up, nb.eor = false, [2]bool{}
 		kept := [2]bool{s.Kept4, s.Kept6}
-		// RFC 4724 section 4.2: what was already stale at a second restart goes.
-		m.dropWhere(nb, func(p *path) bool {
-			return !s.Graceful || !kept[index(p.entry.nlri.Addr().Is6())] || p.epoch != nb.epoch
-		})
+		// RFC 4724 section 4.2 drops at a second restart what was stale already, so
+		// that a neighbor that crashes on and on cannot keep its paths for ever. The
+		// speaker's time to keep them runs on through further restarts and ends that
+		// (Expired); until then a crash loop need not cost a packet.
+		m.dropWhere(nb, func(p *path) bool { return !s.Graceful || !kept[index(p.entry.nlri.Addr().Is6())] })
 		nb.epoch++
 	}
 }
@@ -335,5 +344,14 @@ func (p *path) receivedAt() time.Time { return time.Unix(0, p.received) }
 func (m *Mirror) RejudgeNeighbor(name string) {
 	if nb := m.neighbors[name]; nb != nil {
 		m.dirtyAll(nb)
+	}
+}
+
+// Reissue has the choice of a prefix handed out again by the next Decide, also
+// if it is the same.
+func (m *Mirror) Reissue(prefix netip.Prefix) {
+	if e, ok := m.table.Get(prefix); ok {
+		e.chosen = nil
+		m.mark(e)
 	}
 }

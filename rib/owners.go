@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"github.com/gaissmai/bart"
@@ -17,10 +16,9 @@ import (
 // what changed.
 type Owners struct {
 	self  string
-	addrs map[netip.Addr]string   // a node's address -> its name
-	nodes map[string]caracal.Node // as last seen, to undo addrs
-	pools bart.Table[string]      // CIDR -> pool name
-	block bart.Table[string]      // block -> node
+	addrs map[netip.Addr]string // a node's address -> its name
+	pools bart.Table[string]    // CIDR -> pool name
+	block bart.Table[string]    // block -> node
 	owned map[string]map[netip.Prefix]struct{}
 	hosts map[netip.Prefix]string // workload address -> node
 }
@@ -29,7 +27,6 @@ type Owners struct {
 func NewOwners() *Owners {
 	return &Owners{
 		addrs: map[netip.Addr]string{},
-		nodes: map[string]caracal.Node{},
 		owned: map[string]map[netip.Prefix]struct{}{},
 		hosts: map[netip.Prefix]string{},
 	}
@@ -43,20 +40,39 @@ func (o *Owners) Update(old, cur *caracal.Snapshot) []netip.Prefix {
 	}
 	o.self = cur.Self
 	changed := map[netip.Prefix]struct{}{}
-	cur.Pools.Diff(old.Pools, func(a, b caracal.Pool) bool { return a.CIDR == b.CIDR }, func(_ string, was, is *caracal.Pool) {
+	// What is gone goes first: a renamed object is one that is gone and one that
+	// is new, of the same prefix, and their names come in any order.
+	var then []func()
+	o.updatePools(old, cur, changed, &then)
+	o.updateBlocks(old, cur, changed)
+	o.updateNodes(old, cur, changed, &then)
+	o.updateHosts(old, cur, changed, &then)
+	for _, do := range then {
+		do()
+	}
+	return slices.SortedFunc(maps.Keys(changed), netip.Prefix.Compare)
+}
+
+func (o *Owners) updatePools(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}, then *[]func()) {
+	same := func(a, b caracal.Pool) bool { return a.CIDR == b.CIDR }
+	cur.Pools.Diff(old.Pools, same, func(name string, was, is *caracal.Pool) {
 		if was != nil {
 			o.pools.Delete(was.CIDR)
 			changed[was.CIDR] = struct{}{}
 		}
 		if is != nil {
-			o.pools.Insert(is.CIDR, is.Name)
-			changed[is.CIDR] = struct{}{}
+			cidr := is.CIDR
+			*then = append(*then, func() { o.pools.Insert(cidr, name) })
+			changed[cidr] = struct{}{}
 		}
 	})
+}
+
+func (o *Owners) updateBlocks(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}) {
 	cur.Blocks.Diff(old.Blocks, func(a, b caracal.Block) bool { return a == b }, func(p netip.Prefix, was, is *caracal.Block) {
 		if was != nil {
 			o.block.Delete(p)
-			delete(o.owned[was.Node], p)
+			o.disown(was.Node, p)
 		}
 		if is != nil {
 			o.block.Insert(p, is.Node)
@@ -64,9 +80,6 @@ func (o *Owners) Update(old, cur *caracal.Snapshot) []netip.Prefix {
 		}
 		changed[p] = struct{}{}
 	})
-	o.updateNodes(old, cur, changed)
-	o.updateHosts(old, cur, changed)
-	return slices.SortedFunc(maps.Keys(changed), netip.Prefix.Compare)
 }
 
 func (o *Owners) own(node string, p netip.Prefix) {
@@ -76,25 +89,32 @@ func (o *Owners) own(node string, p netip.Prefix) {
 	o.owned[node][p] = struct{}{}
 }
 
+func (o *Owners) disown(node string, p netip.Prefix) {
+	delete(o.owned[node], p)
+	if len(o.owned[node]) == 0 {
+		delete(o.owned, node)
+	}
+}
+
 // updateNodes keeps the next hops. A path can only be accepted for the owner
 // of its prefix, so a node that gets or loses an address changes the verdict
 // of nothing but the prefixes it owns.
-func (o *Owners) updateNodes(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}) {
+func (o *Owners) updateNodes(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}, then *[]func()) {
 	same := func(a, b caracal.Node) bool { return a.IPv4.Addr() == b.IPv4.Addr() && a.IPv6.Addr() == b.IPv6.Addr() }
 	cur.Nodes.Diff(old.Nodes, same, func(name string, was, is *caracal.Node) {
 		if was != nil {
-			for _, a := range []netip.Addr{was.IPv4.Addr(), was.IPv6.Addr()} {
-				if o.addrs[a] == name {
-					delete(o.addrs, a)
-				}
-			}
+			delete(o.addrs, was.IPv4.Addr())
+			delete(o.addrs, was.IPv6.Addr())
 		}
 		if is != nil {
-			for _, a := range []netip.Addr{is.IPv4.Addr(), is.IPv6.Addr()} {
-				if a.IsValid() {
-					o.addrs[a] = name
+			addrs := []netip.Addr{is.IPv4.Addr(), is.IPv6.Addr()}
+			*then = append(*then, func() {
+				for _, a := range addrs {
+					if a.IsValid() {
+						o.addrs[a] = name
+					}
 				}
-			}
+			})
 		}
 		for p := range o.owned[name] {
 			changed[p] = struct{}{}
@@ -102,28 +122,39 @@ func (o *Owners) updateNodes(old, cur *caracal.Snapshot, changed map[netip.Prefi
 	})
 }
 
-func (o *Owners) updateHosts(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}) {
-	same := func(a, b caracal.Workload) bool { return a.Node == b.Node && reflect.DeepEqual(a.Addrs, b.Addrs) }
+func (o *Owners) updateHosts(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}, then *[]func()) {
+	same := func(a, b caracal.Workload) bool { return a.Node == b.Node && slices.Equal(a.Addrs, b.Addrs) }
 	cur.Workloads.Diff(old.Workloads, same, func(_ string, was, is *caracal.Workload) {
 		if was != nil {
 			for _, a := range was.Addrs {
 				p := caracal.HostPrefix(a)
-				if o.hosts[p] == was.Node {
-					delete(o.hosts, p)
-				}
-				delete(o.owned[was.Node], p)
+				delete(o.hosts, p)
+				o.disown(was.Node, p)
 				changed[p] = struct{}{}
 			}
 		}
 		if is != nil {
-			for _, a := range is.Addrs {
-				p := caracal.HostPrefix(a)
-				o.hosts[p] = is.Node
-				o.own(is.Node, p)
-				changed[p] = struct{}{}
+			w := *is
+			for _, a := range w.Addrs {
+				changed[caracal.HostPrefix(a)] = struct{}{}
 			}
+			*then = append(*then, func() {
+				for _, a := range w.Addrs {
+					o.hosts[caracal.HostPrefix(a)] = w.Node
+					o.own(w.Node, caracal.HostPrefix(a))
+				}
+			})
 		}
 	})
+}
+
+// OwnerOf returns the node that owns the whole of a prefix; "" if none does.
+func (o *Owners) OwnerOf(p netip.Prefix) string {
+	if node, ok := o.hosts[p]; ok {
+		return node
+	}
+	node, _ := o.block.LookupPrefix(p)
+	return node
 }
 
 // NodeOf returns the name of the node that has the address; "" if none has.

@@ -173,7 +173,7 @@ func TestHijackNeverHidesTheRightPath(t *testing.T) {
 		}
 		w.want("10.1.2.0/26 [192.0.2.2]")
 		views := w.m.View(must(w.m.Ref(pfx("10.1.2.0/26"))))
-		if len(views) != 2 || !views[0].Best || views[0].Neighbor != "mesh/b" || !strings.HasPrefix(views[1].Why, "refused: 10.1.2.0/26 belongs to node b") {
+		if len(views) != 2 || !views[0].Best || views[0].Neighbor != "mesh/b" || !strings.HasPrefix(views[1].Why, "10.1.2.0/26 belongs to node b") {
 			t.Fatalf("views %+v", views)
 		}
 		if c := w.m.Counts("mesh/c"); c.Received != 1 || c.Refused[RefusedNotTheirs] != 1 || c.Accepted != 0 {
@@ -422,5 +422,91 @@ func TestLoopIsRefused(t *testing.T) {
 	w.want()
 	if v := w.m.View(must(w.m.Ref(pfx("10.1.2.0/26"))))[0]; v.Verdict.Code != RefusedLoop || !strings.Contains(v.Why, "our own AS number") {
 		t.Fatalf("%+v", v)
+	}
+}
+
+func TestRenamesKeepOwnership(t *testing.T) {
+	for _, name := range []string{"a", "z"} { // before and after the old name
+		w := newWorld(t, cluster())
+		w.up("mesh/b")
+		w.up("mesh/c")
+		w.announce("mesh/b", "10.1.2.0/26", "192.0.2.2")
+		w.announce("mesh/c", "10.1.2.9/32", "192.0.2.3") // borrowed
+		both := []string{"10.1.2.0/26 [192.0.2.2]", "10.1.2.9/32 [192.0.2.3]"}
+		w.want(both...)
+		w.snapshot(func(s *caracal.Snapshot) {
+			p, _ := s.Pools.Get("v4")
+			p.Name = name
+			s.Pools = s.Pools.Delete("v4").Put(name, p)
+		})
+		w.want(both...)
+		w.snapshot(func(s *caracal.Snapshot) {
+			b, _ := s.Workloads.Get("default/borrower")
+			b.Name = name
+			s.Workloads = s.Workloads.Delete("default/borrower").Put(b.Key(), b)
+		})
+		w.want(both...)
+		w.snapshot(func(s *caracal.Snapshot) { // b and c exchange their addresses
+			b, _ := s.Nodes.Get("b")
+			c, _ := s.Nodes.Get("c")
+			b.IPv4, c.IPv4 = c.IPv4, b.IPv4
+			s.Nodes = s.Nodes.Put("b", b).Put("c", c)
+		})
+		w.want()
+		w.announce("mesh/b", "10.1.2.0/26", "192.0.2.3")
+		w.want("10.1.2.0/26 [192.0.2.3]")
+	}
+}
+
+// A node that changes its address keeps its neighbor's name: the session is
+// removed and added again, after the plan that has it was taken.
+func TestRemovedAndConfiguredAnew(t *testing.T) {
+	w := newWorld(t, cluster())
+	w.up("mesh/b")
+	w.announce("mesh/b", "10.1.2.0/26", "192.0.2.2")
+	w.neighbors("mesh/b", "mesh/c")
+	w.event(bgp.Event{Session: &bgp.Session{Neighbor: "mesh/b", Removed: true}})
+	w.want()
+	w.up("mesh/b")
+	w.announce("mesh/b", "10.1.2.0/26", "192.0.2.2")
+	w.want("10.1.2.0/26 [192.0.2.2]")
+}
+
+func TestCrashLoopKeepsStalePaths(t *testing.T) {
+	w := newWorld(t, cluster())
+	w.up("mesh/b")
+	w.announce("mesh/b", "10.1.2.0/26", "192.0.2.2")
+	w.eor("mesh/b")
+	for range 3 {
+		w.down("mesh/b", true)
+		w.up("mesh/b") // and dies before End-of-RIB
+	}
+	w.want("10.1.2.0/26 [192.0.2.2]")
+	w.event(bgp.Event{Session: &bgp.Session{Neighbor: "mesh/b", State: bgp.Established, Was: bgp.Established, Expired: true}})
+	w.want()
+}
+
+func TestKeptIsTheLastAccepted(t *testing.T) {
+	w := newWorld(t, cluster())
+	w.o.addrs[ip("192.0.2.22")] = "b"
+	w.up("mesh/b")
+	w.announce("mesh/b", "10.1.2.0/26", "192.0.2.2")
+	for _, hop := range []string{"192.0.2.22", "192.0.2.3"} { // both before a decision
+		w.m.Apply(bgp.Event{Update: &bgp.Update{Neighbor: "mesh/b", Attrs: &caracal.Attrs{NextHop: ip(hop), LocalPref: 100}, Announced: []bgp.NLRI{{Prefix: pfx("10.1.2.0/26")}}}})
+	}
+	w.decide()
+	w.want("10.1.2.0/26 [192.0.2.22]")
+}
+
+func TestReissue(t *testing.T) {
+	w := newWorld(t, cluster())
+	w.up("mesh/b")
+	w.announce("mesh/b", "10.1.2.0/26", "192.0.2.2")
+	moves := w.moves
+	w.m.Reissue(pfx("10.1.2.0/26"))
+	w.m.Reissue(pfx("10.1.3.0/26"))
+	w.decide()
+	if w.moves != moves+1 {
+		t.Fatalf("%d choices handed out again, want 1", w.moves-moves)
 	}
 }

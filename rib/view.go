@@ -96,7 +96,7 @@ func (m *Mirror) view(p, best *path) PathView {
 	}
 	switch {
 	case v.Verdict.Code != Accepted:
-		v.Why = "refused: " + v.Verdict.Explain(p.entry.nlri, p.attrs.NextHop)
+		v.Why = v.Verdict.Explain(p.entry.nlri, p.attrs.NextHop)
 		if p.kept != nil {
 			v.Why += fmt.Sprintf("; the accepted path via %s stays until it is withdrawn", p.kept.NextHop)
 		}
