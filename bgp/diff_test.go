@@ -77,7 +77,7 @@ func TestLogAdapter(t *testing.T) {
 		}
 		return a.String()
 	}
-	log := slog.New(newLogAdapter(inner, names))
+	log := slog.New(newLogAdapter(inner, names, faults{}))
 	peer := log.With(slog.String("Topic", "Peer"), slog.String("Key", "192.0.2.2"))
 	for range 3 { // said once a minute
 		log.Info(unknownPeer, slog.String("Topic", "Server"), slog.String("Key", "192.0.2.99"))

@@ -24,7 +24,7 @@ type engine struct {
 
 // sink is told what happens, all from one goroutine.
 type sink interface {
-	paths(addr netip.Addr, convert func(neighbor string) []Event)
+	paths(addr netip.Addr, convert func(guard) []Event)
 	endOfRIB(addr netip.Addr, v6 bool)
 	changed(c change)
 }
@@ -69,7 +69,7 @@ func (e *engine) watch(to sink) error {
 	return e.server.WatchEvent(ctx, server.WatchEventMessageCallbacks{
 		OnPathUpdate: func(paths []*apiutil.Path, at time.Time) {
 			if len(paths) > 0 {
-				to.paths(paths[0].PeerAddress, func(neighbor string) []Event { return fromPaths(neighbor, paths, at) })
+				to.paths(paths[0].PeerAddress, func(g guard) []Event { return fromPaths(g, paths, at) })
 			}
 		},
 		OnPathEor: func(p *apiutil.Path, _ time.Time) {

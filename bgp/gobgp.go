@@ -24,6 +24,8 @@ const (
 	// standing; the consumer judges loops instead.
 	allowAnyLoop = 255
 	multihopTTL  = 255
+	// defaultLocalPref is that of a path without LOCAL_PREF.
+	defaultLocalPref = 100
 	// idleAfterReset is how long a session that we reset stays down.
 	idleAfterReset = 1 * time.Second
 )
@@ -164,33 +166,36 @@ func toPath(prefix netip.Prefix, nextHop netip.Addr) (*apiutil.Path, error) {
 // fromPaths converts the paths of one UPDATE. GoBGP hands out one slice of
 // attributes per path, but their elements are those of the UPDATE, so that
 // comparing pointers is enough to convert them only once.
-func fromPaths(neighbor string, paths []*apiutil.Path, at time.Time) []Event {
+func fromPaths(g guard, paths []*apiutil.Path, at time.Time) []Event {
 	var events []Event
 	var u *Update
 	var last []gobgp.PathAttributeInterface
+	var attrs *caracal.Attrs // of last; nil if they are malformed
 	room := len(paths)
 	next := func() *Update {
-		u = &Update{Neighbor: neighbor, Received: at}
+		u = &Update{Neighbor: g.neighbor.Name, Received: at}
 		events = append(events, Event{Update: u})
 		return u
 	}
 	for i, p := range paths {
 		nlri, ok := p.Nlri.(*gobgp.IPAddrPrefix)
-		if !ok {
+		if !ok || !g.carries(nlri.Prefix) {
 			continue
 		}
 		n := NLRI{Prefix: nlri.Prefix, ID: p.RemoteID}
-		if p.Withdrawal {
+		if !p.Withdrawal && (last == nil || !sameAttrs(last, p.Attrs)) {
+			attrs, last = g.attrs(p.Attrs, n.Prefix), p.Attrs
+		}
+		if p.Withdrawal || attrs == nil {
 			if u == nil || u.Attrs != nil {
 				next().Withdrawn = make([]NLRI, 0, room-i)
 			}
 			u.Withdrawn = append(u.Withdrawn, n)
 			continue
 		}
-		if u == nil || u.Attrs == nil || !sameAttrs(last, p.Attrs) {
+		if u == nil || u.Attrs != attrs {
 			next().Announced = make([]NLRI, 0, room-i)
-			u.Attrs = fromAttrs(p.Attrs)
-			last = p.Attrs
+			u.Attrs = attrs
 		}
 		u.Announced = append(u.Announced, n)
 	}
@@ -233,7 +238,7 @@ func sameAttrs(a, b []gobgp.PathAttributeInterface) bool {
 }
 
 func fromAttrs(list []gobgp.PathAttributeInterface) *caracal.Attrs {
-	a := &caracal.Attrs{LocalPref: 100, Origin: caracal.OriginIncomplete}
+	a := &caracal.Attrs{LocalPref: defaultLocalPref, Origin: caracal.OriginIncomplete}
 	for _, attr := range list {
 		switch v := attr.(type) {
 		case *gobgp.PathAttributeOrigin:

@@ -43,7 +43,7 @@ func TestOneUpdate(t *testing.T) {
 		}),
 	}
 	at := time.Unix(1, 0)
-	events := fromPaths("mesh/b", []*apiutil.Path{
+	events := fromPaths(guard{neighbor: Neighbor{Name: "mesh/b", IPv4: true, IPv6: true}}, []*apiutil.Path{
 		received(t, "10.0.0.0/26", false, shared...),
 		received(t, "10.0.0.64/26", false, shared...),
 		received(t, "fd00::/122", false, shared...),

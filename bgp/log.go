@@ -17,10 +17,11 @@ type logAdapter struct {
 	name  func(netip.Addr) string
 	attrs []slog.Attr
 	seen  *seldom
+	faults
 }
 
-func newLogAdapter(next slog.Handler, name func(netip.Addr) string) *logAdapter {
-	return &logAdapter{next: next, name: name, seen: &seldom{last: map[string]time.Time{}}}
+func newLogAdapter(next slog.Handler, name func(netip.Addr) string, f faults) *logAdapter {
+	return &logAdapter{next: next, name: name, faults: f, seen: newSeldom()}
 }
 
 // unknownPeer is logged for each connection from an address without neighbor,
@@ -60,6 +61,8 @@ type seldom struct {
 	last map[string]time.Time
 }
 
+func newSeldom() *seldom { return &seldom{last: map[string]time.Time{}} }
+
 func (s *seldom) again(key string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,6 +81,7 @@ func (h *logAdapter) Enabled(_ context.Context, l slog.Level) bool { return l >=
 
 // Handle implements slog.Handler.
 func (h *logAdapter) Handle(ctx context.Context, r slog.Record) error {
+	h.see(h.attrs, r)
 	level, known := levels[r.Message]
 	switch {
 	case known:

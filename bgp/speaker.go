@@ -26,7 +26,7 @@ type Options struct {
 	// Restarting says that the kernel holds routes that an earlier process wrote
 	// since the machine booted, and that they were adopted. It sets the restart
 	// and forwarding bits in OPEN (RFC 4724 section 3), so that neighbors keep
-	// sending, and it defers announcements until neighbors have sent theirs.
+	// sending.
 	Restarting bool
 	// DeferralTime bounds that deferral, from each neighbor's Established on.
 	DeferralTime time.Duration
@@ -144,12 +144,12 @@ func (s *Speaker) start(ctx context.Context, g Global) error {
 	if err := probeListen(ctx, g); err != nil {
 		return err
 	}
-	log := slog.New(newLogAdapter(s.opts.Log.Handler(), s.tracker.name))
+	log := slog.New(newLogAdapter(s.opts.Log.Handler(), s.tracker.name, faults{lost: s.tracker.lostTrack}))
 	e, err := startEngine(ctx, g, log, s.tracker)
 	if err != nil {
 		return err
 	}
-	s.tracker.setEngine(e)
+	s.tracker.setEngine(e, g.ASN)
 	s.engine, s.global, s.started = e, g, time.Now()
 	s.opts.Log.Info("speaker started", "asn", g.ASN, "router_id", g.RouterID, "port", g.Port,
 		"listen", g.ListenAddrs, "restarting", s.opts.Restarting)

@@ -19,6 +19,9 @@ type tracker struct {
 	mu     sync.Mutex
 	byAddr map[netip.Addr]*tracked
 	engine *engine // set before there is any neighbor
+	asn    uint32  // ours, set with it
+	// refusals remembers of which neighbors malformed UPDATEs were logged.
+	refusals *seldom
 }
 
 // tracked is one neighbor.
@@ -50,17 +53,19 @@ type tracked struct {
 	again *Neighbor
 	// restarted is set while a session ends that an operator restarts.
 	restarted bool
+	// fault is why we end the session, in words.
+	fault string
 }
 
 func newTracker(log *slog.Logger, in *inbox) *tracker {
-	return &tracker{log: log, inbox: in, byAddr: map[netip.Addr]*tracked{}}
+	return &tracker{log: log, inbox: in, byAddr: map[netip.Addr]*tracked{}, refusals: newSeldom()}
 }
 
 // setEngine is called before there is any neighbor.
-func (t *tracker) setEngine(e *engine) {
+func (t *tracker) setEngine(e *engine, asn uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.engine = e
+	t.engine, t.asn = e, asn
 }
 
 // add begins to track a neighbor; disabled is the operator's reason if it is.
@@ -154,19 +159,19 @@ func disabledBecause(reason string) string {
 
 // paths implements sink. What comes outside of a session that was reported as
 // up is of one that was reported as over: its paths are gone already.
-func (t *tracker) paths(addr netip.Addr, convert func(string) []Event) {
+func (t *tracker) paths(addr netip.Addr, convert func(guard) []Event) {
 	t.mu.Lock()
 	nb := t.byAddr[addr]
 	up := nb != nil && nb.state == Established
-	name := ""
+	var g guard
 	if up {
-		name = nb.conf.Name
+		g = t.guardOf(nb.conf)
 	}
 	t.mu.Unlock()
 	if !up {
 		return
 	}
-	events := convert(name)
+	events := convert(g)
 	t.inbox.push(events...)
 	announced := 0
 	for _, e := range events {
@@ -268,7 +273,7 @@ func (t *tracker) changed(c change) {
 
 func (t *tracker) up(nb *tracked, c change, notified uint64) {
 	nb.open, nb.local, nb.remote = c.open, c.local, c.remote
-	nb.eor, nb.notified, nb.restarted = [2]bool{}, notified, false
+	nb.eor, nb.notified, nb.restarted, nb.fault = [2]bool{}, notified, false, ""
 	nb.room = int(nb.conf.MaxPrefixes)
 	t.move(nb, Session{
 		State:      Established,
@@ -296,6 +301,8 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 	case nb.restarted:
 		t.keepAll(nb, &s)
 	case c.lost && !lost:
+	case nb.fault != "":
+		s.Reason = nb.fault
 		s.Reason = reasonHoldTime
 	case lost && nb.conf.GracefulRestart:
 		s.Kept4 = nb.open.stale4 && nb.conf.IPv4
