@@ -46,7 +46,7 @@ func Grammar(extra ...External) *Word {
 		{Name: "disable", Help: "take a neighbor down until it is enabled", Exact: true, Next: neighborArg("disable")},
 		{Name: "restart", Help: "take a neighbor down and let it come up again", Next: neighborArg("restart")},
 		{Name: "reload", Help: "exchange routes again without dropping the session", Next: []*Word{
-			{Name: "in", Help: "ask the neighbor to announce everything again", Next: neighborArg("reload-in")},
+			{Name: "in", Help: "judge everything it announced anew, and choose again", Next: neighborArg("reload-in")},
 			{Name: "out", Help: "announce everything to the neighbor again", Next: neighborArg("reload-out")},
 		}},
 		{Name: "configure", Help: "read the configuration again", Runs: "configure", Options: []*Word{

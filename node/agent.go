@@ -38,6 +38,10 @@ type Options struct {
 	// Deferral is how long after BGP's start a silent neighbor is waited for
 	// before adopted routes may be swept; 0 means 10 s.
 	Deferral time.Duration
+	// Say is told in a few words what the daemon is about, for the first time when
+	// it answers on its socket and has either adopted the routes in the kernel or
+	// found out what it must wait for; may be nil.
+	Say func(status string)
 	// HTTPAddr is where metrics and health are served; empty means nowhere.
 	HTTPAddr string
 	// API says where the CLI's socket is.
@@ -107,6 +111,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return a.serveHTTP(ctx) })
 	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error { return a.serveRoutes(ctx, g) })
+	g.Go(func() error { return a.leaveWhenAsked(ctx) })
 	err := g.Wait()
 	if errors.Is(err, errLeft) {
 		return nil
@@ -150,7 +155,7 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 		return err
 	}
 	t.kernelEvents = events
-	speaker, err := a.o.NewSpeaker(t.fib.Len()+len(earlier) > 0)
+	speaker, err := a.o.NewSpeaker(t.fib.Len()+a.earlierRoutes(ctx, earlier) > 0)
 	if err != nil {
 		return fmt.Errorf("node: start speaker: %w", err)
 	}
@@ -159,9 +164,9 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	t.turn(ctx) // local routes first: what is announced is in the kernel
 	a.up.Store(up)
 	a.waiting.Store(nil)
+	a.say("routing")
 	g.Go(func() error { return up.bgp.run(ctx) })
-	g.Go(func() error { return a.leaveWhenAsked(ctx, speaker) })
-	g.Go(func() error { return a.dropEarlier(ctx, mark, earlier, t.settled) })
+	g.Go(func() error { return a.dropEarlier(ctx, t, earlier) })
 	g.Go(func() error { return (&sysctlTask{routes: t, agent: a, log: a.o.Log}).run(ctx) })
 	return t.run(ctx, storeBell)
 }
@@ -216,10 +221,11 @@ func (a *Agent) firstSnapshot(ctx context.Context, storeBell <-chan struct{}) (*
 			}
 			reason = selfMissing(snap)
 		}
-		a.setWaiting(reason)
+		a.waiting.Store(&reason)
 		if snap.Synced && reason != said {
 			said = reason
 			a.o.Log.Error("waiting: " + reason)
+			a.say("waiting: " + reason)
 		}
 		select {
 		case <-ctx.Done():
@@ -239,24 +245,27 @@ func selfMissing(snap *caracal.Snapshot) string {
 	return fmt.Sprintf("node %q is not in the configuration", snap.Self)
 }
 
-func (a *Agent) setWaiting(reason string) {
-	if reason == "" {
-		a.waiting.Store(nil)
-		return
+// say tells whoever supervises the process what it is about.
+func (a *Agent) say(status string) {
+	if a.o.Say != nil {
+		a.o.Say(status)
 	}
-	a.waiting.Store(&reason)
 }
 
-func (a *Agent) leaveWhenAsked(ctx context.Context, s Speaker) error {
+func (a *Agent) leaveWhenAsked(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-a.leave:
 	}
+	up := a.up.Load()
+	if up == nil {
+		return errLeft
+	}
 	a.o.Log.Info("leaving: announcements are withdrawn and sessions closed; kernel routes stay")
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if err := s.Leave(ctx); err != nil {
+	if err := up.speaker.Leave(ctx); err != nil {
 		a.o.Log.Error("leaving was cut short", "err", err)
 	}
 	return errLeft

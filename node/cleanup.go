@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 
 	"caracal.dev/caracal/fib"
@@ -14,34 +15,51 @@ import (
 // deletes them. Nothing else of the machine is touched. For a running daemon
 // it must not be used with yes: the routes would come back.
 func Cleanup(ctx context.Context, k fib.Kernel, yes bool) (api.CleanupResult, error) {
-	var res api.CleanupResult
-	var ops []fib.Op
-	_, err := k.Dump(ctx, fib.Filter{Own: true, Table: k.Mark().Table}, func(r fib.Read) {
+	res, _, err := removeMarked(ctx, k, func(dsts []netip.Prefix) ([]netip.Prefix, error) {
+		if yes {
+			return dsts, nil
+		}
+		return nil, nil
+	})
+	return res, err
+}
+
+// removeMarked lists the routes with the mark of k and deletes those that
+// choose picks; kept is the number of the others.
+func removeMarked(ctx context.Context, k fib.Kernel, choose func([]netip.Prefix) ([]netip.Prefix, error)) (res api.CleanupResult, kept int, err error) {
+	var dsts []netip.Prefix
+	kinds := map[netip.Prefix]fib.Kind{}
+	_, err = k.Dump(ctx, fib.Filter{Own: true, Table: k.Mark().Table}, func(r fib.Read) {
 		res.Total++
 		if len(res.Items) < api.CleanupItems {
 			res.Items = append(res.Items, fmt.Sprintf("route %s table %d protocol %d metric %d", named(r.Route), k.Mark().Table, r.Protocol, r.Metric))
 		}
-		if yes {
-			ops = append(ops, fib.Op{Verb: fib.Delete, Route: fib.Route{Dst: r.Dst, Kind: r.Kind}})
-		}
+		dsts = append(dsts, r.Dst)
+		kinds[r.Dst] = r.Kind
 	})
 	if err != nil {
-		return res, fmt.Errorf("node: list routes to clean up: %w", err)
+		return res, 0, fmt.Errorf("node: list routes to clean up: %w", err)
+	}
+	picked, err := choose(dsts)
+	if err != nil {
+		return res, 0, err
 	}
 	const batch = 256
-	for len(ops) > 0 {
-		n := min(batch, len(ops))
-		failed, err := k.Write(ctx, ops[:n])
-		if err != nil {
-			return res, fmt.Errorf("node: clean up routes: %w", err)
+	for chunk := range slices.Chunk(picked, batch) {
+		ops := make([]fib.Op, len(chunk))
+		for i, dst := range chunk {
+			ops[i] = fib.Op{Verb: fib.Delete, Route: fib.Route{Dst: dst, Kind: kinds[dst]}}
 		}
-		res.Deleted += n - len(failed)
+		failed, err := k.Write(ctx, ops)
+		if err != nil {
+			return res, 0, fmt.Errorf("node: clean up routes: %w", err)
+		}
+		res.Deleted += len(ops) - len(failed)
 		for _, f := range failed {
 			res.Failed = append(res.Failed, fmt.Sprintf("route %s: %s", ops[f.Index].Route.Dst, f.Errno))
 		}
-		ops = ops[n:]
 	}
-	return res, nil
+	return res, len(dsts) - len(picked), nil
 }
 
 // named returns the route with the names of its devices, for people.

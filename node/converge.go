@@ -63,6 +63,9 @@ func (t *routesTask) sweep(ctx context.Context) {
 	if t.fib.Stats().Adopted == 0 {
 		return
 	}
+	if t.reflectorUnheard(now) {
+		return
+	}
 	protected, err := t.unheard(ctx, now)
 	if err != nil {
 		t.conv.look = true
@@ -126,4 +129,21 @@ func (t *routesTask) settle(now time.Time) {
 	default:
 		close(t.settled)
 	}
+}
+
+// reflectorUnheard reports whether an internal neighbor that is not one of the
+// nodes may still be restarting. Behind it may be any next hop, so nothing can
+// be swept until its restart time is over.
+func (t *routesTask) reflectorUnheard(now time.Time) bool {
+	end := t.conv.started.Add(t.snap.BGP.RestartTime)
+	if !now.Before(end) {
+		return false
+	}
+	for _, n := range t.config.Neighbors {
+		if n.Node == "" && n.ASN == t.config.Global.ASN && !t.mirror.Seen(n.Name) {
+			t.conv.release = end
+			return true
+		}
+	}
+	return false
 }

@@ -30,10 +30,11 @@ func newLocal() *local {
 }
 
 // update takes the difference of two Snapshots and returns what is wanted now
-// and what no longer is, both in the order of the prefixes. It costs time
+// and what no longer is, both in the order of the prefixes. owner says which
+// node a prefix belongs to now. It costs time
 // proportional to the change in the cluster and, if this node's own part
 // changed, to that part.
-func (l *local) update(old, cur *caracal.Snapshot) (set []fib.Want, unset []netip.Prefix) {
+func (l *local) update(old, cur *caracal.Snapshot, owner func(netip.Prefix) string) (set []fib.Want, unset []netip.Prefix) {
 	changed := l.owing
 	sameWorkload := func(a, b caracal.Workload) bool {
 		return a.Node == b.Node && a.Interface == b.Interface && slices.Equal(a.Addrs, b.Addrs)
@@ -59,12 +60,16 @@ func (l *local) update(old, cur *caracal.Snapshot) (set []fib.Want, unset []neti
 	if !changed {
 		return nil, nil
 	}
-	return l.diff(cur.Complete())
+	return l.diff(func(p netip.Prefix) bool {
+		node := owner(p)
+		return cur.Complete() || node != "" && node != cur.Self
+	})
 }
 
-// diff compares what is wanted now with what was. While the Snapshot is not
-// complete nothing is removed: what seems gone may only be out of sight.
-func (l *local) diff(complete bool) (set []fib.Want, unset []netip.Prefix) {
+// diff compares what is wanted now with what was. What is no longer wanted goes
+// only if gone says that it is not merely out of sight: the Snapshot is
+// complete, or names another owner.
+func (l *local) diff(gone func(netip.Prefix) bool) (set []fib.Want, unset []netip.Prefix) {
 	next := l.routes()
 	for p, w := range next {
 		if old, ok := l.wants[p]; !ok || !reflect.DeepEqual(old, w) {
@@ -77,7 +82,7 @@ func (l *local) diff(complete bool) (set []fib.Want, unset []netip.Prefix) {
 		if _, ok := next[p]; ok {
 			continue
 		}
-		if !complete {
+		if !gone(p) {
 			l.owing = true
 			continue
 		}

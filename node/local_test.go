@@ -34,7 +34,7 @@ func TestLocal(t *testing.T) {
 		t.Helper()
 		next := *last
 		change(&next)
-		set, unset := l.update(last, &next)
+		set, unset := l.update(last, &next, func(netip.Prefix) string { return "" })
 		if got := text(set, unset); got != want {
 			t.Fatalf("%s:\n%swant\n%s", name, got, want)
 		}
@@ -95,7 +95,7 @@ func TestLocalAgainstScratch(t *testing.T) {
 				Addrs: []netip.Addr{ip(fmt.Sprintf("10.1.0.%d", 10*int(key[1]-'0')+rng.IntN(3)))}}
 			next.Workloads = next.Workloads.Put(w.Key(), w)
 		}
-		set, unset := l.update(last, &next)
+		set, unset := l.update(last, &next, func(netip.Prefix) string { return "" })
 		for _, w := range set {
 			have[w.Dst] = w
 		}
@@ -103,7 +103,7 @@ func TestLocalAgainstScratch(t *testing.T) {
 			delete(have, p)
 		}
 		scratch := newLocal()
-		scratch.update(caracal.NewSnapshot("a"), &next)
+		scratch.update(caracal.NewSnapshot("a"), &next, func(netip.Prefix) string { return "" })
 		if !reflect.DeepEqual(have, scratch.wants) {
 			t.Fatalf("have %v\nwant %v", have, scratch.wants)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -75,23 +76,38 @@ func (a *Agent) recordMark(m fib.Mark) []fib.Mark {
 	return earlier
 }
 
-// dropEarlier deletes the routes of earlier marks once settled is closed: every
-// route of the present mark is in then.
-func (a *Agent) dropEarlier(ctx context.Context, current fib.Mark, earlier []fib.Mark, settled <-chan struct{}) error {
+// earlierRoutes counts the routes of earlier marks that are in the kernel.
+func (a *Agent) earlierRoutes(ctx context.Context, marks []fib.Mark) (n int) {
+	for _, m := range marks {
+		k, err := a.o.OpenKernel(m)
+		if err != nil {
+			continue // dropEarlier says so
+		}
+		if res, err := Cleanup(ctx, k, false); err == nil {
+			n += res.Total
+		}
+		k.Close()
+	}
+	return n
+}
+
+// dropEarlier deletes the routes of earlier marks once settled is closed, and
+// of those only the ones that the present mark has replaced or nobody wants.
+func (a *Agent) dropEarlier(ctx context.Context, t *routesTask, earlier []fib.Mark) error {
 	if len(earlier) == 0 {
 		return nil
 	}
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-settled:
+	case <-t.settled:
 	}
 	for failures := 1; ; failures++ {
-		err := a.deleteMarked(ctx, earlier)
+		err := a.deleteMarked(ctx, t, earlier)
 		if err == nil {
-			err = writeMarks(a.o.StateDir, []fib.Mark{current})
+			err = writeMarks(a.o.StateDir, []fib.Mark{t.kernel.Mark()})
 		}
-		if err == nil {
+		if err == nil || ctx.Err() != nil {
 			return nil
 		}
 		a.o.Log.Error("routes of an earlier table, protocol or metric are still there; tried again", "err", err)
@@ -103,22 +119,45 @@ func (a *Agent) dropEarlier(ctx context.Context, current fib.Mark, earlier []fib
 	}
 }
 
-func (a *Agent) deleteMarked(ctx context.Context, marks []fib.Mark) error {
+func (a *Agent) deleteMarked(ctx context.Context, t *routesTask, marks []fib.Mark) error {
 	for _, m := range marks {
 		k, err := a.o.OpenKernel(m)
 		if err != nil {
 			return fmt.Errorf("node: open kernel routes: %w", err)
 		}
-		res, err := Cleanup(ctx, k, true)
+		res, kept, err := removeMarked(ctx, k, func(dsts []netip.Prefix) ([]netip.Prefix, error) { return t.replaced(ctx, dsts) })
 		k.Close()
 		if err != nil {
 			return err
 		}
 		a.o.Log.Info("routes of an earlier configuration are removed", "table", m.Table, "protocol", m.Protocol, "metric", m.Metric,
-			"deleted", res.Deleted, "failed", len(res.Failed))
-		if len(res.Failed) > 0 {
+			"deleted", res.Deleted, "failed", len(res.Failed), "not_replaced", kept)
+		switch {
+		case len(res.Failed) > 0:
 			return fmt.Errorf("node: remove routes of metric %d: %s", m.Metric, res.Failed[0])
+		case kept > 0:
+			return fmt.Errorf("node: %d routes of metric %d stay because those of metric %d that replace them are not in the kernel; caracal show fib says why",
+				kept, m.Metric, t.kernel.Mark().Metric)
 		}
 	}
 	return nil
+}
+
+// replaced returns those of the prefixes whose route is in under the present
+// mark, or that nobody wants any more.
+func (t *routesTask) replaced(ctx context.Context, dsts []netip.Prefix) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for chunk := range slices.Chunk(dsts, page) {
+		err := t.query(ctx, func() {
+			for _, dst := range chunk {
+				if s, ok := t.fib.State(dst); !ok || !s.Wanted || s.Installed {
+					out = append(out, dst)
+				}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }

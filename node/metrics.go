@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"caracal.dev/caracal/fib"
 	"caracal.dev/caracal/node/api"
 )
 
@@ -33,7 +34,7 @@ var (
 	descPrefixSum  = prometheus.NewDesc("caracal_rib_prefixes", "Prefixes with at least one path.", nil, nil)
 	descOriginated = prometheus.NewDesc("caracal_bgp_originated_prefixes", "Prefixes that this node announces.", nil, nil)
 	descRoutes     = prometheus.NewDesc("caracal_fib_routes", "Kernel routes of ours by state.", []string{"state"}, nil)
-	descDrift      = prometheus.NewDesc("caracal_fib_drift_repaired_total", "Routes put back after somebody else changed them.", nil, nil)
+	descDrift      = prometheus.NewDesc("caracal_fib_drift_repaired_total", "Routes that were not as they should be, by what had happened to them; each was repaired.", []string{"cause"}, nil)
 	descAudit      = prometheus.NewDesc("caracal_fib_last_audit_timestamp_seconds", "When the kernel was last compared as a whole.", nil, nil)
 	descProblems   = prometheus.NewDesc("caracal_config_problems", "Things that are wrong with the configuration or its application.", []string{"severity"}, nil)
 	descGeneration = prometheus.NewDesc("caracal_config_generation", "Number of the configuration in force.", nil, nil)
@@ -74,7 +75,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descRoutes, float64(st.Counts.FIBWanted-st.Counts.FIBInstalled-st.Counts.FIBFailed), "pending")
 	gauge(descRoutes, float64(st.Counts.FIBFailed), "failed")
 	gauge(descRoutes, float64(st.Counts.FIBStale), "stale")
-	ch <- prometheus.MustNewConstMetric(descDrift, prometheus.CounterValue, float64(st.Counts.DriftRepaired))
+	c.collectDrift(ctx, ch)
 	if !st.Counts.LastAudit.IsZero() {
 		gauge(descAudit, float64(st.Counts.LastAudit.Unix()))
 	}
@@ -91,6 +92,20 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	collectNeighbors(neighbors, gauge)
+}
+
+func (c *collector) collectDrift(ctx context.Context, ch chan<- prometheus.Metric) {
+	up := c.agent.up.Load()
+	if up == nil {
+		return
+	}
+	var stats fib.Stats
+	if up.routes.query(ctx, func() { stats = up.routes.fib.Stats() }) != nil {
+		return
+	}
+	for cause, n := range stats.Drift {
+		ch <- prometheus.MustNewConstMetric(descDrift, prometheus.CounterValue, float64(n), fib.Cause(cause).String())
+	}
 }
 
 func collectNeighbors(neighbors []api.Neighbor, gauge func(*prometheus.Desc, float64, ...string)) {

@@ -58,6 +58,7 @@ type routesTask struct {
 	config bgp.Config // the planned one that the mirror knows
 
 	applyErr    error // of the last pass
+	gateDue     bool  // local routes changed since the gate was published
 	auditing    bool
 	auditFailed bool // log a repeating failure once
 	auditBegan  time.Time
@@ -89,7 +90,7 @@ func (t *routesTask) run(ctx context.Context, storeBell <-chan struct{}) error {
 			if !ok {
 				return kernelGone(ctx)
 			}
-			t.fib.Notify(ev)
+			t.notify(ev)
 		case audit := <-audits:
 			t.endAudit(audit)
 		case q := <-t.queries:
@@ -105,7 +106,7 @@ func (t *routesTask) run(ctx context.Context, storeBell <-chan struct{}) error {
 // another table, protocol or metric: the new process writes those first and
 // removes the others after.
 func (t *routesTask) markChanged() error {
-	if t.snap == nil {
+	if t.snap == nil || !t.snap.Complete() { // the mark may be out of sight
 		return nil
 	}
 	if have, want := t.kernel.Mark(), fib.MarkOf(t.snap.Dataplane); have != want {
@@ -158,9 +159,32 @@ func (t *routesTask) takeKernel() {
 	select {
 	case ev, ok := <-t.kernelEvents:
 		if ok {
-			t.fib.Notify(ev)
+			t.notify(ev)
 		}
 	default:
+	}
+}
+
+// notify hands what the kernel said to the FIB, and to those who monitor.
+func (t *routesTask) notify(ev fib.Events) {
+	t.fib.Notify(ev)
+	if !t.feed.Active() {
+		return
+	}
+	if ev.Lost {
+		t.monitor(api.MonitorEvent{Kind: api.EventLink, Action: "lost", Detail: "the kernel dropped notifications; everything is read again"})
+	}
+	for _, l := range ev.Links {
+		action := "down"
+		switch {
+		case l.Gone:
+			action = "removed"
+		case l.Link.Up && l.Link.Carrier:
+			action = "up"
+		case l.Link.Up:
+			action = "no carrier"
+		}
+		t.monitor(api.MonitorEvent{Kind: api.EventLink, Action: action, Detail: l.Link.Name})
 	}
 }
 
@@ -186,18 +210,19 @@ func (t *routesTask) takeSnapshot() {
 		old = caracal.NewSnapshot(cur.Self)
 	}
 	t.mirror.Rejudge(t.owners.Update(t.snap, cur))
-	set, unset := t.local.update(old, cur)
+	set, unset := t.local.update(old, cur, t.owners.OwnerOf)
 	for _, w := range set {
 		t.fib.Set(w)
 	}
 	for _, p := range unset {
 		t.fib.Unset(p)
+		t.mirror.Reissue(p) // a neighbor's path that had to wait
 	}
 	t.snap = cur
 	t.conv.look = true
 	t.taken()
 	if len(set)+len(unset) > 0 {
-		t.publishGate()
+		t.gateDue = true
 		t.ringLocal()
 	}
 	t.monitor(api.MonitorEvent{Kind: api.EventConfig, Action: "taken", Detail: fmt.Sprintf("generation %d, digest %s", cur.Generation, cur.Digest)})
@@ -262,7 +287,8 @@ func (t *routesTask) choose(c rib.Choice) {
 func (t *routesTask) apply(ctx context.Context) (more bool) {
 	r := t.fib.Apply(ctx)
 	t.logReport(r)
-	if slices.ContainsFunc(r.Installed, func(dst netip.Prefix) bool { _, mine := t.local.wants[dst]; return mine }) {
+	mine := func(dst netip.Prefix) bool { _, ok := t.local.wants[dst]; return ok }
+	if r.Err == nil && (t.gateDue || slices.ContainsFunc(r.Installed, mine)) {
 		t.publishGate()
 	}
 	return r.More
@@ -295,10 +321,12 @@ func (t *routesTask) logReport(r fib.Report) {
 func (t *routesTask) publishGate() {
 	was, open := *t.gate.Load(), gate{}
 	for dst := range t.local.wants {
-		if _, in := was[dst]; in || t.fib.Installed(dst) {
+		_, in := was[dst]
+		if s, ok := t.fib.State(dst); in || ok && s.Installed { // as wanted, not as somebody else's way
 			open[dst] = struct{}{}
 		}
 	}
+	t.gateDue = false
 	t.gate.Store(&open)
 	t.ringGate()
 }
@@ -312,7 +340,11 @@ func (t *routesTask) monitor(ev api.MonitorEvent) {
 
 func (t *routesTask) monitorUpdate(u *bgp.Update) {
 	for _, n := range u.Announced {
-		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Neighbor: u.Neighbor, Prefix: n.Prefix, Action: "announced", Detail: fmt.Sprintf("next hop %s", u.Attrs.NextHop)})
+		ev := api.MonitorEvent{Kind: api.EventRoute, Neighbor: u.Neighbor, Prefix: n.Prefix, Action: "announced", Detail: fmt.Sprintf("next hop %s", u.Attrs.NextHop)}
+		if v := t.mirror.Verdict(u.Neighbor, n.Prefix, u.Attrs); v.Code != rib.Accepted {
+			ev.Action, ev.Detail = "refused", v.Explain(n.Prefix, u.Attrs.NextHop)
+		}
+		t.monitor(ev)
 	}
 	for _, n := range u.Withdrawn {
 		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Neighbor: u.Neighbor, Prefix: n.Prefix, Action: "withdrawn"})

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -161,15 +162,15 @@ func (a *Agent) Neighbors(ctx context.Context) ([]api.Neighbor, error) {
 		return nil, fmt.Errorf("node: list neighbors: %w", err)
 	}
 	out := make([]api.Neighbor, len(sessions))
-	err = up.routes.query(ctx, func() {
-		for i, s := range sessions {
+	for i, s := range sessions { // a query each: changes go through in between
+		err = errors.Join(err, up.routes.query(ctx, func() {
 			c := up.routes.mirror.Counts(s.Name)
 			out[i] = api.Neighbor{NeighborStatus: s, Prefixes: api.PrefixCounts{
 				Received: uint64(c.Received), Accepted: uint64(c.Accepted), Refused: uint64(c.Received - c.Accepted),
 				Installed: uint64(up.routes.installedBy(s.Name, c)), Advertised: s.Advertised,
 			}}
-		}
-	})
+		}))
+	}
 	return out, err
 }
 

@@ -72,16 +72,27 @@ func (m *Mirror) judge(p *path) {
 
 func (nb *neighbor) trusted() bool { return nb.known && !nb.external }
 
-func (m *Mirror) verdict(p *path) Verdict {
+func (m *Mirror) verdict(p *path) Verdict { return m.judgeFrom(p.from, p.entry.nlri, p.attrs) }
+
+func (m *Mirror) judgeFrom(nb *neighbor, nlri netip.Prefix, attrs *caracal.Attrs) Verdict {
 	switch {
-	case !p.from.known:
+	case !nb.known:
 		return Verdict{Code: RefusedUnknown}
-	case p.from.external:
+	case nb.external:
 		return Verdict{Code: RefusedExternal}
-	case slices.Contains(p.attrs.ASPath, m.asn):
+	case slices.Contains(attrs.ASPath, m.asn):
 		return Verdict{Code: RefusedLoop}
 	}
-	return m.owners.Judge(p.entry.nlri, p.attrs.NextHop)
+	return m.owners.Judge(nlri, attrs.NextHop)
+}
+
+// Verdict judges a path that a neighbor announced, without taking it.
+func (m *Mirror) Verdict(neighbor string, nlri netip.Prefix, attrs *caracal.Attrs) Verdict {
+	nb := m.neighbors[neighbor]
+	if nb == nil {
+		return Verdict{Code: RefusedUnknown}
+	}
+	return m.judgeFrom(nb, nlri, attrs)
 }
 
 // usable returns the attributes that may be installed for a path; nil if none.

@@ -68,6 +68,9 @@ func run(f flags, log *slog.Logger) error {
 			return bgp.New(bgp.Options{Log: log, Restarting: restarting}), nil
 		},
 		StateDir: f.state,
+		Say: func(status string) {
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS="+status)
+		},
 		HTTPAddr: f.http,
 		API:      api.Options{Socket: f.socket, Group: f.group, Log: log},
 		Version:  version.String(),
@@ -77,7 +80,6 @@ func run(f flags, log *slog.Logger) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	go serveSignals(ctx, agent, store, log)
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
 	err = agent.Run(ctx)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	if errors.Is(err, node.ErrReexec) {

@@ -73,8 +73,9 @@ const (
 	NeighborDisable NeighborVerb = "disable"
 	// NeighborRestart takes the session down and lets it come up again.
 	NeighborRestart NeighborVerb = "restart"
-	// NeighborReloadIn asks the neighbor to announce everything again (RFC
-	// 2918).
+	// NeighborReloadIn judges everything that the neighbor announced anew and
+	// chooses again. The mirror keeps all of it, refused paths too, so there is
+	// nothing to ask the neighbor for (RFC 2918).
 	NeighborReloadIn NeighborVerb = "reload-in"
 	// NeighborReloadOut announces everything to the neighbor again.
 	NeighborReloadOut NeighborVerb = "reload-out"
