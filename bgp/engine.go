@@ -183,6 +183,18 @@ func (e *engine) counters(addr netip.Addr) counters {
 	return all[addr]
 }
 
+// deferring reports whether there is a session in which GoBGP passes no change
+// on, since this node restarts.
+func (e *engine) deferring() bool {
+	all, _ := e.list(context.Background(), netip.Addr{}) // fails only once the server stopped
+	for _, c := range all {
+		if c.deferring && c.up {
+			return true
+		}
+	}
+	return false
+}
+
 // adjOut lists what an Established neighbor is announced, family by family.
 func (e *engine) adjOut(ctx context.Context, n Neighbor, fn func(netip.Prefix, caracal.Attrs) bool) error {
 	return e.paths(ctx, apiutil.ListPathRequest{TableType: api.TableType_TABLE_TYPE_ADJ_OUT, Name: n.Addr.String()}, n.families(), fn)

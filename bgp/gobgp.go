@@ -405,6 +405,7 @@ type counters struct {
 	sent, received  Messages
 	deferring       bool   // announcements wait for the end of our own restart
 	most            uint64 // prefixes received, of the family with more of them
+	up              bool   // Established
 }
 
 func fromPeer(p *api.Peer) (netip.Addr, counters) {
@@ -416,6 +417,7 @@ func fromPeer(p *api.Peer) (netip.Addr, counters) {
 	}
 	return addr, counters{
 		most:      most,
+		up:        p.GetState().GetSessionState() == api.PeerState_SESSION_STATE_ESTABLISHED,
 		hold:      time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second,
 		keepalive: time.Duration(p.GetTimers().GetState().GetKeepaliveInterval()) * time.Second,
 		sent:      fromMessage(m.GetSent()),

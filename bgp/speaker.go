@@ -15,9 +15,9 @@ import (
 	"caracal.dev/caracal"
 )
 
-// DefaultDeferral is used where [Options.DeferralTime] is 0. Neighbors are back
-// within seconds, and one that is dead must not hold up the others for long.
-const DefaultDeferral = 5 * time.Second
+// DefaultDeferral is used where [Options.DeferralTime] is 0. It is short since
+// nothing is waited for: see tracker.announceEarly. GoBGP counts it in seconds.
+const DefaultDeferral = time.Second
 
 // Options are what a [Speaker] is made with.
 type Options struct {
@@ -28,7 +28,8 @@ type Options struct {
 	// and forwarding bits in OPEN (RFC 4724 section 3), so that neighbors keep
 	// sending.
 	Restarting bool
-	// DeferralTime bounds that deferral, from each neighbor's Established on.
+	// DeferralTime is how long after Established GoBGP passes on no change then.
+	// What is originated before the session is announced at once all the same.
 	DeferralTime time.Duration
 }
 
@@ -156,6 +157,10 @@ func (s *Speaker) start(ctx context.Context, g Global) error {
 	return nil
 }
 
+// errDeferring is why a withdrawal has to wait: while GoBGP defers, it passes
+// none on, also not of what tracker.announceEarly announced.
+var errDeferring = errors.New("cannot be withdrawn in the first second of a session after a restart")
+
 // originate adds before it withdraws: a host route that becomes a block must not
 // leave a gap.
 func (s *Speaker) originate(d delta, cfg Config, res *Result) {
@@ -169,6 +174,12 @@ func (s *Speaker) originate(d delta, cfg Config, res *Result) {
 			s.have.paths[p] = hops[p]
 			res.Originated = append(res.Originated, p)
 		}
+	}
+	if len(d.withdraw) > 0 && !s.left && s.engine.deferring() {
+		for _, p := range d.withdraw {
+			res.Failed[p.String()] = errDeferring
+		}
+		return
 	}
 	s.engine.withdraw(s.have.paths, d.withdraw, res.Failed)
 	for _, p := range d.withdraw {
@@ -412,10 +423,10 @@ func (s *Speaker) Neighbors(ctx context.Context) ([]NeighborStatus, error) {
 		}
 		n.HoldTime, n.KeepaliveTime = c.hold, c.keepalive
 		n.Deferring = c.deferring
-		if n.IPv4 && !c.deferring {
+		if n.IPv4 {
 			n.Advertised += announced[0]
 		}
-		if n.IPv6 && !c.deferring {
+		if n.IPv6 {
 			n.Advertised += announced[1]
 		}
 	}

@@ -282,6 +282,9 @@ func (t *tracker) up(nb *tracked, c change, notified uint64) {
 		At:         c.at,
 	})
 	t.log.Info("session up", "neighbor", nb.conf.Name, "local", c.local, "remote", c.remote, "capabilities", c.open.caps)
+	if nb.options.restarting && nb.conf.GracefulRestart {
+		go t.announceEarly(nb, c.at)
+	}
 }
 
 func (t *tracker) down(nb *tracked, c change, notified uint64) {

@@ -173,8 +173,9 @@ type NeighborStatus struct {
 	// Held says that the neighbor passed MaxPrefixes and stays down for it until
 	// it is enabled.
 	Held bool
-	// Deferring says that nothing is announced to the neighbor yet since this
-	// node itself restarts (RFC 4724 section 4.1).
+	// Deferring says that changes are not announced to the neighbor yet, only what
+	// was there when the session came up, since this node itself restarts
+	// (RFC 4724 section 4.1).
 	Deferring bool
 	// EndOfRIB4 and EndOfRIB6 say that End-of-RIB was received in this session.
 	EndOfRIB4, EndOfRIB6 bool
