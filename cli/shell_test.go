@@ -31,7 +31,7 @@ func TestScript(t *testing.T) {
 		{"enable mesh/x\nquit\nenable mesh/b\n", 1, "", "mesh/x", "enable mesh/x"},
 		{"enable mesh/b -o json\nenable mesh/b", 0, "{\n  \"message\": \"mesh/b: done\"\n}\nmesh/b: done\n", "", "enable mesh/b; enable mesh/b"},
 		{"--socket /x sh st", 2, "", "--socket and --timeout are given when the shell is started", ""},
-		{"reload -h", 0, "  in   ask the neighbor to announce everything again\n  out  announce everything to the neighbor again\n", "", ""},
+		{"reload -h", 0, "  in   judge everything it announced anew, and choose again\n  out  announce everything to the neighbor again\n", "", ""},
 		{"cleanup\ny\n", 2, "route 10.64", "nobody is there to ask", ""},
 	} {
 		d.done = nil
