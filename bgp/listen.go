@@ -16,20 +16,46 @@ import (
 
 // probeListen tries each address that the speaker is to listen on, for an error
 // that says what is in the way; GoBGP's does not say which address it was.
-func probeListen(ctx context.Context, g Global) error {
+// Where this process listens itself, as held says (the zero value for nowhere),
+// only the address is tried.
+func probeListen(ctx context.Context, g, held Global) error {
 	for text := range strings.SplitSeq(g.ListenAddrs, ",") {
 		addr, err := netip.ParseAddr(text)
 		if err != nil {
 			return fmt.Errorf("listen on %q: %w", text, err)
 		}
 		at := netip.AddrPortFrom(addr, g.Port)
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at.String())
+		try := at
+		if held.listensOn(at) {
+			try = netip.AddrPortFrom(addr, 0) // any free port
+		}
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", try.String())
 		if err != nil {
 			return explainListen(at, err)
 		}
 		l.Close()
 	}
 	return nil
+}
+
+// listensOn reports whether a listener of g takes the address and port, or a part
+// of it: a wildcard address takes all of its family, and :: in Go also those of
+// IPv4.
+func (g Global) listensOn(at netip.AddrPort) bool {
+	if g.Port != at.Port() {
+		return false
+	}
+	for text := range strings.SplitSeq(g.ListenAddrs, ",") {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			continue
+		}
+		wild := addr.IsUnspecified() || at.Addr().IsUnspecified()
+		if addr == at.Addr() || wild && (addr.Is6() == at.Addr().Is6() || addr == netip.IPv6Unspecified() || at.Addr() == netip.IPv6Unspecified()) {
+			return true
+		}
+	}
+	return false
 }
 
 func explainListen(at netip.AddrPort, err error) error {

@@ -82,7 +82,8 @@ func (s *Speaker) Take() []Event { return s.inbox.take() }
 // A step that fails does not stop the others. It is in the Result, also as the
 // error, and the next Apply repeats it. When the AS number, router ID, port or
 // listen addresses differ from those of the start, the error is a
-// [*RestartNeeded] and nothing is applied.
+// [*RestartNeeded] and nothing is applied; it is another error while the new
+// addresses cannot be listened on.
 func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,6 +98,11 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 			return Result{}, fmt.Errorf("bgp: start: %w", err)
 		}
 	} else if why := whyRestart(s.global, cfg.Global); why != "" {
+		// The successor must not be left without a session for an address that
+		// cannot be listened on: there is no way back for it.
+		if err := probeListen(ctx, cfg.Global, s.global); err != nil {
+			return Result{}, fmt.Errorf("bgp: apply global (%s): %w; nothing of the new configuration is applied and sessions stay as they are until that is corrected", why, err)
+		}
 		return Result{}, &RestartNeeded{Why: why}
 	}
 	res := Result{Failed: map[string]error{}}
@@ -142,7 +148,7 @@ func (r Result) err() error {
 }
 
 func (s *Speaker) start(ctx context.Context, g Global) error {
-	if err := probeListen(ctx, g); err != nil {
+	if err := probeListen(ctx, g, Global{}); err != nil {
 		return err
 	}
 	log := slog.New(newLogAdapter(s.opts.Log.Handler(), s.tracker.name, faults{lost: s.tracker.lostTrack}))
