@@ -12,6 +12,8 @@ type bird struct{}
 
 func (bird) name() string { return "BIRD 2" }
 
+func (bird) program() string { return "bird" }
+
 func (bird) start(w *world, dir string, _ []share) (*daemon, error) {
 	conf := filepath.Join(dir, "bird.conf")
 	if err := os.WriteFile(conf, []byte(birdConfig(w)), 0o600); err != nil {

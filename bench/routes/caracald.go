@@ -14,6 +14,8 @@ type caracald struct{ binary string }
 
 func (caracald) name() string { return "Caracal" }
 
+func (c caracald) program() string { return c.binary }
+
 func (c caracald) start(w *world, dir string, shares []share) (*daemon, error) {
 	conf := filepath.Join(dir, "config", "cluster")
 	if err := os.MkdirAll(conf, 0o755); err != nil {

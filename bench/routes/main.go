@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -46,9 +48,15 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 		subjects = append(subjects, caracald{path})
 	}
 
-	var names []string
+	var names, versions []string
 	for _, s := range subjects {
 		names = append(names, s.name())
+		// Both print it on one line or the other of the two outputs.
+		v, err := exec.CommandContext(ctx, s.program(), "--version").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s --version: %w: %s", s.program(), err, v)
+		}
+		versions = append(versions, strings.TrimSpace(string(v)))
 	}
 	got := make(map[string][]result)
 	for i := range *rounds {
@@ -61,6 +69,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s %v\n", i+1, *rounds, s.name(), r.announce.wall)
 		}
 	}
-	report(out, shares, names, got)
+	fmt.Fprintf(out, "%s; %s; %s\n\n", what(shares), machine(), strings.Join(versions, "; "))
+	report(out, names, got)
 	return nil
 }

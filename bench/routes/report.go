@@ -14,8 +14,7 @@ import (
 
 // report prints every round and the medians as Markdown, so that it can go into
 // docs/PERFORMANCE.md as it is.
-func report(out io.Writer, shares []share, names []string, rounds map[string][]result) {
-	fmt.Fprintf(out, "%d /32 routes from %d peer(s); %s\n\n", len(shares)*len(shares[0].routes), len(shares), machine())
+func report(out io.Writer, names []string, rounds map[string][]result) {
 	fmt.Fprintln(out, "| daemon | round | announce, wall | CPU | withdraw, wall | CPU | peak RSS | one route, median | 95 % |")
 	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|")
 	for _, name := range names {
@@ -35,6 +34,15 @@ func report(out io.Writer, shares []share, names []string, rounds map[string][]r
 		ratio(b.withdraw.wall, a.withdraw.wall), ratio(b.withdraw.cpu, a.withdraw.cpu),
 		float64(b.peakRSS)/float64(a.peakRSS),
 		ratio(b.single.median, a.single.median), ratio(b.single.p95, a.single.p95))
+}
+
+// what says what is announced.
+func what(shares []share) string {
+	from := "1 peer"
+	if len(shares) > 1 {
+		from = fmt.Sprintf("%d peers", len(shares))
+	}
+	return fmt.Sprintf("%d /32 routes from %s", len(shares)*len(shares[0].routes), from)
 }
 
 func row(out io.Writer, name, round string, r result) {

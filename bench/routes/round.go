@@ -13,6 +13,7 @@ import (
 // subject is a routing daemon that can be measured.
 type subject interface {
 	name() string
+	program() string
 	// start runs the daemon in w's router namespace with its files in dir, ready
 	// for an iBGP session from each of w.addrs announcing shares.
 	start(w *world, dir string, shares []share) (*daemon, error)

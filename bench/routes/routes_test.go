@@ -51,10 +51,11 @@ func TestReport(t *testing.T) {
 		return []result{{p, p, 8 << 20, latency{wall / 1000, wall / 500}}}
 	}
 	var b strings.Builder
-	report(&b, []share{{routes: make([]netip.Prefix, 10)}}, []string{"BIRD 2", "Caracal"},
+	b.WriteString(what([]share{{routes: make([]netip.Prefix, 10)}}) + "\n")
+	report(&b, []string{"BIRD 2", "Caracal"},
 		map[string][]result{"BIRD 2": one(time.Second), "Caracal": one(2 * time.Second)})
 	for _, want := range []string{
-		"10 /32 routes from 1 peer(s); ",
+		"10 /32 routes from 1 peer\n",
 		"| BIRD 2 | 1 | 1.000 s | 1.00 s | 1.000 s | 1.00 s | 8 MB | 1.0 ms | 2.0 ms |",
 		"| Caracal / BIRD 2 | median | 2.00 | 2.00 | 2.00 | 2.00 | 1.0 | 2.00 | 2.00 |",
 	} {
