@@ -38,7 +38,7 @@ func (m *Mirror) decide(e *entry, fn func(Choice)) {
 	var best *path
 	for p := e.paths; p != nil; p = p.next {
 		m.judge(p)
-		if p.usable() != nil && (best == nil || better(p, best) < 0) {
+		if m.usable(p) != nil && (best == nil || m.better(p, best) < 0) {
 			best = p
 		}
 	}
@@ -46,12 +46,13 @@ func (m *Mirror) decide(e *entry, fn func(Choice)) {
 	if e.paths == nil {
 		m.table.Delete(e.nlri)
 	}
-	if slices.Equal(chosen, e.chosen) {
+	if chosen == e.chosen || chosen != nil && e.chosen != nil && slices.Equal(*chosen, *e.chosen) {
 		return
 	}
 	e.chosen = chosen
-	c := Choice{NLRI: e.nlri, NextHops: chosen}
-	if best != nil {
+	c := Choice{NLRI: e.nlri}
+	if chosen != nil {
+		c.NextHops = *chosen
 		c.Received = best.receivedAt()
 	}
 	fn(c)
@@ -60,8 +61,8 @@ func (m *Mirror) decide(e *entry, fn func(Choice)) {
 // judge brings a path's verdict, and its neighbor's counts, up to date.
 func (m *Mirror) judge(p *path) {
 	code := m.verdict(p).Code
-	if p.kept != nil && (code == Accepted || !p.from.trusted() || m.owners.Judge(p.entry.nlri, p.kept.NextHop).Code != Accepted) {
-		p.kept = nil
+	if p.kept && (code == Accepted || !p.from.trusted() || m.owners.Judge(p.entry.nlri, m.kept[p].NextHop).Code != Accepted) {
+		m.keep(p, nil)
 	}
 	if code != p.code {
 		p.from.count(p.code, -1)
@@ -72,7 +73,7 @@ func (m *Mirror) judge(p *path) {
 
 func (nb *neighbor) trusted() bool { return nb.known && !nb.external }
 
-func (m *Mirror) verdict(p *path) Verdict { return m.judgeFrom(p.from, p.entry.nlri, p.attrs) }
+func (m *Mirror) verdict(p *path) Verdict { return m.judgeFrom(p.from, p.entry.nlri, p.update.attrs) }
 
 func (m *Mirror) judgeFrom(nb *neighbor, nlri netip.Prefix, attrs *caracal.Attrs) Verdict {
 	switch {
@@ -96,19 +97,22 @@ func (m *Mirror) Verdict(neighbor string, nlri netip.Prefix, attrs *caracal.Attr
 }
 
 // usable returns the attributes that may be installed for a path; nil if none.
-func (p *path) usable() *caracal.Attrs {
-	if p.code == Accepted {
-		return p.attrs
+func (m *Mirror) usable(p *path) *caracal.Attrs {
+	switch {
+	case p.code == Accepted:
+		return p.update.attrs
+	case p.kept:
+		return m.kept[p]
 	}
-	return p.kept
+	return nil
 }
 
-// choose marks the paths that are as good as best, and returns their next hops.
-func (m *Mirror) choose(e *entry, best *path) []netip.Addr {
-	var hops []netip.Addr
-	single := true
+// choose marks the paths that are as good as best, and returns their next hops;
+// nil if there is none.
+func (m *Mirror) choose(e *entry, best *path) *[]netip.Addr {
+	var hops *[]netip.Addr
 	for p := e.paths; p != nil; p = p.next {
-		on := best != nil && p.usable() != nil && equal(p, best)
+		on := best != nil && m.usable(p) != nil && (p == best || m.compare(p, best) == 0)
 		if on != p.best {
 			p.best = on
 			if on {
@@ -117,37 +121,37 @@ func (m *Mirror) choose(e *entry, best *path) []netip.Addr {
 				p.from.counts.Best--
 			}
 		}
-		if !on {
-			continue
-		}
-		if nh := p.usable().NextHop; hops == nil {
-			hops = m.single(nh)
-		} else if i, dup := slices.BinarySearchFunc(hops, nh, netip.Addr.Compare); !dup {
-			if single {
-				hops, single = slices.Clone(hops), false
-			}
-			hops = slices.Insert(hops, i, nh)
+		if on {
+			hops = m.with(hops, m.usable(p).NextHop)
 		}
 	}
 	return hops
 }
 
-// single returns the one shared slice for a single next hop, so that 100,000
-// prefixes of a node cost one slice.
-func (m *Mirror) single(nh netip.Addr) []netip.Addr {
-	s, ok := m.sets[nh]
-	if !ok {
-		s = []netip.Addr{nh}
-		m.sets[nh] = s
+// with returns hops and nh, sorted. A single next hop is one shared slice, so
+// that 100,000 prefixes of a node cost one.
+func (m *Mirror) with(hops *[]netip.Addr, nh netip.Addr) *[]netip.Addr {
+	if hops == nil {
+		s, ok := m.sets[nh]
+		if !ok {
+			s = &[]netip.Addr{nh}
+			m.sets[nh] = s
+		}
+		return s
 	}
-	return s
+	i, dup := slices.BinarySearchFunc(*hops, nh, netip.Addr.Compare)
+	if dup {
+		return hops
+	}
+	more := slices.Insert(slices.Clone(*hops), i, nh)
+	return &more
 }
 
 // compare orders two paths by what makes them unequal (RFC 4271 section
 // 9.1.2.2 up to the step before the interior cost); 0 means they share the
 // traffic.
-func compare(a, b *path) int {
-	x, y := a.usable(), b.usable()
+func (m *Mirror) compare(a, b *path) int {
+	x, y := m.usable(a), m.usable(b)
 	switch {
 	case x.LocalPref != y.LocalPref:
 		return later(x.LocalPref > y.LocalPref)
@@ -170,16 +174,14 @@ func later(first bool) int {
 	return 1
 }
 
-func equal(a, b *path) bool { return a == b || compare(a, b) == 0 }
-
 // better orders paths wholly, so that one of several equal ones is "the" best
 // in every listing: the shorter cluster list (RFC 4456 section 9), then the
 // lower originator, then the neighbor's name.
-func better(a, b *path) int {
-	if c := compare(a, b); c != 0 {
+func (m *Mirror) better(a, b *path) int {
+	if c := m.compare(a, b); c != 0 {
 		return c
 	}
-	x, y := a.usable(), b.usable()
+	x, y := m.usable(a), m.usable(b)
 	if c := len(x.ClusterList) - len(y.ClusterList); c != 0 {
 		return c
 	}

@@ -19,14 +19,17 @@ type Mirror struct {
 	table     bart.Table[*entry]
 	neighbors map[string]*neighbor
 	dirty     []*entry
-	sets      map[netip.Addr][]netip.Addr // interned single next hops
+	sets      map[netip.Addr]*[]netip.Addr // interned single next hops
+	// kept is the last accepted version of paths that were replaced by a refused
+	// one: until the right path is back, the accepted route stays.
+	kept map[*path]*caracal.Attrs
 }
 
-// entry is one prefix.
+// entry is one prefix. It and path are 64 bytes each: there are 100,000.
 type entry struct {
 	nlri   netip.Prefix
-	paths  *path        // of any neighbor, newest first
-	chosen []netip.Addr // interned; nil while nothing is installed
+	paths  *path         // of any neighbor, newest first
+	chosen *[]netip.Addr // nil while nothing is installed
 	dirty  bool
 }
 
@@ -38,15 +41,18 @@ type path struct {
 	next  *path // in the entry
 	nbPrev,
 	nbNext *path // in the neighbor
-	attrs *caracal.Attrs
-	// kept is the last accepted version, while attrs is a refused one that
-	// replaced it: until the right path is back, the accepted route stays.
-	kept     *caracal.Attrs
+	update *update
+	id     uint32
+	epoch  uint32
+	code   Code
+	best   bool // among the chosen
+	kept   bool // Mirror.kept has its last accepted version
+}
+
+// update is what the paths of one UPDATE share.
+type update struct {
+	attrs    *caracal.Attrs
 	received int64 // UnixNano
-	id       uint32
-	epoch    uint32
-	code     Code
-	best     bool // among the chosen
 }
 
 // neighbor is one session's part of the mirror.
@@ -72,7 +78,7 @@ type Counts struct {
 
 // NewMirror returns an empty Mirror that judges by owners.
 func NewMirror(owners *Owners) *Mirror {
-	return &Mirror{owners: owners, neighbors: map[string]*neighbor{}, sets: map[netip.Addr][]netip.Addr{}}
+	return &Mirror{owners: owners, neighbors: map[string]*neighbor{}, sets: map[netip.Addr]*[]netip.Addr{}, kept: map[*path]*caracal.Attrs{}}
 }
 
 // SetNeighbors tells which neighbors are configured. What an unconfigured one
@@ -138,13 +144,13 @@ func (m *Mirror) update(u *bgp.Update) {
 			}
 		}
 	}
-	received := u.Received.UnixNano()
+	shared := &update{u.Attrs, u.Received.UnixNano()}
 	for _, n := range u.Announced {
-		m.announce(nb, n, u.Attrs, received)
+		m.announce(nb, n, shared)
 	}
 }
 
-func (m *Mirror) announce(nb *neighbor, n bgp.NLRI, attrs *caracal.Attrs, received int64) {
+func (m *Mirror) announce(nb *neighbor, n bgp.NLRI, u *update) {
 	e, ok := m.table.Get(n.Prefix)
 	if !ok {
 		e = &entry{nlri: n.Prefix}
@@ -165,10 +171,10 @@ func (m *Mirror) announce(nb *neighbor, n bgp.NLRI, attrs *caracal.Attrs, receiv
 			m.judge(p)
 		}
 		if p.code == Accepted {
-			p.kept = p.attrs // judge forgets it when the new one is accepted too
+			m.keep(p, p.update.attrs) // judge forgets it when the new one is accepted too
 		}
 	}
-	p.attrs, p.received, p.epoch = attrs, received, nb.epoch
+	p.update, p.epoch = u, nb.epoch
 	m.mark(e)
 }
 
@@ -312,7 +318,19 @@ func (m *Mirror) dropWhere(nb *neighbor, gone func(*path) bool) {
 	}
 }
 
+// keep sets the accepted version that stays in force for a path; nil for none.
+func (m *Mirror) keep(p *path, attrs *caracal.Attrs) {
+	if p.kept = attrs != nil; p.kept {
+		m.kept[p] = attrs
+		return
+	}
+	delete(m.kept, p)
+}
+
 func (m *Mirror) drop(p *path) {
+	if p.kept {
+		m.keep(p, nil)
+	}
 	for link := &p.entry.paths; *link != nil; link = &(*link).next {
 		if *link == p {
 			*link = p.next
@@ -338,7 +356,7 @@ func (m *Mirror) drop(p *path) {
 // stale reports whether a path is only kept because its neighbor restarts.
 func (p *path) stale() bool { return p.epoch != p.from.epoch }
 
-func (p *path) receivedAt() time.Time { return time.Unix(0, p.received) }
+func (p *path) receivedAt() time.Time { return time.Unix(0, p.update.received) }
 
 // RejudgeNeighbor marks every prefix that a neighbor announced.
 func (m *Mirror) RejudgeNeighbor(name string) {

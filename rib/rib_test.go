@@ -342,11 +342,11 @@ func (w *world) checkScratch() {
 		for p := r.e.paths; p != nil; p = p.next {
 			c := counts[p.from.name]
 			c.Received++
-			if fresh.Judge(r.e.nlri, p.attrs.NextHop).Code == Accepted {
+			if fresh.Judge(r.e.nlri, p.update.attrs.NextHop).Code == Accepted {
 				c.Accepted++
-				hops[p.attrs.NextHop] = true
-			} else if p.kept != nil && fresh.Judge(r.e.nlri, p.kept.NextHop).Code == Accepted {
-				hops[p.kept.NextHop] = true
+				hops[p.update.attrs.NextHop] = true
+			} else if p.kept && fresh.Judge(r.e.nlri, w.m.kept[p].NextHop).Code == Accepted {
+				hops[w.m.kept[p].NextHop] = true
 			}
 			counts[p.from.name] = c
 		}

@@ -70,7 +70,7 @@ func (m *Mirror) RefFor(a netip.Addr) (Ref, bool) {
 func (m *Mirror) View(r Ref) []PathView {
 	var best *path
 	for p := r.e.paths; p != nil; p = p.next {
-		if p.best && (best == nil || better(p, best) < 0) {
+		if p.best && (best == nil || m.better(p, best) < 0) {
 			best = p
 		}
 	}
@@ -88,27 +88,27 @@ func (m *Mirror) View(r Ref) []PathView {
 
 func (m *Mirror) view(p, best *path) PathView {
 	v := PathView{
-		Path:    caracal.Path{NLRI: p.entry.nlri, ID: p.id, Neighbor: p.from.name, Attrs: p.attrs, Received: p.receivedAt()},
+		Path:    caracal.Path{NLRI: p.entry.nlri, ID: p.id, Neighbor: p.from.name, Attrs: p.update.attrs, Received: p.receivedAt()},
 		Verdict: m.verdict(p),
 		Best:    p.best,
 		Stale:   p.stale(),
-		Kept:    p.kept,
+		Kept:    m.kept[p],
 	}
 	switch {
 	case v.Verdict.Code != Accepted:
-		v.Why = v.Verdict.Explain(p.entry.nlri, p.attrs.NextHop)
-		if p.kept != nil {
-			v.Why += fmt.Sprintf("; the accepted path via %s stays until it is withdrawn", p.kept.NextHop)
+		v.Why = v.Verdict.Explain(p.entry.nlri, p.update.attrs.NextHop)
+		if p.kept {
+			v.Why += fmt.Sprintf("; the accepted path via %s stays until it is withdrawn", m.kept[p].NextHop)
 		}
 	case !p.best && best != nil:
-		v.Why = lost(p, best)
+		v.Why = m.lost(p, best)
 	}
 	return v
 }
 
 // lost says by which step of the selection p lost against best.
-func lost(p, best *path) string {
-	x, y := p.usable(), best.usable()
+func (m *Mirror) lost(p, best *path) string {
+	x, y := m.usable(p), m.usable(best)
 	switch {
 	case x == nil || y == nil:
 		return "not decided yet"
