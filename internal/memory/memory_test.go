@@ -1,0 +1,39 @@
+package memory
+
+import (
+	"runtime"
+	"runtime/debug"
+	"testing"
+	"time"
+)
+
+func TestPercent(t *testing.T) {
+	for _, c := range []struct {
+		live uint64
+		want int
+	}{{0, 2400}, {mib, 2400}, {12 * mib, 200}, {60 * mib, 40}, {100 * mib, 40}, {1024 * mib, 25}} {
+		if got := percent(c.live); got != c.want {
+			t.Errorf("percent(%d MiB) = %d, want %d", c.live/mib, got, c.want)
+		}
+	}
+}
+
+var held []byte
+
+// TestTuneFollowsTheHeap holds 60 MiB and expects the percentage to come down.
+func TestTuneFollowsTheHeap(t *testing.T) {
+	t.Setenv("GOGC", "")
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	Tune()
+	held = make([]byte, 60*mib)
+	defer func() { held = nil }()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		runtime.GC()
+		got := debug.SetGCPercent(100)
+		debug.SetGCPercent(got)
+		if got >= 30 && got <= 41 {
+			return
+		}
+	}
+	t.Fatal("the percentage never came down to that of a heap of 60 MiB")
+}
