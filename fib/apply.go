@@ -154,7 +154,7 @@ func (f *FIB) flush(ctx context.Context, r *Report) error {
 	if err != nil {
 		// Each op may have been carried out or not. All are tried again, and
 		// what that leaves in doubt the audit sees.
-		f.auditDue = true
+		f.doubt()
 		for n, i := range f.opIDs {
 			if i != 0 {
 				f.queue(i, f.table.at(i))

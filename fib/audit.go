@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
+	"time"
 )
 
 // Audit is one comparison with the kernel, in three steps, so that changes go
@@ -14,6 +14,9 @@ import (
 type Audit struct {
 	kernel Kernel
 	epoch  uint32
+	doubts uint64 // that it settles
+	due    bool   // it was begun because of them
+	began  time.Time
 	rows   []row
 	groups interned[Route]
 	whole  bool
@@ -31,6 +34,8 @@ type AuditReport struct {
 	// Routes of ours in the kernel, those that were missing, were different,
 	// and were there for no reason.
 	Routes, Missing, Changed, Stray int
+	// Adopted counts those that the sweep will judge, and [FIB.Adopt] missed.
+	Adopted int
 	// Again says that the kernel's table changed too fast to be read as a
 	// whole, so that missing routes were not judged: another audit is due.
 	Again bool
@@ -41,7 +46,10 @@ type AuditReport struct {
 func (f *FIB) NewAudit() *Audit {
 	f.epoch++
 	f.forgotten = map[netip.Prefix]struct{}{}
-	return &Audit{kernel: f.kernel, epoch: f.epoch, groups: newInterned[Route]()}
+	return &Audit{
+		kernel: f.kernel, epoch: f.epoch, began: f.now(), groups: newInterned[Route](),
+		doubts: f.audits.doubts, due: f.audits.doubts > f.audits.settled,
+	}
 }
 
 // Read reads our routes back. It may run beside every use of the FIB.
@@ -69,7 +77,6 @@ func (a *Audit) add(r Read) {
 // every difference for the next Apply. It also has every next hop asked again.
 func (f *FIB) Finish(a *Audit) AuditReport {
 	f.stats.Audits++
-	f.auditDue = !a.whole
 	f.askAll()
 	rep := AuditReport{Routes: len(a.rows), Again: !a.whole}
 	numbers := make([]uint32, len(a.groups.vals))
@@ -101,6 +108,7 @@ func (f *FIB) Finish(a *Audit) AuditReport {
 	}
 	f.stats.DriftAudit += uint64(rep.Missing + rep.Changed + rep.Stray)
 	f.forgotten = nil
+	f.audits.finished(a, f.now())
 	return rep
 }
 
@@ -109,10 +117,11 @@ func (f *FIB) compare(a *Audit, row row, g uint32, seen []uint64, rep *AuditRepo
 	i := f.table.find(row.dst)
 	if i == 0 {
 		if _, was := f.forgotten[row.dst]; !was {
-			rep.Stray++
-			way := f.groups.vals[g].Route
-			way.Dst = row.dst
-			f.stray(way)
+			if f.stray(f.route(row.dst, g)) {
+				rep.Stray++
+			} else {
+				rep.Adopted++
+			}
 		}
 		return
 	}
@@ -122,9 +131,9 @@ func (f *FIB) compare(a *Audit, row row, g uint32, seen []uint64, rep *AuditRepo
 	}
 	mask := uint64(1) << (i % 64)
 	if seen[i/64]&mask != 0 && e.is(flagIPv4) {
-		rep.Stray++
-		f.stats.Drift[CauseStray]++
-		f.strays = append(f.strays, f.route(row.dst, g))
+		if f.second(e, f.route(row.dst, g)) {
+			rep.Stray++
+		}
 		return
 	}
 	seen[i/64] |= mask
@@ -145,32 +154,60 @@ func (f *FIB) Audit(ctx context.Context) (AuditReport, error) {
 	return f.Finish(a), nil
 }
 
+// adoptTries bounds how often Adopt reads a table that changes meanwhile.
+const adoptTries = 5
+
 // Adopt reads back the routes with our mark that an earlier run left and
-// returns their number. They stay until they are wanted, unset or swept.
+// returns their number. They stay until they are wanted, unset or swept. If the
+// table changes too fast to be read as a whole, what was missed is taken up by
+// an audit, which is due then.
 func (f *FIB) Adopt(ctx context.Context) (int, error) {
 	if err := f.readLinks(ctx); err != nil {
 		return 0, fmt.Errorf("fib: adopt: %w", err)
 	}
+	var a *Audit
+	for range adoptTries {
+		a = &Audit{kernel: f.kernel, groups: newInterned[Route]()}
+		var err error
+		if a.whole, err = f.kernel.Dump(ctx, Filter{Own: true}, a.add); err != nil {
+			return 0, fmt.Errorf("fib: adopt: %w", err)
+		}
+		if a.whole {
+			break
+		}
+	}
+	if !a.whole {
+		f.doubt()
+	}
 	var n int
-	_, err := f.kernel.Dump(ctx, Filter{Own: true}, func(r Read) {
-		i, _ := f.table.get(r.Dst)
-		e := f.table.at(i)
-		if e.have != 0 {
-			r.Hops = slices.Clone(r.Hops)
-			f.strays = append(f.strays, r.Route)
-			return
+	for _, row := range a.rows {
+		r := *a.groups.vals[row.group]
+		r.Dst = row.dst
+		if f.adopt(r) {
+			n++
 		}
-		f.setHave(e, f.groupOf(r.Route))
-		n++
-		if e.want == 0 {
-			e.flags |= flagAdopted
-			f.join(i, e, f.wants.vals[unwanted])
-		} else {
-			f.queue(i, e)
-		}
-	})
-	if err != nil {
-		return n, fmt.Errorf("fib: adopt: %w", err)
 	}
 	return n, nil
+}
+
+// adopt takes up one route, and reports whether it is the first of its prefix.
+func (f *FIB) adopt(r Route) bool {
+	i, _ := f.table.get(r.Dst)
+	e := f.table.at(i)
+	if e.have != 0 {
+		if g := f.groupOf(r); g != e.have { // else listed twice
+			f.hold(g, 1)
+			f.hold(g, -1)
+			f.second(e, r)
+		}
+		return false
+	}
+	f.setHave(e, f.groupOf(r))
+	if e.want == 0 {
+		e.flags |= flagAdopted
+		f.join(i, e, f.wants.vals[unwanted])
+	} else {
+		f.queue(i, e)
+	}
+	return true
 }

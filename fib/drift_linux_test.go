@@ -26,6 +26,7 @@ func drift(t *testing.T) *world {
 	w.f.Set(Want{Dst: pfx("100.64.9.0/26"), Kind: Discard})
 	w.f.Set(Want{Dst: pfx("100.64.9.5/32"), Kind: Local, Link: "cali1"})
 	w.f.Set(Want{Dst: pfx("fdac::5/128"), Kind: Local, Link: "cali1"})
+	w.f.Sweep(nil)
 	w.apply()
 	w.calm()
 	return w

@@ -36,6 +36,22 @@ func appendOp(b []byte, m Mark, op *Op, seq uint32, ack bool) []byte {
 	return b
 }
 
+// Bytes of a message without its hops, and of a hop, at most.
+const (
+	opSize  = unix.SizeofNlMsghdr + unix.SizeofRtMsg + 20 + 8 + 8
+	hopSize = unix.SizeofRtNexthop + 24
+)
+
+// size returns how many bytes the op takes, at most. An attribute cannot be
+// longer than 64 KiB, so an op that would have one takes more than any socket.
+func (op *Op) size() int {
+	n := len(op.Route.Hops) * hopSize
+	if n >= 1<<16-unix.SizeofRtAttr {
+		return 1 << 30
+	}
+	return opSize + unix.SizeofRtAttr + n
+}
+
 // appendHeader appends a struct nlmsghdr whose length is still to be filled in.
 func appendHeader(b []byte, typ, flags uint16, seq uint32) []byte {
 	b = native.AppendUint32(b, 0)

@@ -65,6 +65,8 @@ func (e *RouteError) advice() string {
 		return "the kernel is short of memory for routes; for IPv6 look at net.ipv6.route.max_size"
 	case syscall.EACCES, syscall.EAFNOSUPPORT, syscall.EOPNOTSUPP:
 		return "the address family is switched off; look at net.ipv6.conf.DEVICE.disable_ipv6"
+	case syscall.EMSGSIZE:
+		return "it has more next hops than fit a message to the kernel; limit the number of paths"
 	case syscall.EINVAL:
 		return "the kernel finds the gateway or the device unfit for this route; compare `ip route get GATEWAY`"
 	}

@@ -64,10 +64,13 @@ type FIB struct {
 	kicked   time.Time
 	kick     bool // the network changed: what failed may work now
 
-	epoch    uint32 // of the last audit
-	auditDue bool
+	epoch  uint32 // of the last audit
+	audits audits
 	// forgotten are prefixes that were dropped while an audit is open.
 	forgotten map[netip.Prefix]struct{}
+
+	swept  bool // a Sweep left nothing: what nobody wants is no longer adopted
+	beside bool // adopted prefixes have second routes, left for an audit
 
 	stats Stats
 }
@@ -143,17 +146,27 @@ func (f *FIB) Unset(dst netip.Prefix) {
 
 // Sweep gives up the adopted routes that were never wanted since the start,
 // except those that keep asks to be left (nil keeps none), and returns their
-// number; the next Apply deletes them.
+// number; the next Apply deletes them. Until a Sweep that leaves none, a route
+// with our mark that turns up is adopted as well; from then on it is deleted at
+// once. So call it also when nothing is adopted.
 func (f *FIB) Sweep(keep func(Route) bool) int {
-	var n int
+	var n, kept int
 	f.routes(f.wants.vals[unwanted], func(i id, e *entry) {
-		if !e.is(flagAdopted) || keep != nil && keep(f.route(e.dst(), e.have)) {
-			return
+		switch {
+		case !e.is(flagAdopted):
+		case keep != nil && keep(f.route(e.dst(), e.have)):
+			kept++
+		default:
+			e.flags &^= flagAdopted
+			f.queue(i, e)
+			n++
 		}
-		e.flags &^= flagAdopted
-		f.queue(i, e)
-		n++
 	})
+	f.swept = f.swept || kept == 0
+	if f.swept && f.beside {
+		f.beside = false
+		f.doubt()
+	}
 	return n
 }
 
@@ -209,10 +222,6 @@ func (f *FIB) due() time.Time {
 	}
 	return due
 }
-
-// AuditDue reports whether the kernel must be read again soon, because
-// notifications were lost or an outcome is not known: start an audit.
-func (f *FIB) AuditDue() bool { return f.auditDue }
 
 // Len returns the number of prefixes that are wanted, or in the kernel.
 func (f *FIB) Len() int { return f.table.len() }

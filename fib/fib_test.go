@@ -272,6 +272,7 @@ func TestLostNotificationsMeanAnAudit(t *testing.T) {
 	for _, dst := range []string{"100.64.0.0/26", "100.64.1.0/26", "100.64.2.0/26"} {
 		s.f.Set(learned(dst, "10.0.0.2"))
 	}
+	s.f.Sweep(nil)
 	s.apply()
 	s.Lose(true)
 	own := func(dst, gw string) Route {

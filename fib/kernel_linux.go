@@ -10,6 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// dumpSockets is how many dumps run beside each other: an audit's, and one that
+// must not wait for it.
+const dumpSockets = 2
+
 // lookupBatch bounds the questions sent at once, so that the answers fit the
 // socket's buffer.
 const lookupBatch = 128
@@ -19,8 +23,7 @@ type Netlink struct {
 	mark   Mark
 	write  *socket
 	ask    *socket
-	dump   *socket
-	turn   chan struct{} // who may use dump
+	dumps  chan *socket // those that nobody uses
 	notice *socket
 }
 
@@ -31,12 +34,20 @@ func OpenKernel(m Mark) (*Netlink, error) {
 	if m.Metric == 0 || m.Protocol == 0 || m.Table <= 0 {
 		return nil, fmt.Errorf("fib: open kernel: table %d, protocol %d, metric %d: none of them may be 0", m.Table, m.Protocol, m.Metric)
 	}
-	k := &Netlink{mark: m, turn: make(chan struct{}, 1)}
-	for _, s := range []**socket{&k.write, &k.ask, &k.dump} {
-		var err error
-		if *s, err = openSocket(); err != nil {
+	k := &Netlink{mark: m, dumps: make(chan *socket, dumpSockets)}
+	for n := range 2 + dumpSockets {
+		s, err := openSocket()
+		if err != nil {
 			k.Close()
 			return nil, fmt.Errorf("fib: open netlink socket: %w", err)
+		}
+		switch n {
+		case 0:
+			k.write = s
+		case 1:
+			k.ask = s
+		default:
+			k.dumps <- s
 		}
 	}
 	var err error
@@ -47,11 +58,19 @@ func OpenKernel(m Mark) (*Netlink, error) {
 	return k, nil
 }
 
-// Close closes the sockets. End the Watch first.
+// Close closes the sockets. End the Watch and every Dump first.
 func (k *Netlink) Close() {
-	for _, s := range []*socket{k.write, k.ask, k.dump, k.notice} {
+	for _, s := range []*socket{k.write, k.ask, k.notice} {
 		if s != nil {
 			s.close()
+		}
+	}
+	for {
+		select {
+		case s := <-k.dumps:
+			s.close()
+		default:
+			return
 		}
 	}
 }
@@ -59,52 +78,70 @@ func (k *Netlink) Close() {
 // Mark implements [Kernel].
 func (k *Netlink) Mark() Mark { return k.mark }
 
-// Write implements [Kernel]. All ops go in one message to the kernel, which
-// carries them out in order within the call. Only the last is acknowledged; one
-// that fails says so in any case, by its number.
+// Write implements [Kernel]. As many ops go in one system call as the socket
+// takes; the kernel carries them out in order within it. Only the last of a call
+// is acknowledged; one that fails says so in any case, by its number.
 func (k *Netlink) Write(ctx context.Context, ops []Op) ([]Failure, error) {
-	if len(ops) == 0 {
-		return nil, nil
-	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	s := k.write
-	s.out = s.out[:0]
-	first := s.seq + 1
-	for i := range ops {
-		s.out = appendOp(s.out, k.mark, &ops[i], s.nextSeq(), i == len(ops)-1)
-	}
-	if err := s.send(s.out); err != nil {
-		return nil, err
-	}
 	var failed []Failure
-	for {
-		b, err := s.receive()
+	for at := 0; at < len(ops); {
+		if ops[at].size() > k.write.most {
+			failed = append(failed, Failure{Index: at, Errno: syscall.EMSGSIZE})
+			at++
+			continue
+		}
+		n, err := k.writeSome(ops[at:], at, &failed)
 		if err != nil {
 			return nil, err
 		}
+		at += n
+	}
+	return failed, nil
+}
+
+// writeSome writes as many ops as go in one system call, the first in any case,
+// and returns their number. at is the index of the first for failed.
+func (k *Netlink) writeSome(ops []Op, at int, failed *[]Failure) (n int, err error) {
+	s := k.write
+	s.out = s.out[:0]
+	first := s.seq + 1
+	for last := false; !last; n++ {
+		last = n+1 == len(ops) || len(s.out)+ops[n].size()+ops[n+1].size() > s.most
+		s.out = appendOp(s.out, k.mark, &ops[n], s.nextSeq(), last)
+	}
+	if err := s.send(s.out); err != nil {
+		return 0, err
+	}
+	for {
+		b, err := s.receive()
+		if err != nil {
+			return 0, err
+		}
 		for m := range messages(b) {
 			index := m.seq - first
-			if m.typ != unix.NLMSG_ERROR || index >= uint32(len(ops)) {
+			if m.typ != unix.NLMSG_ERROR || index >= uint32(n) {
 				continue
 			}
 			if errno, text := parseError(m); errno != 0 {
-				failed = append(failed, Failure{Index: int(index), Errno: errno, Text: text})
+				*failed = append(*failed, Failure{Index: at + int(index), Errno: errno, Text: text})
 			}
-			if index == uint32(len(ops)-1) {
-				return failed, nil
+			if index == uint32(n-1) {
+				return n, nil
 			}
 		}
 	}
 }
 
 // Dump implements [Kernel]. Routes of other tables, and of other protocols if
-// ours are asked for, are left out by the kernel and cost nothing.
+// ours are asked for, are left out by the kernel and cost nothing. Two may run
+// at once; a third waits.
 func (k *Netlink) Dump(ctx context.Context, filter Filter, fn func(Read)) (bool, error) {
+	var s *socket
 	select {
-	case k.turn <- struct{}{}:
-		defer func() { <-k.turn }()
+	case s = <-k.dumps:
+		defer func() { k.dumps <- s }()
 	case <-ctx.Done():
 		return false, ctx.Err()
 	}
@@ -120,7 +157,7 @@ func (k *Netlink) Dump(ctx context.Context, filter Filter, fn func(Read)) (bool,
 			body[4] = unix.RT_TABLE_COMPAT
 		}
 		body = appendUint32(body, unix.RTA_TABLE, uint32(table))
-		w, err := k.dump.list(unix.RTM_GETROUTE, body, func(m message) {
+		w, err := s.list(unix.RTM_GETROUTE, body, func(m message) {
 			h, ok := parseHead(m.body)
 			if !ok || m.typ != unix.RTM_NEWROUTE || h.table != table || h.own(k.mark) != filter.Own {
 				return

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,5 +171,68 @@ unreachable fd03::/64 dev lo metric 427 pref medium`)
 	}
 	if r := w.apply(); r.Written+r.Deleted != 0 {
 		t.Errorf("the second Apply wrote: %+v", r)
+	}
+}
+
+// TestLargeBatch writes routes with so many hops that a batch of them is more
+// than a socket sends at once, and one that no message can hold.
+func TestLargeBatch(t *testing.T) {
+	w := newWorld(t)
+	w.Device("eth0", "10.0.0.1/16")
+	link := 0
+	links, err := w.k.Links(t.Context())
+	for _, l := range links {
+		if l.Name == "eth0" {
+			link = l.Index
+		}
+	}
+	if err != nil || link == 0 {
+		t.Fatal(links, err)
+	}
+	hops := func(n int) (list []Hop) {
+		for i := range n {
+			list = append(list, Hop{Gateway: netip.AddrFrom4([4]byte{10, 0, byte(1 + i/250), byte(2 + i%250)}), Link: link})
+		}
+		return list
+	}
+	ops := make([]Op, batch)
+	for i := range ops {
+		ops[i] = Op{Verb: Create, Route: Route{Dst: hosts(i + 1)[i].Dst, Kind: Unicast, Hops: hops(100)}}
+	}
+	ops[7].Route.Hops = hops(5000)
+	ops[200].Route.Hops = []Hop{{Gateway: netip.MustParseAddr("192.0.2.1"), Link: link}}
+	failed, err := w.k.Write(t.Context(), ops)
+	want := []Failure{{Index: 7, Errno: syscall.EMSGSIZE}, {Index: 200, Errno: syscall.ENETUNREACH}}
+	for i := range failed {
+		failed[i].Text = ""
+	}
+	if err != nil || !slices.Equal(failed, want) {
+		t.Fatalf("failed %+v, %v; want %+v", failed, err, want)
+	}
+	if n := len(ownRoutes(t, w.k)); n != batch-2 {
+		t.Errorf("%d routes, want %d", n, batch-2)
+	}
+}
+
+// TestListBesideAnAudit lists the table while an audit is in the middle of it.
+func TestListBesideAnAudit(t *testing.T) {
+	w := newWorld(t)
+	w.Device("eth0", "10.0.0.1/24")
+	w.f.Set(learned("10.1.0.0/26", "10.0.0.2"))
+	w.apply()
+	inside, leave, done := make(chan struct{}), make(chan struct{}), make(chan error)
+	go func() {
+		_, err := w.k.Dump(t.Context(), Filter{Own: true}, func(Read) { close(inside); <-leave })
+		done <- err
+	}()
+	<-inside
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := w.k.Dump(ctx, Filter{Table: 254}, func(Read) {}); err != nil {
+		t.Errorf("while an audit reads: %v", err)
+	}
+	close(leave)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 // Sizes of buffers, in bytes, and the longest wait for one answer. The kernel
 // answers within the call that asks, so to wait long means that it is stuck.
 const (
+	sendBuffer   = 256 << 10 // the kernel's default is 208 KiB, and may be set lower
 	replyBuffer  = 4 << 20
 	noticeBuffer = 64 << 20 // room for about 60,000 notifications
 	readBuffer   = 64 << 10 // the kernel makes no larger piece of a dump
@@ -23,8 +24,10 @@ type socket struct {
 	fd  int
 	pid uint32 // its address, which the kernel chose
 	seq uint32
-	buf []byte
-	out []byte
+	// most is how many bytes one call may send; more is EMSGSIZE.
+	most int
+	buf  []byte
+	out  []byte
 }
 
 func openSocket(groups ...int) (*socket, error) {
@@ -59,6 +62,9 @@ func (s *socket) setUp(groups []int) error {
 		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, size)
 	}
 	if len(groups) == 0 {
+		if err := s.setSend(); err != nil {
+			return err
+		}
 		tv := unix.NsecToTimeval(int64(answerWithin))
 		if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv); err != nil {
 			return os.NewSyscallError("setsockopt SO_RCVTIMEO", err)
@@ -75,6 +81,21 @@ func (s *socket) setUp(groups []int) error {
 			return fmt.Errorf("join netlink group %d: %w", g, err)
 		}
 	}
+	return nil
+}
+
+// setSend asks for room to send, and sees what there is. The kernel takes a
+// message a little smaller than that (netlink_sendmsg, af_netlink.c); half of it
+// is far more than a batch needs.
+func (s *socket) setSend() error {
+	if unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, sendBuffer/2) != nil { // it doubles that
+		_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF, sendBuffer/2)
+	}
+	size, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
+	if err != nil {
+		return os.NewSyscallError("getsockopt SO_SNDBUF", err)
+	}
+	s.most = size / 2
 	return nil
 }
 

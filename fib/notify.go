@@ -13,7 +13,7 @@ func (f *FIB) Notify(ev Events) {
 	if ev.Lost {
 		f.stats.Lost++
 		f.linksRead = false
-		f.auditDue = true
+		f.doubt()
 		f.askAll()
 	}
 	for _, l := range ev.Links {
@@ -72,14 +72,34 @@ func (f *FIB) routeChanged(ev *RouteEvent) {
 	}
 }
 
-// stray takes up a route with our mark that we did not make: it is deleted.
-func (f *FIB) stray(r Route) {
+// stray takes up a route with our mark that we did not make, and reports whether
+// it is to be deleted: before the sweep it may be one that [FIB.Adopt] did not
+// see, or that the process before us wrote last, and is adopted.
+func (f *FIB) stray(r Route) bool {
 	i, _ := f.table.get(r.Dst)
 	e := f.table.at(i)
 	f.join(i, e, f.wants.vals[unwanted])
 	f.setHave(e, f.groupOf(r))
+	if !f.swept {
+		e.flags |= flagAdopted
+		return false
+	}
 	f.stats.Drift[CauseStray]++
 	f.queue(i, e)
+	return true
+}
+
+// second takes up a second route with our mark for one prefix, and reports
+// whether it is to be deleted: one beside a route that is only adopted waits
+// with it for the sweep.
+func (f *FIB) second(e *entry, r Route) bool {
+	if e.is(flagAdopted) {
+		f.beside = true
+		return false
+	}
+	f.strays = append(f.strays, r)
+	f.stats.Drift[CauseStray]++
+	return true
 }
 
 // blocked takes in a foreign route of our prefix and metric.
@@ -144,8 +164,7 @@ func (f *FIB) ownChanged(i id, e *entry, ev *RouteEvent) {
 	case g == e.have:
 		return
 	case ev.Beside && e.have != 0:
-		f.strays = append(f.strays, ev.Route)
-		f.stats.Drift[CauseStray]++
+		f.second(e, ev.Route)
 		return
 	}
 	f.stats.Drift[CauseChanged]++

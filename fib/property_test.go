@@ -62,6 +62,7 @@ func newStory(t *testing.T, m machine, seed uint64) *story {
 	if _, err := s.f.Adopt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	s.f.Sweep(nil) // from here on what has our mark and is not wanted goes
 	return s
 }
 

@@ -63,6 +63,22 @@ func (f *FIB) Installed(dst netip.Prefix) bool {
 	return i != 0 && f.table.at(i).have != 0
 }
 
+// InstalledAsWanted reports whether the kernel has the route that the want for
+// dst resolves to now, and did not refuse it: what a prefix must be before it is
+// announced. It looks into memory only. What is adopted and not wanted is not
+// as wanted; see [FIB.Installed].
+func (f *FIB) InstalledAsWanted(dst netip.Prefix) bool {
+	if !dst.IsValid() {
+		return false
+	}
+	i := f.table.find(dst.Masked())
+	if i == 0 {
+		return false
+	}
+	e := f.table.at(i)
+	return e.want != unwanted && e.have != 0 && e.have == f.wants.vals[e.want].group && f.failures[i] == nil
+}
+
 func (f *FIB) state(i id, e *entry) RouteState {
 	w := f.wants.vals[e.want]
 	s := RouteState{
