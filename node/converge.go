@@ -61,6 +61,7 @@ func (t *routesTask) sweep(ctx context.Context) {
 	t.conv.look, t.conv.release = false, time.Time{}
 	t.settle(now)
 	if t.fib.Stats().Adopted == 0 {
+		t.fib.Sweep(nil) // from now on a route with our mark that nobody wants is deleted at once
 		return
 	}
 	if t.reflectorUnheard(now) {
