@@ -10,9 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"caracal.dev/caracal"
 )
 
 // DefaultDeferral is used where [Options.DeferralTime] is 0. It is short since
@@ -40,6 +39,11 @@ type Speaker struct {
 	opts    Options
 	inbox   *inbox
 	tracker *tracker
+
+	// What is read of the speaker does not wait for Apply: it takes these and the
+	// tracker.
+	running   atomic.Pointer[engine] // the same as engine
+	announced [2]atomic.Uint64       // prefixes of IPv4 and IPv6
 
 	mu       sync.Mutex
 	engine   *engine // nil until the first Apply that succeeds in starting it
@@ -108,31 +112,48 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	res := Result{Failed: map[string]error{}}
 	d := diff(s.have, cfg)
 	s.originate(d, cfg, &res)
+	s.change(ctx, d, &res)
+	names := make(map[string]bool, len(cfg.Neighbors))
+	for _, n := range cfg.Neighbors {
+		names[n.Name] = true
+	}
+	s.tracker.sweep(names)
+	return res, res.err()
+}
+
+// change carries out what differs of the neighbors. Whoever leaves an address
+// does so before another takes it, as two nodes may swap theirs.
+func (s *Speaker) change(ctx context.Context, d delta, res *Result) {
 	for _, n := range d.remove {
-		if s.remove(ctx, n, nil, &res) {
+		if s.remove(ctx, n, nil, res) {
 			res.Removed = append(res.Removed, n.Name)
 		}
 	}
-	for _, n := range d.update {
-		s.update(ctx, n, &res)
-	}
+	var moved []Neighbor
 	for _, n := range d.reset {
 		old := s.have.neighbors[n.Name]
-		again := &n
-		if n.Addr != old.Addr {
-			again = nil // another machine, for all we know
-		}
-		if s.remove(ctx, old, again, &res) {
-			res.Reset = append(res.Reset, n.Name)
-			s.add(ctx, n, again == nil, &res)
+		if old.Addr != n.Addr && s.remove(ctx, old, &n, res) {
+			moved = append(moved, n)
 		}
 	}
+	for _, n := range d.update {
+		s.update(ctx, n, res)
+	}
+	for _, n := range d.reset {
+		if old := s.have.neighbors[n.Name]; old.Addr == n.Addr && s.remove(ctx, old, &n, res) {
+			res.Reset = append(res.Reset, n.Name)
+			s.add(ctx, n, res)
+		}
+	}
+	for _, n := range moved {
+		res.Reset = append(res.Reset, n.Name)
+		s.add(ctx, n, res)
+	}
 	for _, n := range d.add {
-		if s.add(ctx, n, true, &res) {
+		if s.add(ctx, n, res) {
 			res.Added = append(res.Added, n.Name)
 		}
 	}
-	return res, res.err()
 }
 
 // err joins what failed.
@@ -158,6 +179,7 @@ func (s *Speaker) start(ctx context.Context, g Global) error {
 	}
 	s.tracker.setEngine(e, g.ASN)
 	s.engine, s.global, s.started = e, g, time.Now()
+	s.running.Store(e)
 	s.opts.Log.Info("speaker started", "asn", g.ASN, "router_id", g.RouterID, "port", g.Port,
 		"listen", g.ListenAddrs, "restarting", s.opts.Restarting)
 	return nil
@@ -170,6 +192,7 @@ var errDeferring = errors.New("cannot be withdrawn in the first second of a sess
 // originate adds before it withdraws: a host route that becomes a block must not
 // leave a gap.
 func (s *Speaker) originate(d delta, cfg Config, res *Result) {
+	defer s.count()
 	hops := make(map[netip.Prefix]netip.Addr, len(d.announce))
 	for _, p := range d.announce {
 		hops[p] = cfg.nextHop(p)
@@ -196,8 +219,26 @@ func (s *Speaker) originate(d delta, cfg Config, res *Result) {
 	}
 }
 
-// add gives GoBGP a neighbor, which the tracker may know already.
-func (s *Speaker) add(ctx context.Context, n Neighbor, unknown bool, res *Result) bool {
+// count publishes how many prefixes are announced.
+func (s *Speaker) count() {
+	var n [2]uint64
+	for p := range s.have.paths {
+		n[index(p.Addr().Is6())]++
+	}
+	s.announced[0].Store(n[0])
+	s.announced[1].Store(n[1])
+}
+
+// index is where arrays have a family: IPv4, IPv6.
+func index(v6 bool) int {
+	if v6 {
+		return 1
+	}
+	return 0
+}
+
+// add gives GoBGP a neighbor.
+func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
 	o := peerOptions{
 		// Only sessions of the time right after the start are a restart's.
 		restarting: s.opts.Restarting && time.Since(s.started) < n.RestartTime,
@@ -207,11 +248,12 @@ func (s *Speaker) add(ctx context.Context, n Neighbor, unknown bool, res *Result
 	if reason, ok := s.disabled[n.Name]; ok {
 		o.down, why = true, &reason
 	}
-	if unknown {
-		s.tracker.add(n, o, why)
+	if err := s.tracker.add(n, o, why); err != nil {
+		res.Failed[n.Name] = err
+		return false
 	}
 	if err := s.engine.add(ctx, n, o); err != nil {
-		s.tracker.forget(n.Addr)
+		s.tracker.failed(n.Addr, err)
 		res.Failed[n.Name] = err
 		return false
 	}
@@ -233,9 +275,13 @@ func (s *Speaker) update(ctx context.Context, n Neighbor, res *Result) {
 const removalTimeout = 10 * time.Second
 
 // remove returns when everything of the neighbor is in the inbox, so that
-// what has its address next cannot be mistaken for it. With again the paths are
-// kept for that successor.
+// what has its address next cannot be mistaken for it, or when ctx ends. With
+// again the paths are kept for that successor.
 func (s *Speaker) remove(ctx context.Context, n Neighbor, again *Neighbor, res *Result) bool {
+	if err := ctx.Err(); err != nil {
+		res.Failed[n.Name] = err
+		return false
+	}
 	gone := s.tracker.leaving(n.Addr, again)
 	if err := s.engine.remove(ctx, n.Addr); err != nil {
 		s.tracker.staying(n.Addr)
@@ -244,9 +290,12 @@ func (s *Speaker) remove(ctx context.Context, n Neighbor, again *Neighbor, res *
 	}
 	select {
 	case <-gone:
+	case <-ctx.Done():
+		res.Failed[n.Name] = ctx.Err()
+		s.tracker.left(n.Addr)
 	case <-time.After(removalTimeout):
 		s.opts.Log.Error("GoBGP did not report the end of a removed neighbor", "neighbor", n.Name)
-		s.tracker.forget(n.Addr)
+		s.tracker.left(n.Addr)
 	}
 	delete(s.have.neighbors, n.Name)
 	delete(s.options, n.Name)
@@ -298,11 +347,15 @@ func (s *Speaker) Leave(ctx context.Context) error {
 // ErrUnknown is the error for a neighbor name that is not configured.
 var ErrUnknown = errors.New("no such neighbor")
 
+func unknown(name string, known []string) error {
+	slices.Sort(known)
+	return fmt.Errorf("%w %q; it has %s", ErrUnknown, name, strings.Join(known, ", "))
+}
+
 func (s *Speaker) neighbor(name string) (Neighbor, error) {
 	n, ok := s.have.neighbors[name]
 	if !ok {
-		return Neighbor{}, fmt.Errorf("%w %q; it has %s", ErrUnknown, name,
-			strings.Join(slices.Sorted(maps.Keys(s.have.neighbors)), ", "))
+		return Neighbor{}, unknown(name, slices.Collect(maps.Keys(s.have.neighbors)))
 	}
 	return n, nil
 }
@@ -383,92 +436,6 @@ func (s *Speaker) RefreshOut(ctx context.Context, name string) error {
 	}
 	if err := s.engine.refreshOut(ctx, n.Addr); err != nil {
 		return fmt.Errorf("bgp: reload out %s: %w", name, err)
-	}
-	return nil
-}
-
-// RefreshIn is what "reload in" asks of the speaker, which is nothing: GoBGP
-// cannot send ROUTE-REFRESH (RFC 2918), and the mirror holds every path as it
-// was received, so judging the mirror again has the same effect. It fails only
-// for an unknown name.
-func (s *Speaker) RefreshIn(_ context.Context, name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, err := s.neighbor(name); err != nil {
-		return fmt.Errorf("bgp: reload in: %w", err)
-	}
-	return nil
-}
-
-// Neighbors returns what is known of all neighbors, sorted by name.
-func (s *Speaker) Neighbors(ctx context.Context) ([]NeighborStatus, error) {
-	s.mu.Lock()
-	e, announced := s.engine, [2]uint64{}
-	for p := range s.have.paths {
-		if p.Addr().Is6() {
-			announced[1]++
-		} else {
-			announced[0]++
-		}
-	}
-	s.mu.Unlock()
-	if e == nil {
-		return nil, nil
-	}
-	all, err := e.list(ctx, netip.Addr{})
-	if err != nil {
-		return nil, fmt.Errorf("bgp: list neighbors: %w", err)
-	}
-	list := s.tracker.status()
-	for i := range list {
-		n := &list[i]
-		c := all[n.Addr]
-		n.Sent, n.Received = c.sent, c.received
-		if n.State != Established {
-			continue
-		}
-		n.HoldTime, n.KeepaliveTime = c.hold, c.keepalive
-		n.Deferring = c.deferring
-		if n.IPv4 {
-			n.Advertised += announced[0]
-		}
-		if n.IPv6 {
-			n.Advertised += announced[1]
-		}
-	}
-	slices.SortFunc(list, func(a, b NeighborStatus) int { return strings.Compare(a.Name, b.Name) })
-	return list, nil
-}
-
-// AdjOut calls fn with what a neighbor is announced until fn returns false; with
-// nothing while its session is down.
-func (s *Speaker) AdjOut(ctx context.Context, name string, fn func(netip.Prefix, caracal.Attrs) bool) error {
-	s.mu.Lock()
-	e := s.engine
-	n, err := s.neighbor(name)
-	s.mu.Unlock()
-	if err != nil {
-		return fmt.Errorf("bgp: list adj-rib-out: %w", err)
-	}
-	if s.tracker.state(n.Addr) != Established {
-		return nil
-	}
-	if err := e.adjOut(ctx, n, fn); err != nil {
-		return fmt.Errorf("bgp: list adj-rib-out of %s: %w", name, err)
-	}
-	return nil
-}
-
-// LocRIB calls fn with what this node originates until fn returns false.
-func (s *Speaker) LocRIB(ctx context.Context, fn func(netip.Prefix, caracal.Attrs) bool) error {
-	s.mu.Lock()
-	e := s.engine
-	s.mu.Unlock()
-	if e == nil {
-		return nil
-	}
-	if err := e.locRIB(ctx, fn); err != nil {
-		return fmt.Errorf("bgp: list loc-rib: %w", err)
 	}
 	return nil
 }

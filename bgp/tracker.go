@@ -3,6 +3,7 @@ package bgp
 import (
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -18,6 +19,9 @@ type tracker struct {
 
 	mu     sync.Mutex
 	byAddr map[netip.Addr]*tracked
+	// parked are those that GoBGP does not have now, by name: between the end of a
+	// session that we reset and its next begin, or since that failed.
+	parked map[string]*tracked
 	engine *engine // set before there is any neighbor
 	asn    uint32  // ours, set with it
 	// refusals remembers of which neighbors malformed UPDATEs were logged.
@@ -45,10 +49,10 @@ type tracked struct {
 	options peerOptions
 	// notified is how many NOTIFICATIONs we had sent when the session came up.
 	notified uint64
-	// stale is set while paths of an ended session are kept; timer ends that.
+	// stale is set while paths of an ended session are kept, and ends that.
 	stale *time.Timer
 	// gone is closed when GoBGP has reported the end of a removed neighbor. With
-	// again set it is to come back so.
+	// again set it is then parked, to come back so.
 	gone  chan struct{}
 	again *Neighbor
 	// restarted is set while a session ends that an operator restarts.
@@ -58,7 +62,7 @@ type tracked struct {
 }
 
 func newTracker(log *slog.Logger, in *inbox) *tracker {
-	return &tracker{log: log, inbox: in, byAddr: map[netip.Addr]*tracked{}, refusals: newSeldom()}
+	return &tracker{log: log, inbox: in, byAddr: map[netip.Addr]*tracked{}, parked: map[string]*tracked{}, refusals: newSeldom()}
 }
 
 // setEngine is called before there is any neighbor.
@@ -68,57 +72,12 @@ func (t *tracker) setEngine(e *engine, asn uint32) {
 	t.engine, t.asn = e, asn
 }
 
-// add begins to track a neighbor; disabled is the operator's reason if it is.
-func (t *tracker) add(n Neighbor, o peerOptions, disabled *string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	nb := &tracked{conf: n, state: Idle, since: time.Now(), disabled: disabled, options: o}
-	if disabled != nil {
-		nb.state = Disabled
-	}
-	t.byAddr[n.Addr] = nb
-	t.inbox.push(Event{Session: &Session{Neighbor: n.Name, State: nb.state, Was: Idle, At: nb.since}})
-}
-
-// forget drops a neighbor that GoBGP never had.
-func (t *tracker) forget(addr netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if nb := t.byAddr[addr]; nb != nil {
-		t.remove(nb, time.Now())
-	}
-}
-
 // update takes a changed configuration of the same session.
 func (t *tracker) update(n Neighbor) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if nb := t.byAddr[n.Addr]; nb != nil {
 		nb.conf = n
-	}
-}
-
-// leaving prepares for a removal, or with again for one after which the
-// neighbor comes back with that configuration. The channel is closed when GoBGP
-// is through with it, and with everything that the neighbor sent before.
-func (t *tracker) leaving(addr netip.Addr, again *Neighbor) <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	gone := make(chan struct{})
-	if nb := t.byAddr[addr]; nb != nil {
-		nb.gone, nb.again = gone, again
-	} else {
-		close(gone)
-	}
-	return gone
-}
-
-// staying takes leaving back.
-func (t *tracker) staying(addr netip.Addr) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if nb := t.byAddr[addr]; nb != nil {
-		nb.gone, nb.again = nil, nil
 	}
 }
 
@@ -229,11 +188,7 @@ func (t *tracker) endOfRIB(addr netip.Addr, v6 bool) {
 	if nb == nil || nb.state != Established {
 		return
 	}
-	i := 0
-	if v6 {
-		i = 1
-	}
-	nb.eor[i] = true
+	nb.eor[index(v6)] = true
 	if (nb.eor[0] || !nb.conf.IPv4) && (nb.eor[1] || !nb.conf.IPv6) {
 		nb.stopStale()
 	}
@@ -253,11 +208,7 @@ func (t *tracker) changed(c change) {
 		return
 	}
 	if nb.gone != nil && c.state == Idle {
-		if nb.again != nil {
-			t.begin(nb, c.at)
-		} else {
-			t.remove(nb, c.at)
-		}
+		t.end(nb, c.at)
 		return
 	}
 	nb.held = c.held
@@ -301,11 +252,11 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 		s.Reason = disabledBecause(*nb.disabled)
 	case c.held:
 		s.Reason = fmt.Sprintf("more than %d prefixes: the session stays down until the neighbor is enabled", nb.conf.MaxPrefixes)
+	case nb.fault != "":
+		s.Reason = nb.fault
 	case nb.restarted:
 		t.keepAll(nb, &s)
 	case c.lost && !lost:
-	case nb.fault != "":
-		s.Reason = nb.fault
 		s.Reason = reasonHoldTime
 	case lost && nb.conf.GracefulRestart:
 		s.Kept4 = nb.open.stale4 && nb.conf.IPv4
@@ -321,42 +272,6 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 		nb.stopStale()
 	}
 	t.log.Warn("session down", "neighbor", nb.conf.Name, "reason", s.Reason, "graceful", s.Graceful)
-}
-
-// keepAll keeps all paths of a session that we end ourselves only to begin it
-// anew: the neighbor forwards meanwhile as before, whether or not it knows
-// graceful restart.
-func (t *tracker) keepAll(nb *tracked, s *Session) {
-	s.Kept4, s.Kept6 = nb.conf.IPv4, nb.conf.IPv6
-	s.Graceful = true
-	if nb.open.restart == 0 {
-		nb.open.restart = nb.conf.RestartTime
-	}
-}
-
-// begin is the end of a session whose configuration changed.
-func (t *tracker) begin(nb *tracked, at time.Time) {
-	s := Session{State: Idle, Reason: "its configuration changed", At: at}
-	if nb.disabled != nil {
-		s.State = Disabled
-	}
-	was := nb.conf
-	nb.conf = *nb.again
-	nb.held = false
-	if nb.state == Established {
-		nb.flaps++
-		nb.lastErr, nb.errAt = s.Reason, at
-		if was.Addr == nb.conf.Addr && was.ASN == nb.conf.ASN {
-			t.keepAll(nb, &s)
-			t.startStale(nb)
-		}
-		t.log.Info("session down", "neighbor", nb.conf.Name, "reason", s.Reason)
-	}
-	if nb.state != s.State {
-		t.move(nb, s)
-	}
-	close(nb.gone)
-	nb.gone, nb.again = nil, nil
 }
 
 // step is a change that neither begins nor ends a session.
@@ -387,67 +302,12 @@ func (t *tracker) move(nb *tracked, s Session) {
 	t.inbox.push(Event{Session: &s})
 }
 
-func (t *tracker) remove(nb *tracked, at time.Time) {
-	nb.stopStale()
-	delete(t.byAddr, nb.conf.Addr)
-	t.inbox.push(Event{Session: &Session{
-		Neighbor: nb.conf.Name, State: Idle, Was: nb.state, Removed: true, Reason: "no longer configured", At: at,
-	}})
-	if nb.gone != nil {
-		close(nb.gone)
-	}
-}
-
-// startStale begins the time that stale paths are kept: the neighbor's restart
-// time until it must be back, and as long again for its End-of-RIB. Another
-// loss in between does not prolong it, so that a neighbor that flaps cannot
-// keep paths alive that it no longer announces (RFC 4724 section 4.2).
-//
-// GoBGP's own timer is not used: it ends with any failed attempt to connect.
-func (t *tracker) startStale(nb *tracked) {
-	if nb.stale != nil {
-		return
-	}
-	after := nb.open.restart
-	var timer *time.Timer
-	var expire func(last bool) func()
-	expire = func(last bool) func() {
-		return func() {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			if nb.stale != timer || t.byAddr[nb.conf.Addr] != nb {
-				return
-			}
-			if nb.state == Established && !last {
-				timer = time.AfterFunc(after, expire(true))
-				nb.stale = timer
-				return
-			}
-			nb.stale = nil
-			t.inbox.push(Event{Session: &Session{
-				Neighbor: nb.conf.Name, State: nb.state, Was: nb.state, Expired: true,
-				Reason: "restart time ended", At: time.Now(),
-			}})
-			t.log.Warn("stale paths dropped: the neighbor's restart time ended", "neighbor", nb.conf.Name, "after", after)
-		}
-	}
-	timer = time.AfterFunc(after, expire(false))
-	nb.stale = timer
-}
-
-func (nb *tracked) stopStale() {
-	if nb.stale != nil {
-		nb.stale.Stop()
-		nb.stale = nil
-	}
-}
-
 // status returns what is known of all neighbors, in no order.
 func (t *tracker) status() []NeighborStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := make([]NeighborStatus, 0, len(t.byAddr))
-	for _, nb := range t.byAddr {
+	list := make([]NeighborStatus, 0, len(t.byAddr)+len(t.parked))
+	for nb := range t.all() {
 		s := NeighborStatus{
 			Neighbor:    nb.conf,
 			State:       nb.state,
@@ -470,6 +330,22 @@ func (t *tracker) status() []NeighborStatus {
 	return list
 }
 
+// all goes through the neighbors in no order. The caller holds the lock.
+func (t *tracker) all() iter.Seq[*tracked] {
+	return func(yield func(*tracked) bool) {
+		for _, nb := range t.byAddr {
+			if !yield(nb) {
+				return
+			}
+		}
+		for _, nb := range t.parked {
+			if !yield(nb) {
+				return
+			}
+		}
+	}
+}
+
 // state returns a neighbor's state; Idle for one that is not tracked.
 func (t *tracker) state(addr netip.Addr) State {
 	t.mu.Lock()
@@ -480,11 +356,25 @@ func (t *tracker) state(addr netip.Addr) State {
 	return Idle
 }
 
+// named returns the neighbor of that name.
+func (t *tracker) named(name string) (Neighbor, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var names []string
+	for nb := range t.all() {
+		if nb.conf.Name == name {
+			return nb.conf, nil
+		}
+		names = append(names, nb.conf.Name)
+	}
+	return Neighbor{}, unknown(name, names)
+}
+
 // close stops the timers.
 func (t *tracker) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, nb := range t.byAddr {
+	for nb := range t.all() {
 		nb.stopStale()
 	}
 }

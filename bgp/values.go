@@ -123,7 +123,8 @@ type Session struct {
 	// restarting, or only the connection was lost: its paths are to be kept as
 	// stale (RFC 4724 section 4.2), those of the families Kept4 and Kept6 say.
 	// It is also set when we end the session ourselves to begin it anew, for a
-	// changed configuration or [Speaker.Restart].
+	// changed configuration or [Speaker.Restart]; the same node may then be at
+	// another address, with another AS number.
 	// Any other NOTIFICATION, so also an expired hold time, is never graceful
 	// (RFC 8538 is not used).
 	Graceful     bool
