@@ -96,7 +96,13 @@ func (n *Node) StartCaracald(extra ...string) (*Process, error) {
 	if n.lab.st.Caracald == "" {
 		return nil, fmt.Errorf("lab: start caracald on %s: the lab was made without a path to caracald", n.Name)
 	}
-	argv := append([]string{n.lab.st.Caracald,
+	return n.StartCaracaldAs(n.lab.st.Caracald, extra...)
+}
+
+// StartCaracaldAs is [Node.StartCaracald] with a program of the caller's choice,
+// such as the next version.
+func (n *Node) StartCaracaldAs(program string, extra ...string) (*Process, error) {
+	argv := append([]string{program,
 		"--config", n.lab.ConfigDir(), "--state-dir", n.StateDir(), "--socket", n.Socket(),
 		"--node", n.Name, "--log-format", "text"}, extra...)
 	n.extra = extra

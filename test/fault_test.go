@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -18,11 +19,22 @@ const sweepTime = 6 * time.Second
 // (d). The daemon on a is the one that suffers.
 func mixed(t *testing.T, settings lab.BGPSettings) *lab.Lab {
 	t.Helper()
+	return mixedWith(t, settings, 120*time.Second)
+}
+
+// mixedWith is mixed with the restart time that BIRD and FRR announce.
+func mixedWith(t *testing.T, settings lab.BGPSettings, restart time.Duration) *lab.Lab {
+	t.Helper()
 	top := lab.Mesh(lab.MeshOptions{Nodes: 4, PodsPerNode: 1})
 	top.BGP = settings
 	l := start(t, top)
-	for i, s := range strangers() {
-		s.start(t, l, []string{"c", "d"}[i])
+	bird := strings.ReplaceAll(lab.MeshBIRD(top, "c"), "\tgraceful restart on;\n",
+		fmt.Sprintf("\tgraceful restart on; graceful restart time %.0f; error wait time 1, 5;\n", restart.Seconds()))
+	must(l.Node("c").StartBIRD(bird))(t)
+	frr := lab.MeshFRR(top, "d")
+	frr.BGP = strings.Replace(frr.BGP, " timers bgp", fmt.Sprintf(" bgp graceful-restart restart-time %.0f\n timers bgp", restart.Seconds()), 1)
+	if err := l.Node("d").StartFRR(frr); err != nil {
+		t.Fatal(err)
 	}
 	for _, name := range []string{"a", "b"} {
 		must(l.Node(name).StartCaracald())(t)
