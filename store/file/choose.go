@@ -122,6 +122,10 @@ func (p *pass) missing() {
 			p.keep(o)
 			p.problem(caracal.Rejected, o.Source, key, store.Sentence(o.Source, key,
 				"it is not in the file any more, but a document of the file is refused"+versionStays(o)))
+		case !p.settled && !p.old.held[key]:
+			// What is not written yet must not look like a removal.
+			p.deferred = append(p.deferred, o)
+			p.keep(o)
 		default:
 			p.removed[o.Kind] = append(p.removed[o.Kind], o)
 		}
@@ -153,7 +157,7 @@ func (p *pass) holdRemovals() {
 		case nothing:
 			all = append(all, gone...)
 			p.hold(gone)
-		case step > freeRemovals && 2*step > total[kind]+recent[kind]:
+		case !p.settled, step > freeRemovals && 2*step > total[kind]+recent[kind]:
 			p.hold(gone)
 			p.problem(caracal.Held, "", store.Key{Kind: kind}, fmt.Sprintf(
 				"%d of %d objects of kind %s are gone from %s at once (%s); they stay in force until the removal is confirmed (caracal configure confirm) or the files are back",
@@ -216,7 +220,7 @@ func (p *pass) finish() outcome {
 	for _, r := range verdict.Strained {
 		p.problem(caracal.Warning, r.Object.Source, r.Object.Key, store.Sentence(r.Object.Source, r.Object.Key, r.Reason))
 	}
-	out := outcome{objects: verdict.Objects, incomplete: p.incompl}
+	out := outcome{objects: verdict.Objects, incomplete: p.incompl, missing: len(p.removed) > 0, deferred: p.deferred}
 	accepted := make(map[store.Key]*store.Object, len(out.objects))
 	for i, o := range out.objects {
 		if o.AcceptedAt.IsZero() {

@@ -50,6 +50,10 @@ type outcome struct {
 	objects    []*store.Object // in force, sorted by kind and name
 	incomplete map[string]string
 	problems   []caracal.Problem
+	// missing says that objects were judged that are in no file any more; deferred
+	// are those whose removal waits for the directory to settle.
+	missing  bool
+	deferred []*store.Object
 }
 
 // pass is the work of one plan.
@@ -70,6 +74,7 @@ type pass struct {
 	incompl   map[string]string
 	orphaned  []string // kinds of refused documents that nothing stands in for; "" unknown
 	documents int
+	deferred  []*store.Object
 }
 
 // input is what a pass decides by.
@@ -82,6 +87,8 @@ type input struct {
 	now            time.Time
 	// confirm lets the removals through that are held.
 	confirm bool
+	// settled says that what is missing is not just being written elsewhere.
+	settled bool
 }
 
 // plan decides what a scan means, given what is in force. It is pure.

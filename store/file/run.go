@@ -36,7 +36,7 @@ func (s *Store) Run(ctx context.Context) error {
 	// settle fires when the batch that began at began has settled.
 	settle := time.NewTimer(time.Hour)
 	defer settle.Stop()
-	var began, unsettledSince time.Time
+	var began, unsettledSince, lastEvent time.Time
 	pending := false
 	touch := func(quiet time.Duration) {
 		if !pending {
@@ -50,7 +50,7 @@ func (s *Store) Run(ctx context.Context) error {
 		if unsettledSince.IsZero() {
 			unsettledSince = time.Now()
 		}
-		res := s.pass(passOptions{atOnce: time.Since(unsettledSince) > 2*settleTime, watcher: w})
+		res := s.pass(passOptions{atOnce: time.Since(unsettledSince) > 2*settleTime, watcher: w, lastEvent: lastEvent})
 		if !res.unsettled {
 			unsettledSince = time.Time{}
 		}
@@ -64,12 +64,18 @@ func (s *Store) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-w.events():
+			lastEvent = time.Now()
 			touch(s.opts.Quiet)
 		case <-poll.C:
-			touch(0)
+			if !pending { // else in the middle of a batch
+				touch(0)
+			}
 		case r := <-s.requests:
 			r.do()
 			close(r.done)
+			if !s.deferredSince.IsZero() {
+				touch(s.opts.Quiet)
+			}
 		case <-settle.C:
 			look()
 		}
@@ -78,9 +84,14 @@ func (s *Store) Run(ctx context.Context) error {
 
 type passOptions struct {
 	// atOnce takes files as they are, even if they look half written.
-	atOnce  bool
+	atOnce bool
+	// asked says that somebody asked for this pass: it need not wait for the
+	// directory to settle.
+	asked   bool
 	confirm bool
-	watcher *watcher
+	// watcher is nil for a pass that was asked for; lastEvent is when it rang last.
+	watcher   *watcher
+	lastEvent time.Time
 }
 
 type passResult struct {
@@ -91,6 +102,7 @@ type passResult struct {
 // pass reads the directory once, decides, publishes and saves.
 func (s *Store) pass(o passOptions) passResult {
 	found := s.scanner.scan()
+	settled := s.settled(o, found)
 	var res passResult
 	if o.watcher != nil {
 		added, why := o.watcher.follow(found.dirs)
@@ -108,7 +120,13 @@ func (s *Store) pass(o passOptions) passResult {
 			return res
 		}
 	}
-	out := plan(s.input(found, o.confirm))
+	out := plan(s.input(found, o.confirm, settled))
+	if settled && out.missing && !s.scanner.still(found) {
+		out = plan(s.input(found, o.confirm, false))
+	}
+	if s.deferring(out.deferred); len(out.deferred) > 0 {
+		res.again = s.opts.Quiet
+	}
 	before := s.state
 	s.state = out.state
 	s.publish(out)
@@ -121,10 +139,46 @@ func (s *Store) pass(o passOptions) passResult {
 	return res
 }
 
-func (s *Store) input(found *scan, confirm bool) input {
+// settled reports whether the directory was left alone for the quiet time, so
+// that an object that is in no file is gone, and not just about to be written to
+// another one. Additions and changes do not wait for that longer than MaxWait.
+func (s *Store) settled(o passOptions, found *scan) bool {
+	last, lastAt := s.last, s.lastAt
+	s.last, s.lastAt = found, time.Now()
+	switch {
+	case found.moving:
+		return false
+	case o.asked:
+		return true
+	case o.watcher.watches(found.dirs):
+		return !o.watcher.rings() && time.Since(o.lastEvent) >= s.opts.Quiet
+	}
+	// Without a watch on all of it only a second look tells.
+	return last != nil && s.lastAt.Sub(lastAt) >= s.opts.Quiet && last.same(found)
+}
+
+// deferring notes which removals wait for the directory to settle, and says so
+// if that takes long.
+func (s *Store) deferring(gone []*store.Object) {
+	s.waiting = ""
+	switch {
+	case len(gone) == 0:
+		s.deferredSince = time.Time{}
+	case s.deferredSince.IsZero():
+		s.deferredSince = time.Now()
+	case time.Since(s.deferredSince) > longDeferral:
+		s.waiting = fmt.Sprintf("the removal of %s waits until %s is left alone for %v, but it is written to all the time; find out by what",
+			names(gone), s.opts.Dir, s.opts.Quiet)
+	}
+}
+
+// longDeferral is how long a removal waits without a word.
+const longDeferral = 5 * time.Second
+
+func (s *Store) input(found *scan, confirm, settled bool) input {
 	return input{
 		dir: s.opts.Dir, self: s.opts.Node, selfFrom: s.opts.NodeFrom,
-		old: s.state, scan: found, now: s.opts.Now(), confirm: confirm,
+		old: s.state, scan: found, now: s.opts.Now(), confirm: confirm, settled: settled,
 	}
 }
 
@@ -160,7 +214,7 @@ func shared(objects []*store.Object) []*store.Object {
 // Since.
 func (s *Store) problems(prev *caracal.Snapshot, out outcome) []caracal.Problem {
 	list := slices.Concat(out.problems, s.stillLoading())
-	for _, why := range []string{s.saving, s.watch} {
+	for _, why := range []string{s.saving, s.watch, s.waiting} {
 		if why != "" {
 			list = append(list, caracal.Problem{Severity: caracal.Warning, Message: why})
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,8 +45,13 @@ type scan struct {
 	files   []*file // sorted by path
 	// dirs are all directories visited, by path, with their inodes: what to watch.
 	dirs map[string]stamp
+	// listed are the same directories as they were before they were listed.
+	listed map[string]stamp
 	// unsettled says that a file is likely still being written.
 	unsettled bool
+	// moving says that directories changed each time while their files were read,
+	// so that a file that was renamed may be missing.
+	moving bool
 }
 
 // file is one YAML file as last read.
@@ -74,9 +80,55 @@ func newScanner(dir string, now func() time.Time) *scanner {
 	return &scanner{dir: dir, now: now, cache: map[string]*file{}}
 }
 
-// scan reads what has changed.
+// scanTries bounds how often a directory is read that changes meanwhile.
+const scanTries = 3
+
+// scan reads what has changed. A file that is renamed after its directory was
+// listed is found under neither name, so then the directory is read again.
 func (s *scanner) scan() *scan {
-	res := &scan{badDirs: map[string]error{}, dirs: map[string]stamp{}}
+	for range scanTries {
+		if res := s.scanOnce(); res.err != nil || res.dirsStill() {
+			return res
+		}
+	}
+	res := s.scanOnce()
+	res.moving = !res.dirsStill()
+	return res
+}
+
+// dirsStill reports whether no directory has changed since it was listed.
+func (r *scan) dirsStill() bool {
+	for path, was := range r.listed {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil || stampOf(&st) != was {
+			return false
+		}
+	}
+	return true
+}
+
+// still reports whether no directory has changed since it was listed, and no
+// file since it was read.
+func (s *scanner) still(r *scan) bool {
+	for _, f := range r.files {
+		var st unix.Stat_t
+		if f.readErr == nil && (unix.Stat(filepath.Join(s.dir, f.path), &st) != nil || stampOf(&st) != f.id) {
+			return false
+		}
+	}
+	return r.dirsStill()
+}
+
+// same reports whether two scans found the same files and directories, with the
+// same times.
+func (r *scan) same(o *scan) bool {
+	return maps.Equal(r.listed, o.listed) && slices.EqualFunc(r.files, o.files, func(a, b *file) bool {
+		return a.path == b.path && a.id == b.id
+	})
+}
+
+func (s *scanner) scanOnce() *scan {
+	res := &scan{badDirs: map[string]error{}, dirs: map[string]stamp{}, listed: map[string]stamp{}}
 	var paths []string
 	if err := s.walk(res, "", 0, &paths); err != nil {
 		res.err = err
@@ -107,7 +159,7 @@ func (s *scanner) walk(res *scan, rel string, depth int, paths *[]string) error 
 	if err := unix.Stat(path, &st); err != nil {
 		return &fs.PathError{Op: "read", Path: path, Err: err}
 	}
-	res.dirs[path] = stamp{dev: st.Dev, ino: st.Ino}
+	res.dirs[path], res.listed[path] = stamp{dev: st.Dev, ino: st.Ino}, stampOf(&st)
 	entries, err := os.ReadDir(path)
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return &fs.PathError{Op: "read", Path: path, Err: pe.Err} // one error, one text

@@ -26,9 +26,10 @@ type Options struct {
 	Node, NodeFrom string
 	Log            *slog.Logger
 	// Quiet is how long nothing must change for a batch of changes to count as
-	// settled (75ms if 0), MaxWait how long is waited for that (1s if 0), and
-	// Poll the time between looks at the directory without a notification (60s if
-	// 0).
+	// settled (75ms if 0), and MaxWait how long additions and changes wait for that
+	// (1s if 0); a removal waits until it has settled, since in the middle of a
+	// batch an object may be between two files. Poll is the time between looks at
+	// the directory without a notification (60s if 0).
 	Quiet, MaxWait, Poll time.Duration
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
@@ -88,6 +89,13 @@ type Store struct {
 	saving  string
 	watch   string // why changes are not noticed at once; empty if they are
 	dirty   bool   // something is not saved yet
+	// last is what the last pass found, and lastAt when.
+	last   *scan
+	lastAt time.Time
+	// deferredSince is since when removals wait for the directory to settle; zero
+	// if none does. waiting says so, if that takes long.
+	deferredSince time.Time
+	waiting       string
 }
 
 // request is work for the goroutine of Run.
@@ -134,7 +142,7 @@ func (s *Store) Subscribe() <-chan struct{} {
 // and returns the Problems after the new Snapshot was published. It waits for
 // Run to be running; an error means that ctx ended or the store has stopped.
 func (s *Store) Reload(ctx context.Context) ([]caracal.Problem, error) {
-	err := s.request(ctx, func() { s.pass(passOptions{atOnce: true}) })
+	err := s.request(ctx, func() { s.pass(passOptions{atOnce: true, asked: true}) })
 	if err != nil {
 		return nil, fmt.Errorf("store/file: reload %s: %w", s.opts.Dir, err)
 	}
@@ -145,7 +153,7 @@ func (s *Store) Reload(ctx context.Context) ([]caracal.Problem, error) {
 // returns the Problems that are left. Removals that were not yet shown as held
 // are not let through.
 func (s *Store) Confirm(ctx context.Context) ([]caracal.Problem, error) {
-	err := s.request(ctx, func() { s.pass(passOptions{atOnce: true, confirm: true}) })
+	err := s.request(ctx, func() { s.pass(passOptions{atOnce: true, asked: true, confirm: true}) })
 	if err != nil {
 		return nil, fmt.Errorf("store/file: confirm removals: %w", err)
 	}
@@ -157,7 +165,7 @@ func (s *Store) Confirm(ctx context.Context) ([]caracal.Problem, error) {
 func (s *Store) Check(ctx context.Context) (*caracal.Snapshot, error) {
 	var snap *caracal.Snapshot
 	err := s.request(ctx, func() {
-		out := plan(s.input(s.scanner.scan(), false))
+		out := plan(s.input(s.scanner.scan(), false, true))
 		snap, _ = s.compose(out)
 	})
 	if err != nil {
@@ -196,6 +204,6 @@ func Load(dir, node string) (*caracal.Snapshot, error) {
 	if found.err != nil {
 		return nil, fmt.Errorf("store/file: load: %w", found.err)
 	}
-	snap, _ := s.compose(plan(s.input(found, false)))
+	snap, _ := s.compose(plan(s.input(found, false, true)))
 	return snap, nil
 }

@@ -58,6 +58,22 @@ func (w *watcher) drain() {
 	}
 }
 
+// rings reports whether something changed that nobody took note of yet.
+func (w *watcher) rings() bool { return len(w.bell) > 0 }
+
+// watches reports whether changes in all these directories ring.
+func (w *watcher) watches(dirs map[string]stamp) bool {
+	if w.err != nil {
+		return false
+	}
+	for path, id := range dirs {
+		if was, ok := w.followed[path]; !ok || was != id {
+			return false
+		}
+	}
+	return true
+}
+
 func (w *watcher) events() <-chan struct{} { return w.bell }
 
 func (w *watcher) close() {

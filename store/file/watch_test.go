@@ -133,6 +133,14 @@ func TestBatchIsOneTransaction(t *testing.T) {
 	if got := h.store.Snapshot().Generation - before; got != 1 {
 		t.Errorf("%d Snapshots for one batch", got)
 	}
+	// Also if it removes something.
+	h.remove("nodes/n50.yaml")
+	h.write("nodes/a.yaml", node("a", 200))
+	h.eventually("the removal", func(s *caracal.Snapshot) bool { return !hasNode("n50")(s) })
+	time.Sleep(2 * h.opts.Quiet)
+	if got := h.store.Snapshot().Generation - before; got != 2 || !hasBlock("10.0.200.0/26")(h.store.Snapshot()) {
+		t.Errorf("%d Snapshots for two batches", got)
+	}
 }
 
 // One change in a large directory is one change in the Snapshot.
