@@ -318,10 +318,16 @@ func TestRestart(t *testing.T) {
 	if r := w.apply(); r.Written+r.Deleted != 0 {
 		t.Errorf("the same routes again: %+v", r)
 	}
-	if n := w.f.Sweep(nil); n != 300 {
-		t.Errorf("swept %d, want 300", n)
+	// One that turns up before the sweep is swept with the others.
+	w.Run("sh", "-c", "ip route add 100.99.0.0/16 via 10.0.0.2 proto 66 metric 9 table 1000")
+	w.settle("adopting", func() bool { st, _ := w.f.State(pfx("100.99.0.0/16")); return st.Adopted })
+	if r := w.apply(); r.Deleted != 0 {
+		t.Errorf("deleted before the sweep: %+v", r)
 	}
-	if r := w.apply(); r.Deleted != 300 || r.Written != 0 {
+	if n := w.f.Sweep(nil); n != 301 {
+		t.Errorf("swept %d, want 301", n)
+	}
+	if r := w.apply(); r.Deleted != 301 || r.Written != 0 {
 		t.Errorf("sweep: %+v", r)
 	}
 	if n := strings.Count(w.Run("ip", "route", "show", "table", "1000"), "\n") + 1; n != 300 {

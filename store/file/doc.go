@@ -1,7 +1,9 @@
 // Package file is the store of plain hosts: it reads a directory of YAML
 // documents, watches it, and publishes Snapshots of it.
 //
-// A settled batch of changes is one transaction. What is wrong with a file
+// A settled batch of changes is one transaction. Of one that goes on for longer
+// than [Options] MaxWait additions and changes are taken meanwhile, but removals
+// only when it has settled: an object may be between two files. What is wrong with a file
 // concerns only the objects in it: their last accepted versions stay in force,
 // also over a restart, and a Problem says what is wrong and where. A removal that
 // is too large to be believed is held until it is confirmed, and while the
