@@ -168,6 +168,9 @@ func (t *routesTask) takeKernel() {
 // notify hands what the kernel said to the FIB, and to those who monitor.
 func (t *routesTask) notify(ev fib.Events) {
 	t.fib.Notify(ev)
+	if ev.Lost {
+		t.log.Warn("kernel notifications were lost, as when another program changes very many routes; everything is read again")
+	}
 	if !t.feed.Active() {
 		return
 	}
