@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ func (g guard) carries(p netip.Prefix) bool {
 // attrs converts the attributes that a prefix came with; nil if it is to be
 // treated as withdrawn for them.
 func (g guard) attrs(list []gobgp.PathAttributeInterface, nlri netip.Prefix) *caracal.Attrs {
+	list = firstOfEach(list)
 	a := fromAttrs(list)
 	if why := g.malformed(list, a, nlri.Addr().Is6()); why != "" {
 		g.report(nlri, why)
@@ -48,6 +50,27 @@ func (g guard) attrs(list []gobgp.PathAttributeInterface, nlri netip.Prefix) *ca
 		ofAnotherAS(a)
 	}
 	return a
+}
+
+// firstOfEach leaves out what comes again of an attribute (RFC 7606 section
+// 3 (g)). GoBGP does so itself unless it discarded another one.
+func firstOfEach(list []gobgp.PathAttributeInterface) []gobgp.PathAttributeInterface {
+	again := func(i int) bool {
+		return slices.ContainsFunc(list[:i], func(a gobgp.PathAttributeInterface) bool { return a.GetType() == list[i].GetType() })
+	}
+	for i := range list {
+		if !again(i) {
+			continue
+		}
+		first := slices.Clone(list[:i])
+		for j := i; j < len(list); j++ {
+			if !again(j) {
+				first = append(first, list[j])
+			}
+		}
+		return first
+	}
+	return list
 }
 
 // malformed says why the attributes of an UPDATE make its prefixes withdrawn
@@ -65,6 +88,10 @@ func (g guard) malformed(list []gobgp.PathAttributeInterface, a *caracal.Attrs, 
 		case *gobgp.PathAttributeNextHop:
 			if !v.Value.Is4() { // RFC 7606 section 7.3
 				return "NEXT_HOP of 16 octets"
+			}
+		case *gobgp.PathAttributeUnknown:
+			if v.GetFlags()&gobgp.BGP_ATTR_FLAG_OPTIONAL == 0 { // RFC 4271 section 6.3
+				return fmt.Sprintf("unknown well-known attribute %d", v.GetType())
 			}
 		default:
 			if empty(attr) { // RFC 7606 sections 7.8, 7.10, 7.14, 7.15; RFC 8092 section 6
