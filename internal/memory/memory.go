@@ -14,17 +14,17 @@ import (
 
 const (
 	mib = 1 << 20
-	// minHeadroom is how much may be allocated before a collection while the heap
-	// is small: a burst of some thousand routes does not wake the collector.
-	minHeadroom = 24 * mib
-	// maxHeadroom bounds what a large heap may grow by.
+	// floor is what the heap may grow to before it is collected at all: a burst of
+	// some thousand routes does not wake the collector. At rest little is
+	// allocated, and the runtime collects every two minutes anyway.
+	floor = 84 * mib
+	// share is the part of a larger live heap that may be allocated on top of it,
+	// and maxHeadroom its bound.
+	share       = 0.4
 	maxHeadroom = 256 * mib
-	// share is the part of the live heap that may be allocated on top of it.
-	share = 0.4
 )
 
-// Tune keeps the collector's target at the live heap and a headroom that grows
-// with it, for as long as the process runs. It leaves the collector alone if
+// Tune keeps the collector's target at the live heap and a headroom, for as long as the process runs. It leaves the collector alone if
 // GOGC or GOMEMLIMIT are set.
 func Tune() {
 	if os.Getenv("GOGC") != "" || debug.SetMemoryLimit(-1) != math.MaxInt64 {
@@ -52,7 +52,8 @@ func adjust() {
 
 // percent is GOGC for a live heap of that many bytes.
 func percent(live uint64) int {
-	live = max(live, mib)
-	headroom := min(max(share*float64(live), minHeadroom), maxHeadroom)
+	// The runtime's own least target is 4 MiB × GOGC / 100.
+	live = max(live, 4*mib)
+	headroom := max(min(share*float64(live), maxHeadroom), floor-float64(live))
 	return max(int(100*headroom/float64(live)), 10)
 }
