@@ -13,8 +13,10 @@ import (
 	"caracal.dev/caracal/rib"
 )
 
-// workers is how many cases run at a time; most of their time they wait.
-const workers = 48
+// stands is how many speakers there are. The cases of one go one after the
+// other: GoBGP v4.8.0 has data races, harmless ones, between sessions that end
+// and others.
+const stands = 8
 
 // atLeast is how many cases there are to be.
 const atLeast = 250
@@ -41,45 +43,63 @@ func TestMalformed(t *testing.T) {
 			t.Errorf("deviation %q is of no case", name)
 		}
 	}
-	// The last neighbor is of no case: it sends nothing wrong.
-	s := newStand(t, append(tests, test{name: "steady"}))
-	steady := &peer{stand: s, index: len(tests)}
-	if err := steady.up(); err != nil {
-		t.Fatal(err)
+	run := slices.Clone(tests)
+	for range stands {
+		run = append(run, test{name: "steady"}) // of a neighbor that sends nothing wrong
 	}
-	runAll(t, s, tests)
+	var all []*stand
+	for i := range stands { // GoBGP writes package variables at each start
+		all = append(all, newStand(t, i, run))
+	}
+	var wg sync.WaitGroup
+	for i, s := range all {
+		wg.Go(func() { s.runAll(tests, (len(tests)+stands-1-i)/stands*stands+i) })
+	}
+	wg.Wait()
+}
 
-	// Whatever the others sent, nothing happened to it, and the speaker goes on.
+// runAll plays the cases of one stand. Whatever their neighbors send, nothing
+// happens to the steady one, and the speaker goes on.
+func (s *stand) runAll(tests []test, last int) {
+	steady := &peer{stand: s, index: last}
+	if err := steady.up(); err != nil {
+		s.t.Errorf("the neighbor that sends nothing wrong: %v", err)
+		return
+	}
+	for i := s.number; i < len(tests); i += stands {
+		p := &peer{stand: s, index: i, session: tests[i].session}
+		got, err := p.run(tests[i])
+		judge(s.t, tests[i], got, errors.Join(err, p.leave()))
+	}
 	steady.write(steady.announce4(steady.last4()))
 	if err := s.eventually(steady, steady.route4(), steady.route6(), steady.other4(), steady.last4()); err != nil {
-		t.Errorf("the neighbor that sent nothing wrong: %v", err)
+		s.t.Errorf("the neighbor that sent nothing wrong: %v", err)
 	}
 	s.ask(func() {
 		if why, down := s.downs[steady.name()]; down {
-			t.Errorf("the session of the neighbor that sent nothing wrong ended: %s", why)
+			s.t.Errorf("the session of the neighbor that sent nothing wrong ended: %s", why)
 		}
 		for route := range s.wrong {
-			t.Errorf("was in the kernel: %s", route)
+			s.t.Errorf("was in the kernel: %s", route)
 		}
 	})
 }
 
-func runAll(t *testing.T, s *stand, tests []test) {
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, workers)
-	for i, tc := range tests {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			p := &peer{stand: s, index: i, session: tc.session}
-			got, err := p.run(tc)
-			if p.conn != nil {
-				p.conn.Close()
-			}
-			judge(t, tc, got, err)
-		})
+// leave closes what is open, and waits until the speaker is through with it.
+func (p *peer) leave() error {
+	if p.conn == nil {
+		return nil
 	}
-	wg.Wait()
+	p.conn.Close()
+	<-p.over
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		up := false
+		p.stand.ask(func() { up = p.stand.up[p.name()] })
+		if !up {
+			return nil
+		}
+	}
+	return errors.New("the speaker does not notice the end of the connection")
 }
 
 // judge compares an outcome with what is wanted, or known to be otherwise.

@@ -20,32 +20,33 @@ import (
 // One goroutine owns mirror and FIB.
 type stand struct {
 	t       *testing.T
+	number  int
 	speaker *bgp.Speaker
 	kernel  *fib.Fake
 	mirror  *rib.Mirror
 	fib     *fib.FIB
 	queries chan func()
-	asn     uint32
+	peers   int // of all stands
 	config  bgp.Config
-	wrong   map[string]bool // routes that were in the kernel and never should
-	downs   map[string]string
+	wrong   map[string]bool   // routes that were in the kernel and never should
+	up      map[string]bool   // sessions, by neighbor
+	downs   map[string]string // why they ended
 }
 
 const (
-	speakerAddr = "127.77.0.1"
 	speakerPort = 17977
 	self        = "self"
 )
 
 func (s *stand) listen() netip.AddrPort {
-	return netip.AddrPortFrom(netip.MustParseAddr(speakerAddr), speakerPort)
+	return netip.AddrPortFrom(offset("127.77.0.1", s.number), speakerPort)
 }
 
-// newStand starts a speaker with a neighbor for each case.
-func newStand(t *testing.T, tests []test) *stand {
+// newStand starts a speaker with a neighbor for every stands'th case.
+func newStand(t *testing.T, number int, tests []test) *stand {
 	s := &stand{
-		t: t, kernel: fib.NewFake(fib.DefaultMark), queries: make(chan func()),
-		wrong: map[string]bool{}, downs: map[string]string{},
+		t: t, number: number, kernel: fib.NewFake(fib.DefaultMark), queries: make(chan func()),
+		peers: len(tests), wrong: map[string]bool{}, up: map[string]bool{}, downs: map[string]string{},
 		speaker: bgp.New(bgp.Options{Log: slog.New(slog.DiscardHandler)}),
 	}
 	s.kernel.AddLink("eth0", "10.200.0.1/16", "2001:db8::1/64")
@@ -54,7 +55,7 @@ func newStand(t *testing.T, tests []test) *stand {
 		t.Fatal(err)
 	}
 	s.config = bgp.Config{Global: bgp.Global{
-		ASN: ownAS, RouterID: netip.MustParseAddr("10.200.0.1"), Port: speakerPort, ListenAddrs: speakerAddr,
+		ASN: ownAS, RouterID: netip.MustParseAddr("10.200.0.1"), Port: speakerPort, ListenAddrs: s.listen().Addr().String(),
 	}}
 	snap := caracal.NewSnapshot(self)
 	snap.Synced = true
@@ -71,6 +72,9 @@ func newStand(t *testing.T, tests []test) *stand {
 		})
 		for _, b := range []netip.Prefix{p.route4(), p.route6()} {
 			snap.Blocks = snap.Blocks.Put(b, caracal.Block{CIDR: b, Node: node})
+		}
+		if i%stands != number {
+			continue
 		}
 		s.config.Neighbors = append(s.config.Neighbors, bgp.Neighbor{
 			Name: p.name(), Node: node, Addr: p.addr(), ASN: p.as(), Local: s.listen().Addr(), Passive: true,
@@ -129,7 +133,11 @@ func (s *stand) run(ctx context.Context) {
 func (s *stand) turn(ctx context.Context) {
 	for _, e := range s.speaker.Take() {
 		s.mirror.Apply(e)
-		if e.Session != nil && e.Session.Was == bgp.Established {
+		if e.Session == nil {
+			continue
+		}
+		s.up[e.Session.Neighbor] = e.Session.State == bgp.Established
+		if e.Session.Was == bgp.Established {
 			s.downs[e.Session.Neighbor] = e.Session.Reason
 		}
 	}
@@ -168,7 +176,7 @@ func (s *stand) inspect(ctx context.Context) {
 
 // owner is the peer that may announce a prefix; nil if none may.
 func (s *stand) owner(dst netip.Prefix) *peer {
-	for i := range s.config.Neighbors {
+	for i := range s.peers {
 		p := &peer{index: i}
 		if caracal.Covers(p.route4(), dst) || caracal.Covers(p.route6(), dst) {
 			return p
