@@ -48,6 +48,9 @@ func (t *routesTask) endAudit(a audited) {
 	t.auditFailed = false
 	r := t.fib.Finish(a.audit)
 	t.lastAudit = time.Now()
+	if r.Adopted > 0 {
+		t.log.Info("audit: routes that the start did not see are adopted", "count", r.Adopted)
+	}
 	if n := r.Missing + r.Changed + r.Stray; n > 0 {
 		t.log.Warn("audit: kernel routes were not as they should be; repaired", "missing", r.Missing, "changed", r.Changed, "stray", r.Stray)
 	} else {

@@ -325,7 +325,7 @@ func (t *routesTask) publishGate() {
 	was, open := *t.gate.Load(), gate{}
 	for dst := range t.local.wants {
 		_, in := was[dst]
-		if s, ok := t.fib.State(dst); in || ok && s.Installed { // as wanted, not as somebody else's way
+		if in || t.fib.InstalledAsWanted(dst) { // not on the strength of somebody else's way
 			open[dst] = struct{}{}
 		}
 	}
