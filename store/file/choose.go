@@ -157,7 +157,7 @@ func (p *pass) holdRemovals() {
 		case nothing:
 			all = append(all, gone...)
 			p.hold(gone)
-		case !p.settled, step > freeRemovals && 2*step > total[kind]+recent[kind]:
+		case !p.settled, step > freeRemovals && 2*step >= total[kind]+recent[kind]:
 			p.hold(gone)
 			p.problem(caracal.Held, "", store.Key{Kind: kind}, fmt.Sprintf(
 				"%d of %d objects of kind %s are gone from %s at once (%s); they stay in force until the removal is confirmed (caracal configure confirm) or the files are back",

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// A step that removes more than half of the objects of a kind is held, unless
+	// A step that removes half of the objects of a kind, or more, is held, unless
 	// it is this many or fewer.
 	freeRemovals = 3
 	// removalWindow is how long removals count as one step: a tree that is deleted

@@ -23,6 +23,9 @@ const (
 	// settleTime is how long a file must be left alone that looks as if its
 	// writer were not done: it is empty, or its last line has no end.
 	settleTime = time.Second
+	// writeTime is how long a file may go unchanged while a program has it open for
+	// writing until it is taken as it is.
+	writeTime = 5 * time.Second
 )
 
 // stamp changes whenever a file's content may have.
@@ -224,6 +227,9 @@ func (s *scanner) file(rel string) (*file, bool) {
 	}
 	readAt := s.now()
 	text, id, err := readStable(path)
+	if old != nil && old.readErr == nil && errors.Is(err, errChanging) {
+		return old, true // what it was stays until its writer is done
+	}
 	if err != nil {
 		f, _ := s.unreadable(rel, err)
 		return f, errors.Is(err, errChanging)
@@ -265,6 +271,18 @@ func readStable(path string) ([]byte, stamp, error) {
 	return nil, stamp{}, errChanging
 }
 
+// hasWriter reports whether some program has the file open for writing: only
+// half of it may be there, and that half may well be valid. The kernel grants no
+// read lease on such a file (fcntl(2), F_SETLEASE). Where it grants none at all,
+// as on some network file systems, nobody is known to write.
+func hasWriter(f *os.File) bool {
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+		return errors.Is(err, unix.EAGAIN)
+	}
+	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK) // closing it does the same
+	return false
+}
+
 func readOnce(path string) (text []byte, before, after stamp, err error) {
 	// Without O_NONBLOCK a file replaced by a FIFO would block us for good.
 	fd, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -278,6 +296,9 @@ func readOnce(path string) (text []byte, before, after stamp, err error) {
 	}
 	if st.Size > maxFile {
 		return nil, stamp{}, stamp{}, fmt.Errorf("it is larger than %d MiB", maxFile>>20)
+	}
+	if time.Since(time.Unix(st.Mtim.Unix())) < writeTime && hasWriter(fd) {
+		return nil, stamp{}, stamp{}, errChanging
 	}
 	before = stampOf(&st)
 	text, err = io.ReadAll(io.LimitReader(fd, maxFile+1))

@@ -96,7 +96,6 @@ func TestSlowWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
 	text := strings.Replace(peer("rack1", 1), "65001", "65002", 1)
 	for i := range len(text) {
 		if _, err := f.WriteString(text[i : i+1]); err != nil {
@@ -109,11 +108,54 @@ func TestSlowWriter(t *testing.T) {
 			t.Fatalf("after %d bytes: %+v", i, p)
 		}
 	}
+	f.Close()
 	h.eventually("the end of the file", func(s *caracal.Snapshot) bool { p, _ := s.Peers.Get("rack1"); return p.ASN == 65002 })
 	select {
 	case <-bell:
 	default:
 		t.Error("no bell")
+	}
+}
+
+// Half of a file may be valid by itself: what is not in it yet is not removed
+// while its writer has it open. One who never closes it is not waited for.
+func TestFileWithWriter(t *testing.T) {
+	h := newHost(t)
+	h.opts.Now = time.Now
+	both := pool() + "---\n" + node("a", 1) + "---\n" + node("b", 2)
+	h.write("all.yaml", both)
+	h.start()
+	h.eventually("the start", hasNode("b"))
+	half := len(both) - len("---\n"+node("b", 2))
+	write := func(text string) *os.File {
+		f, err := os.Create(filepath.Join(h.dir, "all.yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	f := write(both[:half])
+	for begin := time.Now(); time.Since(begin) < time.Second; time.Sleep(10 * time.Millisecond) {
+		if !hasNode("b")(h.store.Snapshot()) {
+			t.Fatalf("%v after half of the file was written its other half is gone", time.Since(begin))
+		}
+	}
+	if _, err := f.WriteString(strings.Replace(both[half:], "192.0.2.2/", "192.0.2.9/", 1)); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	h.eventually("the whole file", func(s *caracal.Snapshot) bool {
+		n, _ := s.Nodes.Get("b")
+		return n.IPv4.Addr().String() == "192.0.2.9"
+	})
+	begin := time.Now()
+	defer write(both[:half]).Close()
+	h.eventually("a file that stays open", func(s *caracal.Snapshot) bool { return !hasNode("b")(s) })
+	if d := time.Since(begin); d < writeTime/2 {
+		t.Errorf("taken after %v", d)
 	}
 }
 
