@@ -49,11 +49,21 @@ func mixedWith(t *testing.T, settings lab.BGPSettings, restart time.Duration) *l
 // one is lost or "ip monitor route" prints a line on any node.
 func undisturbed(t *testing.T, l *lab.Lab, do func()) {
 	t.Helper()
+	var others []string
+	for _, n := range l.Nodes()[1:] {
+		others = append(others, n.Name)
+	}
+	undisturbedFrom(t, l, others, do)
+}
+
+// undisturbedFrom is undisturbed with only the pods of some nodes as the other
+// ends.
+func undisturbedFrom(t *testing.T, l *lab.Lab, others []string, do func()) {
+	t.Helper()
 	var stops []func() lab.LossReport
 	changes := watchRoutes(t, l)
-	pods := l.Pods()
-	for _, p := range pods[1:] {
-		stops = append(stops, flows(t, l, pods[0].Name, p.Name))
+	for _, n := range others {
+		stops = append(stops, flows(t, l, l.Pods()[0].Name, l.Node(n).Pods[0].Name))
 	}
 	time.Sleep(200 * time.Millisecond)
 	do()
