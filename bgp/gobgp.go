@@ -405,7 +405,8 @@ type counters struct {
 	sent, received  Messages
 	deferring       bool   // announcements wait for the end of our own restart
 	most            uint64 // prefixes received, of the family with more of them
-	up              bool   // Established
+	up, idle        bool   // Established, Idle
+	known           bool   // GoBGP has the neighbor
 }
 
 func fromPeer(p *api.Peer) (netip.Addr, counters) {
@@ -416,8 +417,10 @@ func fromPeer(p *api.Peer) (netip.Addr, counters) {
 		most = max(most, af.GetState().GetReceived())
 	}
 	return addr, counters{
+		known:     true,
 		most:      most,
 		up:        p.GetState().GetSessionState() == api.PeerState_SESSION_STATE_ESTABLISHED,
+		idle:      p.GetState().GetSessionState() == api.PeerState_SESSION_STATE_IDLE,
 		hold:      time.Duration(p.GetTimers().GetState().GetNegotiatedHoldTime()) * time.Second,
 		keepalive: time.Duration(p.GetTimers().GetState().GetKeepaliveInterval()) * time.Second,
 		sent:      fromMessage(m.GetSent()),

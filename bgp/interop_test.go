@@ -41,9 +41,12 @@ type router interface {
 	has(p string) string
 }
 
-func interop(t *testing.T, daemon func(ns string) router) {
+func interop(t *testing.T, daemon func(ns string) router) { story(t, daemon, meet) }
+
+// story is told to a daemon in a namespace of its own.
+func story(t *testing.T, daemon func(ns string) router, tell func(*testing.T, router)) {
 	if ns := os.Getenv(childEnv); ns != "" {
-		meet(t, daemon(ns))
+		tell(t, daemon(ns))
 		return
 	}
 	t.Parallel()
@@ -179,6 +182,7 @@ func (b *bird) start(t *testing.T) {
 	b.socket = filepath.Join(dir, "ctl")
 	conf := filepath.Join(dir, "bird.conf")
 	write(t, conf, fmt.Sprintf(`
+log stderr all;
 router id %[1]s;
 protocol device {}
 protocol direct { ipv4; ipv6; }
@@ -186,7 +190,7 @@ protocol static static4 { ipv4; route 10.0.2.0/26 blackhole; }
 protocol static static6 { ipv6; route fd00:2::/122 blackhole; }
 protocol bgp here {
 	local %[1]s as 64512; neighbor %[2]s as 64512;
-	connect delay time 1; graceful restart on;
+	connect delay time 1; graceful restart on; debug { states, routes, events };
 	ipv4 { import all; export where proto = "static4"; next hop self; };
 	ipv6 { import all; export where proto = "static6"; next hop self; next hop address %[3]s; };
 }

@@ -38,7 +38,8 @@ func (s *Speaker) Neighbors(ctx context.Context) ([]NeighborStatus, error) {
 	for i := range list {
 		n := &list[i]
 		c := all[n.Addr]
-		n.Sent, n.Received = c.sent, c.received
+		n.Sent.add(c.sent)
+		n.Received.add(c.received)
 		if n.State != Established {
 			continue
 		}

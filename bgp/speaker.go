@@ -61,7 +61,7 @@ func New(opts Options) *Speaker {
 		opts.DeferralTime = DefaultDeferral
 	}
 	in := newInbox()
-	return &Speaker{
+	s := &Speaker{
 		opts:     opts,
 		inbox:    in,
 		tracker:  newTracker(opts.Log, in),
@@ -69,6 +69,8 @@ func New(opts Options) *Speaker {
 		options:  map[string]peerOptions{},
 		disabled: map[string]string{},
 	}
+	s.tracker.revive = s.revive
+	return s
 }
 
 // Bell returns the channel that rings when there are events to [Speaker.Take].
@@ -187,7 +189,7 @@ func (s *Speaker) start(ctx context.Context, g Global) error {
 
 // errDeferring is why a withdrawal has to wait: while GoBGP defers, it passes
 // none on, also not of what tracker.announceEarly announced.
-var errDeferring = errors.New("cannot be withdrawn in the first second of a session after a restart")
+var errDeferring = errors.New("cannot be withdrawn in the first second of a session after a restart or a lost connection")
 
 // originate adds before it withdraws: a host route that becomes a block must not
 // leave a gap.
@@ -211,6 +213,13 @@ func (s *Speaker) originate(d delta, cfg Config, res *Result) {
 		return
 	}
 	s.engine.withdraw(s.have.paths, d.withdraw, res.Failed)
+	if !s.left && len(d.withdraw) > 0 && s.engine.deferring() { // since a moment ago
+		s.engine.announce(s.have.paths, d.withdraw, res.Failed)
+		for _, p := range d.withdraw {
+			res.Failed[p.String()] = errDeferring
+		}
+		return
+	}
 	for _, p := range d.withdraw {
 		if res.Failed[p.String()] == nil {
 			delete(s.have.paths, p)

@@ -23,7 +23,10 @@ type tracker struct {
 	// session that we reset and its next begin, or since that failed.
 	parked map[string]*tracked
 	engine *engine // set before there is any neighbor
-	asn    uint32  // ours, set with it
+	// revive is called when only the connection of a session was lost, with how
+	// long that had lasted.
+	revive func(name string, lost time.Time, lasted time.Duration)
+	asn    uint32 // ours, set with it
 	// refusals remembers of which neighbors malformed UPDATEs were logged.
 	refusals *seldom
 }
@@ -59,6 +62,9 @@ type tracked struct {
 	restarted bool
 	// fault is why we end the session, in words.
 	fault string
+	// sent and received is what GoBGP had counted when it was given the neighbor
+	// anew.
+	sent, received Messages
 }
 
 func newTracker(log *slog.Logger, in *inbox) *tracker {
@@ -239,7 +245,7 @@ func (t *tracker) up(nb *tracked, c change, notified uint64) {
 }
 
 func (t *tracker) down(nb *tracked, c change, notified uint64) {
-	s := Session{State: t.resting(nb, c), Reason: c.reason, At: c.at}
+	s := Session{State: nb.downTo(c), Reason: c.reason, At: c.at}
 	if s.Reason == "" {
 		s.Reason = "unknown"
 	}
@@ -265,9 +271,13 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 	}
 	nb.flaps++
 	nb.lastErr, nb.errAt = s.Reason, c.at
+	lasted := c.at.Sub(nb.since)
 	t.move(nb, s)
 	if s.Graceful {
 		t.startStale(nb)
+		if lost && !nb.restarted && nb.fault == "" {
+			go t.revive(nb.conf.Name, c.at, lasted)
+		}
 	} else {
 		nb.stopStale()
 	}
@@ -278,7 +288,7 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 func (t *tracker) step(nb *tracked, c change) {
 	state := c.state
 	if state == Idle {
-		state = t.resting(nb, c)
+		state = nb.downTo(c)
 		if c.reason != "" && nb.disabled == nil {
 			nb.lastErr, nb.errAt = c.reason, c.at
 		}
@@ -288,7 +298,8 @@ func (t *tracker) step(nb *tracked, c change) {
 	}
 }
 
-func (t *tracker) resting(nb *tracked, c change) State {
+// downTo is the state of a neighbor without a connection.
+func (nb *tracked) downTo(c change) State {
 	if nb.disabled != nil || c.held {
 		return Disabled
 	}
@@ -316,6 +327,8 @@ func (t *tracker) status() []NeighborStatus {
 			Flaps:       nb.flaps,
 			LastError:   nb.lastErr,
 			LastErrorAt: nb.errAt,
+			Sent:        nb.sent,
+			Received:    nb.received,
 		}
 		s.Held = nb.held
 		if nb.state == Established {

@@ -132,7 +132,7 @@ type Session struct {
 	// Preserved4 and Preserved6 are set in the change to Established when the
 	// neighbor says that it kept forwarding for the family while it restarted
 	// (the F bit, RFC 4724 section 3). Without it RFC 4724 wants stale paths gone
-	// at once; GoBGP also leaves it out after the mere loss of a connection.
+	// at once; speakers also leave it out after the mere loss of a connection.
 	Preserved4, Preserved6 bool
 	// Expired says that the time to keep stale paths ended: the neighbor's
 	// restart time passed without its return, or twice that time without
