@@ -29,6 +29,12 @@ const (
 	whyUnknown   = "GoBGP finds the flags wrong before it finds the attribute unknown"
 )
 
+// racy are cases that make GoBGP itself race: for LOCAL_PREF from another AS it
+// changes a path that it has handed out already (server.propagateUpdate and
+// table.Path.RemoveLocalPref of v4.8.0). They are left out only where the race
+// detector would report that.
+var racy = map[string]bool{"external: LOCAL_PREF": true, "external: malformed LOCAL_PREF": true}
+
 // deviations are the known ones, by the name of the case. One that no longer
 // deviates fails the test, so that the list stays true. docs/RFC7606.md says
 // the same for people.

@@ -67,6 +67,9 @@ func (s *stand) runAll(tests []test, last int) {
 		return
 	}
 	for i := s.number; i < len(tests); i += stands {
+		if raceDetector && racy[tests[i].name] {
+			continue
+		}
 		p := &peer{stand: s, index: i, session: tests[i].session}
 		got, err := p.run(tests[i])
 		judge(s.t, tests[i], got, errors.Join(err, p.leave()))
@@ -85,11 +88,13 @@ func (s *stand) runAll(tests []test, last int) {
 	})
 }
 
-// leave closes what is open, and waits until the speaker is through with it.
+// leave closes what is open, and waits until the speaker is through with it. A
+// graceful end would make GoBGP race: it marks paths as stale that it hands out.
 func (p *peer) leave() error {
 	if p.conn == nil {
 		return nil
 	}
+	p.write(message(notification, []byte{6, 3}))
 	p.conn.Close()
 	<-p.over
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
