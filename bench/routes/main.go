@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"caracal.dev/caracal/bench/stand"
 )
 
 func main() {
@@ -35,28 +36,26 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("needs root to make network namespaces; run it with sudo")
 	}
-	shares, err := split(*routes, *peers)
+	shares, err := stand.Split(*routes, *peers)
 	if err != nil {
 		return err
 	}
-	subjects := []subject{bird{}}
+	subjects := []stand.Subject{stand.BIRD{}}
 	if *binary != "" {
 		path, err := filepath.Abs(*binary)
 		if err != nil {
 			return err
 		}
-		subjects = append(subjects, caracald{path})
+		subjects = append(subjects, stand.Caracald{Binary: path})
 	}
 
-	var names, versions []string
+	var names []string
 	for _, s := range subjects {
-		names = append(names, s.name())
-		// Both print it on one line or the other of the two outputs.
-		v, err := exec.CommandContext(ctx, s.program(), "--version").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%s --version: %w: %s", s.program(), err, v)
-		}
-		versions = append(versions, strings.TrimSpace(string(v)))
+		names = append(names, s.Name())
+	}
+	versions, err := stand.Versions(ctx, subjects)
+	if err != nil {
+		return err
 	}
 	got := make(map[string][]result)
 	for i := range *rounds {
@@ -65,11 +64,11 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 			if err != nil {
 				return fmt.Errorf("round %d: %w", i+1, err)
 			}
-			got[s.name()] = append(got[s.name()], r)
-			fmt.Fprintf(os.Stderr, "round %d of %d: %s %v\n", i+1, *rounds, s.name(), r.announce.wall)
+			got[s.Name()] = append(got[s.Name()], r)
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s %v\n", i+1, *rounds, s.Name(), r.announce.wall)
 		}
 	}
-	fmt.Fprintf(out, "%s; %s; %s\n\n", what(shares), machine(), strings.Join(versions, "; "))
+	fmt.Fprintf(out, "%s; %s; %s\n\n", what(shares), stand.Machine(), strings.Join(versions, "; "))
 	report(out, names, got)
 	return nil
 }

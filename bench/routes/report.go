@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"os"
-	"runtime"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
+
+	"caracal.dev/caracal/bench/stand"
 )
 
 // report prints every round and the medians as Markdown, so that it can go into
@@ -37,12 +34,12 @@ func report(out io.Writer, names []string, rounds map[string][]result) {
 }
 
 // what says what is announced.
-func what(shares []share) string {
+func what(shares []stand.Share) string {
 	from := "1 peer"
 	if len(shares) > 1 {
 		from = fmt.Sprintf("%d peers", len(shares))
 	}
-	return fmt.Sprintf("%d /32 routes from %s", len(shares)*len(shares[0].routes), from)
+	return fmt.Sprintf("%d /32 routes from %s", len(shares)*len(shares[0].Routes), from)
 }
 
 func row(out io.Writer, name, round string, r result) {
@@ -88,38 +85,4 @@ func middle[T int | time.Duration](rs []result, of func(result) T) T {
 	}
 	slices.Sort(all)
 	return all[len(all)/2]
-}
-
-// machine describes where this runs, for the reader of the figures.
-func machine() string {
-	var u syscall.Utsname
-	release := "?"
-	if syscall.Uname(&u) == nil {
-		var b strings.Builder
-		for _, c := range u.Release {
-			if c == 0 {
-				break
-			}
-			b.WriteByte(byte(c))
-		}
-		release = b.String()
-	}
-	return fmt.Sprintf("%d × %s, Linux %s, %s, %s", runtime.NumCPU(),
-		field("/proc/cpuinfo", "model name"), release, field("/etc/os-release", "PRETTY_NAME"), runtime.Version())
-}
-
-// field returns the value of the first "key: value" or key="value" line.
-func field(file, key string) string {
-	f, err := os.Open(file)
-	if err != nil {
-		return "?"
-	}
-	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		k, v, ok := strings.Cut(strings.Replace(s.Text(), "=", ":", 1), ":")
-		if ok && strings.TrimSpace(k) == key {
-			return strings.Trim(v, " \"")
-		}
-	}
-	return "?"
 }

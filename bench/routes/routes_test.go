@@ -5,34 +5,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-func TestSplit(t *testing.T) {
-	shares, err := split(6000, 3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	seen := map[netip.Prefix]bool{}
-	for i, s := range shares {
-		if s.block.Bits() != 21 {
-			t.Errorf("share %d has block %v, want a /21 for 2000 routes", i, s.block)
-		}
-		for _, r := range s.routes {
-			if !s.block.Contains(r.Addr()) || r.Bits() != 32 {
-				t.Fatalf("share %d: %v is no host of %v", i, r, s.block)
-			}
-			seen[r] = true
-		}
-	}
-	if len(seen) != 6000 {
-		t.Errorf("%d different routes, want 6000", len(seen))
-	}
-	for _, bad := range []struct{ total, n int }{{100, 3}, {1 << 25, 1}, {1 << 24, 32768 * 4}} {
-		if _, err := split(bad.total, bad.n); (err == nil) != (bad.total == 1<<24) {
-			t.Errorf("split(%d, %d): %v", bad.total, bad.n, err)
-		}
-	}
-}
+	"caracal.dev/caracal/bench/stand"
+)
 
 func TestMedian(t *testing.T) {
 	rs := []result{
@@ -51,7 +26,7 @@ func TestReport(t *testing.T) {
 		return []result{{p, p, 8 << 20, latency{wall / 1000, wall / 500}}}
 	}
 	var b strings.Builder
-	b.WriteString(what([]share{{routes: make([]netip.Prefix, 10)}}) + "\n")
+	b.WriteString(what([]stand.Share{{Routes: make([]netip.Prefix, 10)}}) + "\n")
 	report(&b, []string{"BIRD 2", "Caracal"},
 		map[string][]result{"BIRD 2": one(time.Second), "Caracal": one(2 * time.Second)})
 	for _, want := range []string{
@@ -67,11 +42,11 @@ func TestReport(t *testing.T) {
 
 // A small round with the real BIRD on the real kernel.
 func TestRunBIRD(t *testing.T) {
-	shares, err := split(2000, 2)
+	shares, err := stand.Split(2000, 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := run(t.Context(), bird{}, shares, 20)
+	r, err := run(t.Context(), stand.BIRD{}, shares, 20)
 	if err != nil {
 		t.Fatal(err)
 	}

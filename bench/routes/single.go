@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"caracal.dev/caracal/bench/sender"
+	"caracal.dev/caracal/bench/stand"
 )
 
 // latency is the distribution of one route's way from the peer's write to the
@@ -22,11 +23,11 @@ type latency struct {
 
 // measureSingle announces routes one after the other, each when the one before
 // is in the kernel, and takes them back.
-func measureSingle(ctx context.Context, w *world, p *peer, nextHop netip.Addr, routes []netip.Prefix) (l latency, err error) {
+func measureSingle(ctx context.Context, w *stand.World, p *stand.Peer, nextHop netip.Addr, routes []netip.Prefix) (l latency, err error) {
 	if len(routes) == 0 {
 		return l, nil
 	}
-	ns, err := netns.GetFromName(w.router)
+	ns, err := netns.GetFromName(w.Router)
 	if err != nil {
 		return l, err
 	}
@@ -40,7 +41,7 @@ func measureSingle(ctx context.Context, w *world, p *peer, nextHop netip.Addr, r
 	for _, r := range routes {
 		messages := sender.Encode([]netip.Prefix{r}, sender.Path{NextHop: nextHop, LocalPref: 100})
 		start := time.Now()
-		if err := p.send(messages); err != nil {
+		if err := p.Send(messages...); err != nil {
 			return l, err
 		}
 		if err := await(ctx, updates, r); err != nil {
@@ -50,7 +51,7 @@ func measureSingle(ctx context.Context, w *world, p *peer, nextHop netip.Addr, r
 		// As far apart as single changes are: no daemon may gain from a burst.
 		time.Sleep(5 * time.Millisecond)
 	}
-	if err := p.send(sender.EncodeWithdraw(routes)); err != nil {
+	if err := p.Send(sender.EncodeWithdraw(routes)...); err != nil {
 		return l, err
 	}
 	slices.Sort(took)

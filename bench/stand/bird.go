@@ -1,22 +1,26 @@
-package main
+package stand
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 )
 
-// bird is BIRD 2 with what a node of a mesh needs and nothing more.
-type bird struct{}
+// BIRD is BIRD 2 with what a node of a mesh needs and nothing more.
+type BIRD struct{}
 
-func (bird) name() string { return "BIRD 2" }
+// Name implements [Subject].
+func (BIRD) Name() string { return "BIRD 2" }
 
-func (bird) program() string { return "bird" }
+// Program implements [Subject].
+func (BIRD) Program() string { return "bird" }
 
-func (bird) start(w *world, dir string, _ []share) (*daemon, error) {
+// Start implements [Subject].
+func (BIRD) Start(w *World, dir string, shares []Share) (*Daemon, error) {
 	conf := filepath.Join(dir, "bird.conf")
-	if err := os.WriteFile(conf, []byte(birdConfig(w)), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte(birdConfig(w.Addrs[:len(shares)])), 0o600); err != nil {
 		return nil, err
 	}
 	return w.start(dir, "bird", "-f", "-c", conf, "-s", filepath.Join(dir, "bird.ctl"))
@@ -24,7 +28,7 @@ func (bird) start(w *world, dir string, _ []share) (*daemon, error) {
 
 // birdConfig has one protocol for each peer. The peers dial, so that none waits
 // for BIRD's connect timer.
-func birdConfig(w *world) string {
+func birdConfig(peers []netip.Addr) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `router id %s;
 protocol device {}
@@ -36,8 +40,8 @@ template bgp mesh {
   graceful restart on;
   ipv4 { import all; export where source = RTS_STATIC; };
 }
-`, daemonAddr, daemonAddr, asn)
-	for i, a := range w.addrs {
+`, DaemonAddr, DaemonAddr, asn)
+	for i, a := range peers {
 		fmt.Fprintf(&b, "protocol bgp peer%d from mesh { neighbor %s as %d; }\n", i, a, asn)
 	}
 	return b.String()

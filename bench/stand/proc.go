@@ -1,4 +1,4 @@
-package main
+package stand
 
 import (
 	"bytes"
@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// kernelRoutes returns how many prefixes the main table of the process's
+// KernelRoutes returns how many prefixes the main table of the process's
 // namespace holds. The kernel counts them itself, in a few milliseconds.
-func kernelRoutes(pid int) (int, error) {
+func KernelRoutes(pid int) (int, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/fib_triestat", pid))
 	if err != nil {
 		return 0, err
@@ -30,9 +30,9 @@ func kernelRoutes(pid int) (int, error) {
 // on every Linux that Go runs on.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime returns what the process has used so far, user and system, ended
+// CPUTime returns what the process has used so far, user and system, ended
 // threads included.
-func cpuTime(pid int) (time.Duration, error) {
+func CPUTime(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
@@ -51,15 +51,20 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * clockTick, nil
 }
 
-// peakRSS returns the largest resident size the process has had, in bytes.
-func peakRSS(pid int) (int, error) {
+// PeakRSS returns the largest resident size the process has had, in bytes.
+func PeakRSS(pid int) (int, error) { return statusBytes(pid, "VmHWM:") }
+
+// RSS returns the resident size of the process, in bytes.
+func RSS(pid int) (int, error) { return statusBytes(pid, "VmRSS:") }
+
+func statusBytes(pid int, key string) (int, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}
-	_, rest, ok := strings.Cut(string(b), "VmHWM:")
+	_, rest, ok := strings.Cut(string(b), key)
 	if !ok {
-		return 0, fmt.Errorf("no VmHWM in /proc/%d/status", pid)
+		return 0, fmt.Errorf("no %s in /proc/%d/status", key, pid)
 	}
 	kib, err := strconv.Atoi(strings.Fields(rest)[0])
 	return kib << 10, err
