@@ -84,3 +84,68 @@ func TestPeerKilled(t *testing.T) {
 		})
 	}
 }
+
+// TestConnectionLost resets the TCP connections of a daemon that lives on, as a
+// firewall that forgets its state does. Both ends kept forwarding all the time.
+func TestConnectionLost(t *testing.T) {
+	t.Parallel()
+	l := mixed(t, lab.BGPSettings{HoldTime: 9 * time.Second})
+	a := l.Node("a")
+	undisturbed(t, l, func() {
+		for range 2 {
+			since := session(t, a, "b").Since
+			// All but resets are answered with one, so that both ends get theirs.
+			reset := []string{"INPUT", "-p", "tcp", "-m", "multiport", "--ports", "179", "--tcp-flags", "RST", "NONE",
+				"-j", "REJECT", "--reject-with", "tcp-reset"}
+			run(t, a, append([]string{"iptables", "-w", "-I"}, reset...)...)
+			eventually(t, 20*time.Second, func() string {
+				for _, nb := range must(a.Neighbors(t.Context()))(t) {
+					if nb.State == "Established" {
+						return "still up: " + nb.Name
+					}
+				}
+				return ""
+			})
+			run(t, a, append([]string{"iptables", "-w", "-D"}, reset...)...)
+			eventually(t, 20*time.Second, func() string {
+				if nb := session(t, a, "b"); nb.State != "Established" || nb.Since.Equal(since) {
+					return "the session is not back"
+				}
+				return ""
+			})
+			settle(t, l)
+			time.Sleep(sweepTime / 2)
+		}
+	})
+}
+
+// TestPeerGoneWhileAway kills two daemons, and only one comes back: the other
+// might be restarting too, so its routes are kept for its restart time from then.
+func TestPeerGoneWhileAway(t *testing.T) {
+	t.Parallel()
+	const restart = 8 * time.Second
+	l := mesh(t, lab.MeshOptions{PodsPerNode: 1}, lab.BGPSettings{RestartTime: restart})
+	a, b := l.Node("a"), l.Node("b")
+	whole := own(t, a)
+	for _, n := range []*lab.Node{a, b} {
+		if err := n.Kill(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(time.Second)
+	started := time.Now()
+	must(a.StartCaracald())(t)
+	for time.Since(started) < restart-time.Second {
+		if diff := same(own(t, a), whole); diff != "" {
+			t.Fatalf("%v after the start: %s", time.Since(started), diff)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	eventually(t, 20*time.Second, func() string {
+		if strings.Contains(strings.Join(own(t, a), "\n"), b.Block(lab.IPv4).String()) {
+			return "still there:\n" + lines(own(t, a))
+		}
+		return ""
+	})
+	t.Logf("restart time %v: routes gone %v after the start", restart, time.Since(started))
+}
