@@ -422,6 +422,9 @@ func TestMetrics(t *testing.T) {
 		`caracal_bgp_sessions{state="Established"} 2`,
 		`caracal_path_to_kernel_seconds_count 1`,
 		`caracal_fib_routes{state="installed"} 2`,
+		`# TYPE go_goroutines gauge`,
+		`# TYPE go_gc_heap_live_bytes gauge`,
+		`# TYPE process_open_fds gauge`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("missing %s in\n%s", want, body)

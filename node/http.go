@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -37,7 +39,12 @@ func (a *Agent) serveHTTP(ctx context.Context) error {
 
 func (a *Agent) mux() http.Handler {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(a.latency, &collector{agent: a})
+	// What the process itself uses: goroutines, descriptors and memory. The live
+	// heap tells a leak from a heap that is merely not collected yet.
+	live := regexp.MustCompile(`^/gc/heap/live:bytes$`)
+	reg.MustRegister(a.latency, &collector{agent: a},
+		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: live})),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
