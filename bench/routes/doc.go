@@ -6,5 +6,8 @@
 //
 //	routes --caracald bin/caracald --routes 100000 --peers 1 --rounds 5
 //
+// With --changes it measures instead what one change costs in tables of
+// different sizes.
+//
 // It needs root, iproute2 and bird2.
 package main

@@ -30,6 +30,8 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	peers := flags.Int("peers", 1, "how many peers announce them, an equal share each")
 	rounds := flags.Int("rounds", 5, "how often each daemon is measured, in turns")
 	single := flags.Int("single", 200, "how many routes are announced singly, for their latency; 0 for none")
+	changes := flags.Int("changes", 0, "measure this many changes one by one instead, in tables of each size of --tables")
+	tables := flags.String("tables", "100,100000", "sizes of the tables for --changes")
 	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
 	flags.Parse(args)
 
@@ -56,6 +58,14 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	versions, err := stand.Versions(ctx, subjects)
 	if err != nil {
 		return err
+	}
+	if *changes > 0 {
+		sizes, err := tableSizes(*tables)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%d single changes, %v apart; %s; %s\n\n", *changes, changeEvery, stand.Machine(), strings.Join(versions, "; "))
+		return compareChanges(ctx, out, subjects, sizes, *changes, *rounds)
 	}
 	got := make(map[string][]result)
 	for i := range *rounds {

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"caracal.dev/caracal/bench/sender"
+	"caracal.dev/caracal/bench/stand"
+)
+
+// changeEvery is the pause between two single changes: as far apart as changes
+// in a busy cluster, so that no daemon may take several together.
+const changeEvery = 2 * time.Millisecond
+
+// cost is what n single changes cost a daemon in a table of some size.
+type cost struct {
+	table int
+	cpu   time.Duration // for each change
+	delay time.Duration // the median from the peer's write to the kernel
+}
+
+// tableSizes reads a list such as "100,100000".
+func tableSizes(list string) ([]int, error) {
+	var sizes []int
+	for s := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("--tables %s: %q is not a number of routes", list, s)
+		}
+		sizes = append(sizes, n)
+	}
+	return sizes, nil
+}
+
+// compareChanges measures n changes in tables of every size, for every subject
+// in turns, and prints a table.
+func compareChanges(ctx context.Context, out io.Writer, subjects []stand.Subject, sizes []int, n, rounds int) error {
+	fmt.Fprintf(out, "| daemon | round | routes in the table | CPU for one change | to the kernel, median |\n|---|---|---|---|---|\n")
+	for i := range rounds {
+		for _, s := range subjects {
+			for _, size := range sizes {
+				c, err := runChanges(ctx, s, size, n)
+				if err != nil {
+					return fmt.Errorf("round %d: %s: %w", i+1, s.Name(), err)
+				}
+				fmt.Fprintf(out, "| %s | %d | %d | %d µs | %s |\n", s.Name(), i+1, c.table, c.cpu.Microseconds(), milliseconds(c.delay))
+			}
+		}
+	}
+	return nil
+}
+
+// runChanges has one peer announce a table, and then withdraw and announce
+// routes of it one by one.
+func runChanges(ctx context.Context, s stand.Subject, size, n int) (c cost, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute+time.Duration(n)*4*changeEvery)
+	defer cancel()
+	c.table = size
+	shares, err := stand.Split(size, 1)
+	if err != nil {
+		return c, err
+	}
+	w, err := stand.NewWorld(1)
+	if err != nil {
+		return c, err
+	}
+	defer w.Close()
+	dir, err := os.MkdirTemp("", "caracal-bench-")
+	if err != nil {
+		return c, err
+	}
+	defer os.RemoveAll(dir)
+	d, err := s.Start(w, dir, shares)
+	if err != nil {
+		return c, err
+	}
+	defer d.Stop()
+	peers, err := stand.Connect(ctx, w, d, shares)
+	if err != nil {
+		return c, err
+	}
+	defer stand.Abort(peers)
+	before, err := stand.KernelRoutes(d.PID())
+	if err != nil {
+		return c, err
+	}
+	if _, err := timed(ctx, d, (*stand.Peer).Announce, peers, func(n int) bool { return n >= before+size }); err != nil {
+		return c, err
+	}
+	routes, p, path := shares[0].Routes, peers[0], sender.Path{NextHop: w.Addrs[0], LocalPref: 100}
+	if c.delay, err = delay(ctx, w, p, routes[:min(len(routes), 100)], path); err != nil {
+		return c, err
+	}
+	c.cpu, err = change(ctx, d, p, routes, path, n)
+	return c, err
+}
+
+// delay takes routes out of the table and measures each one's way back into it.
+func delay(ctx context.Context, w *stand.World, p *stand.Peer, routes []netip.Prefix, path sender.Path) (time.Duration, error) {
+	if err := p.Session.Withdraw(routes); err != nil {
+		return 0, err
+	}
+	time.Sleep(time.Second)
+	l, err := measureSingle(ctx, w, p, path.NextHop, routes)
+	if err != nil {
+		return 0, err
+	}
+	err = p.Session.Announce(routes, path) // measureSingle has withdrawn them
+	time.Sleep(time.Second)
+	return l.median, err
+}
+
+// change withdraws and announces single routes n times in all and returns the
+// CPU time for each.
+func change(ctx context.Context, d *stand.Daemon, p *stand.Peer, routes []netip.Prefix, path sender.Path, n int) (time.Duration, error) {
+	from, err := stand.CPUTime(d.PID())
+	if err != nil {
+		return 0, err
+	}
+	tick := time.NewTicker(changeEvery)
+	defer tick.Stop()
+	for i := range n {
+		// Far apart, so that neighbors in the table are not neighbors in time.
+		r := []netip.Prefix{routes[i/2*7919%len(routes)]}
+		messages := sender.EncodeWithdraw(r)
+		if i%2 == 1 {
+			messages = sender.Encode(r, path)
+		}
+		if err := p.Send(messages...); err != nil {
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-d.Exited():
+			return 0, d.Alive()
+		case <-tick.C:
+		}
+	}
+	time.Sleep(time.Second)
+	to, err := stand.CPUTime(d.PID())
+	return (to - from) / time.Duration(n), err
+}
