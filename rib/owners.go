@@ -19,7 +19,8 @@ type Owners struct {
 	addrs map[netip.Addr]string // a node's address -> its name
 	pools bart.Table[string]    // CIDR -> pool name
 	block bart.Table[string]    // block -> node
-	owned map[string]map[netip.Prefix]struct{}
+	// owned counts: a block may be of one address, and a workload have it.
+	owned map[string]map[netip.Prefix]int
 	hosts map[netip.Prefix]string // workload address -> node
 }
 
@@ -27,7 +28,7 @@ type Owners struct {
 func NewOwners() *Owners {
 	return &Owners{
 		addrs: map[netip.Addr]string{},
-		owned: map[string]map[netip.Prefix]struct{}{},
+		owned: map[string]map[netip.Prefix]int{},
 		hosts: map[netip.Prefix]string{},
 	}
 }
@@ -84,12 +85,16 @@ func (o *Owners) updateBlocks(old, cur *caracal.Snapshot, changed map[netip.Pref
 
 func (o *Owners) own(node string, p netip.Prefix) {
 	if o.owned[node] == nil {
-		o.owned[node] = map[netip.Prefix]struct{}{}
+		o.owned[node] = map[netip.Prefix]int{}
 	}
-	o.owned[node][p] = struct{}{}
+	o.owned[node][p]++
 }
 
 func (o *Owners) disown(node string, p netip.Prefix) {
+	if o.owned[node][p] > 1 {
+		o.owned[node][p]--
+		return
+	}
 	delete(o.owned[node], p)
 	if len(o.owned[node]) == 0 {
 		delete(o.owned, node)
