@@ -156,6 +156,7 @@ func announceAll(m *Mirror) {
 // choice that follows from the change alone, against the whole of it.
 func FuzzOwners(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 2, 0, 1, 4, 1, 1, 6, 0, 2, 4, 2, 2, 7, 0, 2, 3, 0, 0})
+	// A workload has the only address of a block, and goes; then the node moves.
 	f.Add([]byte{0, 2, 0, 2, 3, 2, 6, 0, 2, 4, 1, 2, 7, 0, 2, 4, 2, 2, 5, 0, 2})
 	f.Fuzz(func(t *testing.T, program []byte) {
 		if len(program) > 300 {
