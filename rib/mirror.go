@@ -192,7 +192,7 @@ func (m *Mirror) session(s *bgp.Session) {
 	case s.State == bgp.Established:
 		// RFC 4724 section 4.2 wants stale paths gone at once where the F bit is
 		// not set (Preserved4, Preserved6). They are left until End-of-RIB, a
-		// moment later: GoBGP omits the bit after the mere loss of a connection,
+		// moment later: GoBGP by itself omits the bit after the loss of a connection,
 		// when forwarding never stopped, and a node that did lose its routes drops
 		// the packets whichever way they come.
 		nb.up, nb.eor = true, [2]bool{}
