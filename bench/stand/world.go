@@ -140,6 +140,20 @@ func (w *World) enter() error {
 	return <-entered
 }
 
+// DialRouter connects to an address within the daemon's namespace.
+func (w *World) DialRouter(ctx context.Context, addr string) (conn net.Conn, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked, as above
+		if err = setns(w.Router); err == nil {
+			conn, err = (&net.Dialer{}).DialContext(ctx, "tcp4", addr)
+		}
+	}()
+	<-done
+	return conn, err
+}
+
 func setns(name string) error {
 	f, err := os.Open("/run/netns/" + name)
 	if err != nil {
