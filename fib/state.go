@@ -144,6 +144,9 @@ func (e *entry) cause() Cause {
 	return CauseDeleted
 }
 
+// Drift counts routes by [Cause].
+type Drift [numCauses]uint64
+
 // Stats are counters since the start, and gauges of now.
 type Stats struct {
 	// Gauges: prefixes known, routes in the kernel, how many of those discard;
@@ -157,7 +160,7 @@ type Stats struct {
 	Written, Deleted, Refused, Lookups, Audits uint64
 	// Drift counts the routes that were not as they should be, by cause, each
 	// repaired by the next Apply; DriftAudit those that only an audit found.
-	Drift      [numCauses]uint64
+	Drift      Drift
 	DriftAudit uint64
 	// Lost counts the times that notifications were lost.
 	Lost uint64

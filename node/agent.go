@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -32,6 +33,9 @@ type Options struct {
 	// were adopted, so that forwarding state is announced as preserved (RFC 4724
 	// section 4.1).
 	NewSpeaker func(restarting bool) (Speaker, error)
+	// Networks lists the networks that the host is directly on; nil means those
+	// of the kernel's addresses.
+	Networks func() []netip.Prefix
 	// StateDir is where it is kept what marks routes in the kernel carry; empty
 	// means nowhere.
 	StateDir string
@@ -86,6 +90,9 @@ type running struct {
 func New(o Options) *Agent {
 	if o.Deferral == 0 {
 		o.Deferral = defaultDeferral
+	}
+	if o.Networks == nil {
+		o.Networks = hostNetworks
 	}
 	return &Agent{
 		o:       o,
@@ -194,7 +201,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
 		settled: make(chan struct{}),
-		owners:  rib.NewOwners(), local: newLocal(), deferral: a.o.Deferral,
+		owners:  rib.NewOwners(), local: newLocal(), deferral: a.o.Deferral, networks: a.o.Networks,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
 	t.gate.Store(&gate{})

@@ -139,9 +139,11 @@ type rig struct {
 	speaker *fakeSpeaker
 	earlier *fib.Fake // the same machine, seen with an earlier mark
 	state   string
-	agent   *Agent
-	done    chan error
-	stop    context.CancelFunc
+
+	networks []netip.Prefix // that the host is on
+	agent    *Agent
+	done     chan error
+	stop     context.CancelFunc
 }
 
 func (r *rig) open(m fib.Mark) (Kernel, error) {
@@ -177,6 +179,7 @@ func (r *rig) start() {
 		Store:      r.store,
 		OpenKernel: r.open,
 		StateDir:   r.state,
+		Networks:   func() []netip.Prefix { return r.networks },
 		NewSpeaker: func(restarting bool) (Speaker, error) { r.speaker.restarting = restarting; return r.speaker, nil },
 		API:        api.Options{Socket: filepath.Join(r.t.TempDir(), "s"), Log: slog.New(slog.DiscardHandler)},
 		Deferral:   500 * time.Millisecond,

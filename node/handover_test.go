@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -162,4 +163,50 @@ func TestUnheardReflectorProtectsEverything(t *testing.T) {
 	r.converse("peer/rr@192.0.2.200")
 	r.speaker.say(eor("peer/rr@192.0.2.200"), bgp.Event{EndOfRIB: &bgp.EndOfRIB{Neighbor: "peer/rr@192.0.2.200", IPv6: true}})
 	r.until("it is swept", func() bool { return !r.has("10.1.9.0/26") })
+}
+
+// A block inside a network that the host is on is not discarded: that would cut
+// the host off.
+func TestBlockInsideOwnNetwork(t *testing.T) {
+	r := newRig(t)
+	r.networks = []netip.Prefix{pfx("192.0.2.0/24"), pfx("10.1.1.0/25"), pfx("10.1.7.0/26")}
+	r.store.put(func(s *caracal.Snapshot) { // a bridge with the block's own prefix is no harm
+		s.Blocks = s.Blocks.Put(pfx("10.1.7.0/26"), caracal.Block{CIDR: pfx("10.1.7.0/26"), Node: "a"})
+	})
+	r.start()
+	r.until("the other block is announced", func() bool {
+		c, _ := r.speaker.last()
+		return slices.Equal(c.Originate, []netip.Prefix{pfx("10.1.7.0/26")})
+	})
+	if r.has("10.1.1.0/26") {
+		t.Fatalf("the host is cut off:\n%s", r.kernel)
+	}
+	st, err := r.agent.Status(context.Background())
+	said := slices.ContainsFunc(st.Problems, func(p caracal.Problem) bool {
+		return strings.Contains(p.Message, "block 10.1.1.0/26 of this node lies inside a network")
+	})
+	if err != nil || !said {
+		t.Fatalf("%+v, %v", st.Problems, err)
+	}
+}
+
+// A node whose own NodeConfig goes is not ready, and says so.
+func TestOwnNodeGone(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	r.until("BGP runs", func() bool { _, n := r.speaker.last(); return n > 0 })
+	r.converse("mesh/b", "mesh/c")
+	r.speaker.say(eor("mesh/b"), eor("mesh/c"))
+	ready := func() (bool, string) {
+		st, err := r.agent.Status(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Ready.Holds, st.Ready.Reason
+	}
+	r.until("it is ready", func() bool { ok, _ := ready(); return ok })
+	r.store.put(func(s *caracal.Snapshot) { s.Nodes = s.Nodes.Delete("a") })
+	if ok, why := ready(); ok || why != `node "a" is not in the configuration` {
+		t.Fatalf("ready %v: %s", ok, why)
+	}
 }

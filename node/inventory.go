@@ -160,3 +160,19 @@ func (a *Agent) interfaceUse(ctx context.Context) (interfaceUse, error) {
 	}
 	return u, err
 }
+
+// hostNetworks are the networks of the host's addresses, without single
+// addresses and loopback.
+func hostNetworks() []netip.Prefix {
+	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil // asked again with the next Snapshot
+	}
+	var out []netip.Prefix
+	for _, a := range addrs {
+		if p, ok := prefixOf(a); ok && !p.IsSingleIP() && !p.Addr().IsLoopback() {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
+}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -16,6 +17,10 @@ type local struct {
 	workloads map[string]caracal.Workload
 	blocks    map[netip.Prefix]struct{}
 	wants     map[netip.Prefix]fib.Want
+	// networks are those that this host is directly on, as the kernel said last;
+	// inside are the blocks that lie within one of them.
+	networks []netip.Prefix
+	inside   []netip.Prefix
 	// owing says that removals were held back because the Snapshot was not
 	// complete; they are due once it is.
 	owing bool
@@ -96,7 +101,14 @@ func (l *local) diff(gone func(netip.Prefix) bool) (set []fib.Want, unset []neti
 
 func (l *local) routes() map[netip.Prefix]fib.Want {
 	next := make(map[netip.Prefix]fib.Want, len(l.wants))
+	l.inside = nil
 	for p := range l.blocks {
+		// A discard route inside a network that the host is on would cut it off
+		// from its neighbors there, and so from whoever could mend it.
+		if slices.ContainsFunc(l.networks, func(n netip.Prefix) bool { return n.Bits() < p.Bits() && n.Contains(p.Addr()) }) {
+			l.inside = append(l.inside, p)
+			continue
+		}
 		next[p] = fib.Want{Dst: p, Kind: fib.Discard, Source: "block"}
 	}
 	for key, w := range l.workloads {
@@ -116,4 +128,14 @@ func (l *local) links() []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// problems says which blocks get no route.
+func (l *local) problems() []caracal.Problem {
+	var out []caracal.Problem
+	for _, p := range l.inside {
+		out = append(out, *problem("Block", p.String(), fmt.Sprintf(
+			"block %s of this node lies inside a network that the host itself is on, so it is neither routed nor announced: take another pool", p)))
+	}
+	return out
 }

@@ -47,7 +47,8 @@ type routesTask struct {
 	bgpStarted func() time.Time // zero before
 	taken      func()           // a Snapshot was
 	deferral   time.Duration
-	settled    chan struct{} // closed once everything of the last run is replaced
+	networks   func() []netip.Prefix // that the host is directly on
+	settled    chan struct{}         // closed once everything of the last run is replaced
 
 	owners *rib.Owners
 	mirror *rib.Mirror
@@ -57,8 +58,10 @@ type routesTask struct {
 
 	config bgp.Config // the planned one that the mirror knows
 
-	applyErr    error // of the last pass
-	gateDue     bool  // local routes changed since the gate was published
+	applyErr    error     // of the last pass
+	drift       fib.Drift // as last reported
+	failing     int       // routes that could not be installed, as last reported
+	gateDue     bool      // local routes changed since the gate was published
 	auditing    bool
 	auditFailed bool // log a repeating failure once
 	auditBegan  time.Time
@@ -97,6 +100,7 @@ func (t *routesTask) run(ctx context.Context, storeBell <-chan struct{}) error {
 			q()
 		case <-wake.C:
 		case <-tick.C:
+			t.reportDrift()
 		}
 		wake.Stop()
 	}
@@ -165,6 +169,26 @@ func (t *routesTask) takeKernel() {
 	}
 }
 
+// reportDrift logs what others did to our routes since it was last called, once
+// for each cause: a burst is one line a second.
+func (t *routesTask) reportDrift() {
+	s := t.fib.Stats()
+	for cause, n := range s.Drift {
+		if more := n - t.drift[cause]; more > 0 {
+			t.log.Warn("routes were not as they should be; repaired", "cause", fib.Cause(cause).String(), "count", more)
+		}
+	}
+	t.drift = s.Drift
+	failing := s.Failed + s.Unresolved
+	switch {
+	case failing > 0 && t.failing == 0:
+		t.log.Warn("routes cannot be installed; caracal show fib says which and why", "count", failing)
+	case failing == 0 && t.failing > 0:
+		t.log.Info("all routes can be installed again")
+	}
+	t.failing = failing
+}
+
 // notify hands what the kernel said to the FIB, and to those who monitor.
 func (t *routesTask) notify(ev fib.Events) {
 	t.fib.Notify(ev)
@@ -213,6 +237,7 @@ func (t *routesTask) takeSnapshot() {
 		old = caracal.NewSnapshot(cur.Self)
 	}
 	t.mirror.Rejudge(t.owners.Update(t.snap, cur))
+	t.local.networks = t.networks()
 	set, unset := t.local.update(old, cur, t.owners.OwnerOf)
 	for _, w := range set {
 		t.fib.Set(w)

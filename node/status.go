@@ -66,7 +66,7 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 	if err := up.routes.query(ctx, func() { up.routes.fillStatus(&st) }); err != nil {
 		return st, err
 	}
-	judgeReady(&st, speaker)
+	judgeReady(&st, speaker, snap)
 	return st, nil
 }
 
@@ -102,8 +102,11 @@ func (a *Agent) countSessions(ctx context.Context, up *running, st *api.Status) 
 
 // judgeReady says in words what keeps the node from being ready: BGP listens,
 // the RIB has converged, and nothing of what is wanted failed.
-func judgeReady(st *api.Status, speaker *speakerState) {
+func judgeReady(st *api.Status, speaker *speakerState, snap *caracal.Snapshot) {
 	var not []string
+	if _, ok := snap.SelfNode(); !ok {
+		not = append(not, selfMissing(snap))
+	}
 	if speaker.started.IsZero() {
 		why := "BGP has not started"
 		for _, p := range speaker.problems {
@@ -145,10 +148,27 @@ func (t *routesTask) fillStatus(st *api.Status) {
 	if t.applyErr != nil {
 		st.Problems = append(st.Problems, *problem("FIB", "", t.applyErr.Error()))
 	}
+	st.Problems = append(st.Problems, t.local.problems()...)
+	if failed := s.Failed + s.Unresolved - s.Conflicts; failed > 0 {
+		st.Problems = append(st.Problems, *problem("FIB", "", t.failedRoutes(failed)))
+	}
 	if s.Conflicts > 0 {
 		st.Problems = append(st.Problems, *problem("FIB", "", fmt.Sprintf(
 			"%d routes are not installed because another program has a route of the same prefix and metric; caracal show fib names them", s.Conflicts)))
 	}
+}
+
+// failedRoutes says how many routes are not installed, and of one why.
+func (t *routesTask) failedRoutes(n int) string {
+	text := fmt.Sprintf("%d routes are not installed; caracal show fib names them", n)
+	t.fib.All(func(s fib.RouteState) bool {
+		if !s.Wanted || s.Installed || s.Reason == "" {
+			return true
+		}
+		text += fmt.Sprintf("; %s: %s", s.Dst, s.Reason)
+		return false
+	})
+	return text
 }
 
 // Neighbors implements api.Source.
