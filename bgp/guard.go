@@ -30,7 +30,7 @@ type guard struct {
 
 // carries reports whether the session carries the prefix's family. GoBGP does
 // not ask if it found an attribute to discard before.
-func (g guard) carries(p netip.Prefix) bool {
+func (g *guard) carries(p netip.Prefix) bool {
 	if p.Addr().Is6() {
 		return g.neighbor.IPv6
 	}
@@ -39,7 +39,7 @@ func (g guard) carries(p netip.Prefix) bool {
 
 // attrs converts the attributes that a prefix came with; nil if it is to be
 // treated as withdrawn for them.
-func (g guard) attrs(list []gobgp.PathAttributeInterface, nlri netip.Prefix) *caracal.Attrs {
+func (g *guard) attrs(list []gobgp.PathAttributeInterface, nlri netip.Prefix) *caracal.Attrs {
 	list = firstOfEach(list)
 	a := fromAttrs(list)
 	if why := g.malformed(list, a, nlri.Addr().Is6()); why != "" {
@@ -76,7 +76,7 @@ func firstOfEach(list []gobgp.PathAttributeInterface) []gobgp.PathAttributeInter
 // malformed says why the attributes of an UPDATE make its prefixes withdrawn
 // (RFC 7606 section 2, treat-as-withdraw); empty if they do not. a is what was
 // made of them, and v6 the family of the prefix.
-func (g guard) malformed(list []gobgp.PathAttributeInterface, a *caracal.Attrs, v6 bool) string {
+func (g *guard) malformed(list []gobgp.PathAttributeInterface, a *caracal.Attrs, v6 bool) string {
 	hasASPath := false
 	for _, attr := range list {
 		switch v := attr.(type) {
@@ -110,7 +110,7 @@ func (g guard) malformed(list []gobgp.PathAttributeInterface, a *caracal.Attrs, 
 
 // badASPath judges an AS_PATH by RFC 4271 section 6.3, RFC 7606 section 7.2
 // and RFC 7607.
-func (g guard) badASPath(path *gobgp.PathAttributeAsPath) string {
+func (g *guard) badASPath(path *gobgp.PathAttributeAsPath) string {
 	for _, segment := range path.Value {
 		for _, as := range segment.GetAS() {
 			if as == 0 {

@@ -3,13 +3,13 @@ package malformed
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"caracal.dev/caracal"
 )
 
 // The sessions of the cases.
 var (
-	internal = session{}
 	external = session{external: true}
 	// old and oldExternal do without four-octet AS numbers.
 	old         = session{oldAS: true}
@@ -46,11 +46,16 @@ func checked(t test, check func(*caracal.Attrs) string) test {
 	return t
 }
 
-// attributes are cases of the well-known attributes and MED.
+// attributes are cases of the well-known attributes, and of what an external
+// neighbor makes different.
 func attributes() []test {
-	withdraw, discard, take := only(withdrawn), only(discarded), only(accepted)
-	empty := []byte{}
-	tests := []test{
+	return slices.Concat(origins(), asPaths(), nextHops(), otherKnown(), missing(), ofExternal())
+}
+
+// origins are cases of ORIGIN.
+func origins() []test {
+	withdraw, take := only(withdrawn), only(accepted)
+	return []test{
 		withAttrs("ORIGIN: no value", "RFC 7606 §7.1", withdraw, attr(wellKnown, origin)),
 		withAttrs("ORIGIN: two octets", "RFC 7606 §7.1", withdraw, attr(wellKnown, origin, 0, 0)),
 		withAttrs("ORIGIN: value 3", "RFC 7606 §7.1", withdraw, attr(wellKnown, origin, 3)),
@@ -61,6 +66,13 @@ func attributes() []test {
 		withAttrs("ORIGIN: extended length", "RFC 4271 §4.3", take, attr(wellKnown|extended, origin, 0)),
 		withAttrs("ORIGIN: low flag bits set", "RFC 4271 §4.3", take, attr(wellKnown|0x0f, origin, 0)),
 		withAttrs("ORIGIN: twice", "RFC 7606 §3(g)", take, attr(wellKnown, origin, 0), attr(wellKnown, origin, 2)),
+	}
+}
+
+// asPaths are cases of AS_PATH.
+func asPaths() []test {
+	withdraw, take := only(withdrawn), only(accepted)
+	return []test{
 		withAttrs("AS_PATH: unknown segment type", "RFC 7606 §7.2", withdraw, attr(wellKnown, asPath, segment(5, otherAS)...)),
 		withAttrs("AS_PATH: segment type 0", "RFC 7606 §7.2", withdraw, attr(wellKnown, asPath, segment(0, otherAS)...)),
 		withAttrs("AS_PATH: empty segment", "RFC 7606 §7.2", withdraw, attr(wellKnown, asPath, 2, 0)),
@@ -79,6 +91,13 @@ func attributes() []test {
 		withAttrs("AS_PATH: partial", "RFC 4271 §4.3", withdraw, attr(wellKnown|partial, asPath)),
 		withAttrs("AS_PATH: twice", "RFC 7606 §3(g)", take, attr(wellKnown, asPath), attr(wellKnown, asPath, segment(2, ownAS)...)),
 		withAttrs("AS_PATH: AS_TRANS", "RFC 6793 §4.2.3", take, attr(wellKnown, asPath, segment(2, asTrans)...)),
+	}
+}
+
+// nextHops are cases of NEXT_HOP.
+func nextHops() []test {
+	withdraw, take := only(withdrawn), only(accepted)
+	return []test{
 		withAttrs("NEXT_HOP: no value", "RFC 7606 §7.3", withdraw, attr(wellKnown, nextHop)),
 		withAttrs("NEXT_HOP: 3 octets", "RFC 7606 §7.3", withdraw, attr(wellKnown, nextHop, 10, 200, 1)),
 		withAttrs("NEXT_HOP: 5 octets", "RFC 7606 §7.3", withdraw, attr(wellKnown, nextHop, 10, 200, 1, 1, 1)),
@@ -98,6 +117,13 @@ func attributes() []test {
 		sent("NEXT_HOP: twice", "RFC 7606 §3(g)", take, func(p *peer) []byte {
 			return update(nil, join(p.with(), attr(wellKnown, nextHop, 10, 200, 255, 9)), nlri(p.route4()))
 		}),
+	}
+}
+
+// otherKnown are cases of MED, LOCAL_PREF, ATOMIC_AGGREGATE and AGGREGATOR.
+func otherKnown() []test {
+	withdraw, discard, take := only(withdrawn), only(discarded), only(accepted)
+	return []test{
 		withAttrs("MED: no value", "RFC 7606 §7.4", withdraw, attr(optional, med)),
 		withAttrs("MED: 3 octets", "RFC 7606 §7.4", withdraw, attr(optional, med, 0, 0, 1)),
 		withAttrs("MED: 5 octets", "RFC 7606 §7.4", withdraw, attr(optional, med, 0, 0, 0, 0, 1)),
@@ -124,22 +150,26 @@ func attributes() []test {
 		withAttrs("AGGREGATOR: not optional", "RFC 7606 §3(c)", withdraw, attr(wellKnown, aggregator, 0, 0, 0, 1, 10, 0, 0, 1)),
 		withAttrs("AGGREGATOR: partial", "RFC 4271 §5", take, attr(optTrans|partial, aggregator, 0, 0, 0, 1, 10, 0, 0, 1)),
 	}
+}
+
+// missing are cases of well-known attributes that are not there.
+func missing() []test {
+	var tests []test
 	for _, a := range []struct {
 		kind byte
 		name string
 	}{{origin, "ORIGIN"}, {asPath, "AS_PATH"}, {nextHop, "NEXT_HOP"}, {localPref, "LOCAL_PREF"}} {
-		want := withdraw
+		want := only(withdrawn)
 		if a.kind == localPref {
-			want = take // well-known, but not looked for (RFC 4271 section 5.1.5)
+			want = only(accepted) // well-known, but not looked for (RFC 4271 section 5.1.5)
 		}
 		tests = append(tests, sent(a.name+": missing", "RFC 7606 §3(d)", want, func(p *peer) []byte {
 			return update(nil, p.without(a.kind), nlri(p.route4()))
 		}))
 	}
-	tests = append(tests, sent("no attribute, and prefixes", "RFC 7606 §3(d)", withdraw, func(p *peer) []byte {
-		return update(nil, empty, nlri(p.route4()))
+	return append(tests, sent("no attribute, and prefixes", "RFC 7606 §3(d)", only(withdrawn), func(p *peer) []byte {
+		return update(nil, nil, nlri(p.route4()))
 	}))
-	return append(tests, ofExternal()...)
 }
 
 func repeat(as uint32, n int) []uint32 {

@@ -22,7 +22,7 @@ const stands = 8
 const atLeast = 250
 
 func all() []test {
-	return slices.Concat(headers(), opens(), capabilityCases(), attributes(), moreAttributes(), reaches(), prefixes(), orders(), refreshes())
+	return slices.Concat(headers(), opens(), capabilityCases(), attributes(), moreAttributes(), reaches(), prefixes(), refusals(), withdrawals(), orders(), refreshes())
 }
 
 // TestMalformed runs every case against one speaker.
@@ -31,6 +31,7 @@ func TestMalformed(t *testing.T) {
 	if len(tests) < atLeast {
 		t.Errorf("%d cases, want at least %d", len(tests), atLeast)
 	}
+	t.Logf("%d cases, %d deviate", len(tests), len(deviations))
 	names := map[string]bool{}
 	for _, tc := range tests {
 		if names[tc.name] || tc.clause == "" {

@@ -16,7 +16,7 @@ func changed(name, clause string, want outcome, change func(p *peer, o *openBody
 
 // opens are cases of OPEN's own fields (RFC 4271 section 4.2).
 func opens() []test {
-	tests := []test{
+	return append(parameters(), []test{
 		changed("OPEN: nothing wrong", "RFC 4271 §4.2", only(accepted), func(*peer, *openBody) {}),
 		changed("OPEN: version 3", "RFC 4271 §6.2", resets(2, 1), func(_ *peer, o *openBody) { o.version = 3 }),
 		changed("OPEN: version 0", "RFC 4271 §6.2", resets(2, 1), func(_ *peer, o *openBody) { o.version = 0 }),
@@ -39,6 +39,12 @@ func opens() []test {
 		changed("OPEN: our own identifier", "RFC 6286 §2.2", resets(2, 3), func(p *peer, o *openBody) { o.id = p.stand.config.Global.RouterID }),
 		changed("OPEN: identifier 224.0.0.5", "RFC 6286 §2.1", only(accepted), func(_ *peer, o *openBody) { o.id = netip.MustParseAddr("224.0.0.5") }),
 		changed("OPEN: identifier 255.255.255.255", "RFC 6286 §2.1", only(accepted), func(_ *peer, o *openBody) { o.id = netip.MustParseAddr("255.255.255.255") }),
+	}...)
+}
+
+// parameters are cases of OPEN's optional parameters and of its length.
+func parameters() []test {
+	tests := []test{
 		changed("OPEN: no parameters", "RFC 4271 §4.2", only(accepted), func(_ *peer, o *openBody) { o.params = nil }),
 		changed("OPEN: parameters of 255 octets", "RFC 4271 §4.2", only(accepted), func(_ *peer, o *openBody) {
 			fill := 255 - len(o.params) - 4

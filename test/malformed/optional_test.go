@@ -2,6 +2,7 @@ package malformed
 
 import (
 	"bytes"
+	"slices"
 
 	"caracal.dev/caracal"
 )
@@ -9,7 +10,7 @@ import (
 // moreAttributes are cases of optional attributes, of unknown ones, and of the
 // list of attributes as a whole.
 func moreAttributes() []test {
-	withdraw, discard, take := only(withdrawn), only(discarded), only(accepted)
+	withdraw, take := only(withdrawn), only(accepted)
 	large := make([]byte, 12)
 	tests := []test{
 		withAttrs("COMMUNITIES: no value", "RFC 7606 §7.8", withdraw, attr(optTrans, communities)),
@@ -48,6 +49,15 @@ func moreAttributes() []test {
 		withAttrs("CLUSTER_LIST: 6 octets", "RFC 7606 §7.10", withdraw, attr(optional, clusterList, 1, 2, 3, 4, 5, 6)),
 		withAttrs("CLUSTER_LIST: transitive", "RFC 7606 §3(c)", withdraw, attr(optTrans, clusterList, 1, 2, 3, 4)),
 		withAttrs("CLUSTER_LIST: 250 of them", "RFC 4456 §8", take, attr(optional|extended, clusterList, bytes.Repeat([]byte{9, 9, 9, 9}, 250)...)),
+	}
+	return slices.Concat(tests, rarer(), ofOld(), lists())
+}
+
+// rarer are cases of attributes that are seldom seen, of unknown ones, and of
+// several errors at once.
+func rarer() []test {
+	withdraw, discard, take := only(withdrawn), only(discarded), only(accepted)
+	tests := []test{
 		withAttrs("AIGP: malformed", "RFC 7311 §3", discard, attr(optional, aigp, 1, 0, 2)),
 		withAttrs("AIGP: transitive", "RFC 7311 §3", discard, attr(optTrans, aigp, 1, 0, 11, 0, 0, 0, 0, 0, 0, 0, 1)),
 		withAttrs("tunnel encapsulation: malformed", "RFC 9012 §13", discard, attr(optTrans, tunnelEncap, 0, 15, 0, 99)),
@@ -78,14 +88,13 @@ func moreAttributes() []test {
 		checked(withAttrs("discarded and MED twice", "RFC 7606 §3(g)", take, attr(wellKnown, atomic, 1), attr(optional, med, be32(7)...), attr(optional, med, be32(9)...)), hasMED(7)),
 		withAttrs("discarded and a well-known one unknown", "RFC 7606 §3(h)", resets(3, 2), attr(wellKnown, atomic, 1), attr(wellKnown, unknown, 1)),
 	}
-	tests = append(tests, on(external, checked(withAttrs("AS4_PATH: from a four-octet speaker, as long as AS_PATH", "RFC 6793 §4.1", discard,
+	return append(tests, on(external, checked(withAttrs("AS4_PATH: from a four-octet speaker, as long as AS_PATH", "RFC 6793 §4.1", discard,
 		attr(wellKnown, asPath, segment(2, otherAS, 65002)...), attr(optTrans, as4Path, segment(2, otherAS, 70000)...)), func(a *caracal.Attrs) string {
 		if a.ASPathText != "65001 65002" {
 			return "AS_PATH " + a.ASPathText
 		}
 		return ""
 	}))...)
-	return append(append(tests, ofOld()...), lists()...)
 }
 
 // ofOld are cases of neighbors without four-octet AS numbers.

@@ -9,25 +9,10 @@ import (
 	"time"
 )
 
-// prefixes are cases of NLRI and of withdrawn routes (RFC 4271 section 4.3).
+// prefixes are cases of NLRI (RFC 4271 section 4.3).
 func prefixes() []test {
 	raw := func(name, clause string, want outcome, b ...byte) test {
 		return sent("NLRI: "+name, clause, want, func(p *peer) []byte { return update(nil, p.with(), b) })
-	}
-	// refusedAt is a case of a prefix that is well formed and not to be had.
-	refusedAt := func(name, clause, prefix string) test {
-		pre := netip.MustParsePrefix(prefix)
-		return test{name: "NLRI: " + name, clause: clause, want: only(refused),
-			target: func(*peer) netip.Prefix { return pre },
-			send: func(p *peer) []byte {
-				if pre.Addr().Is6() {
-					return p.sendReach(p.reach6(nlri(pre)))
-				}
-				return p.announce4(pre)
-			}}
-	}
-	gone := func(name, clause string, want outcome, b ...byte) test {
-		return sent("withdrawn: "+name, clause, want, func(*peer) []byte { return update(b, nil, nil) })
 	}
 	return []test{
 		raw("33 bits", "RFC 7606 §5.3", resets(3, 10), 33, 10, 64, 0, 0, 0),
@@ -35,22 +20,6 @@ func prefixes() []test {
 		raw("cut off", "RFC 7606 §5.3", resets(3, 10), 24, 10, 64),
 		raw("length alone", "RFC 7606 §5.3", resets(3, 10), 8),
 		raw("a right one and a cut off one", "RFC 7606 §5.3", resets(3, 10), 24, 10, 64, 0, 32, 10),
-		refusedAt("0.0.0.0/0", "RFC 4271 §4.3", "0.0.0.0/0"),
-		refusedAt("::/0", "RFC 4271 §4.3", "::/0"),
-		refusedAt("0.0.0.0/8", "RFC 1122 §3.2.1.3", "0.0.0.0/8"),
-		refusedAt("0.0.0.0/32", "RFC 1122 §3.2.1.3", "0.0.0.0/32"),
-		refusedAt("127.0.0.1/32", "RFC 1122 §3.2.1.3", "127.0.0.1/32"),
-		refusedAt("224.0.0.0/4", "RFC 4271 §6.3", "224.0.0.0/4"),
-		refusedAt("224.0.0.5/32", "RFC 4271 §6.3", "224.0.0.5/32"),
-		refusedAt("255.255.255.255/32", "RFC 1122 §3.2.1.3", "255.255.255.255/32"),
-		refusedAt("240.0.0.0/4", "RFC 1122 §3.2.1.3", "240.0.0.0/4"),
-		refusedAt("169.254.0.0/16", "RFC 3927 §7", "169.254.0.0/16"),
-		refusedAt("ff00::/8", "RFC 4291 §2.7", "ff00::/8"),
-		refusedAt("fe80::/10", "RFC 4291 §2.5.6", "fe80::/10"),
-		refusedAt("::1/128", "RFC 4291 §2.5.3", "::1/128"),
-		refusedAt("::ffff:10.64.0.0/122", "RFC 4291 §2.5.5.2", "::ffff:10.64.0.0/122"),
-		refusedAt("a node's address", "RFC 4271 §9.1", "10.200.0.1/32"),
-		refusedAt("the whole pool", "RFC 4271 §9.1", "10.64.0.0/10"),
 		{name: "NLRI: another node's block", clause: "RFC 4271 §9.1", want: only(refused),
 			target: func(p *peer) netip.Prefix { return (&peer{index: p.index + 1}).route4() },
 			send:   func(p *peer) []byte { return p.announce4((&peer{index: p.index + 1}).route4()) }},
@@ -71,6 +40,49 @@ func prefixes() []test {
 		sent("NLRI: 4000 octets of /0", "RFC 4271 §4.3", only(ignored), func(p *peer) []byte {
 			return update(nil, p.with(), make([]byte, 4000))
 		}),
+	}
+}
+
+// refusals are cases of prefixes that are well formed and not to be had.
+func refusals() []test {
+	// refusedAt is a case of a prefix that is well formed and not to be had.
+	refusedAt := func(name, clause, prefix string) test {
+		pre := netip.MustParsePrefix(prefix)
+		return test{name: "NLRI: " + name, clause: clause, want: only(refused),
+			target: func(*peer) netip.Prefix { return pre },
+			send: func(p *peer) []byte {
+				if pre.Addr().Is6() {
+					return p.sendReach(p.reach6(nlri(pre)))
+				}
+				return p.announce4(pre)
+			}}
+	}
+	return []test{
+		refusedAt("0.0.0.0/0", "RFC 4271 §4.3", "0.0.0.0/0"),
+		refusedAt("::/0", "RFC 4271 §4.3", "::/0"),
+		refusedAt("0.0.0.0/8", "RFC 1122 §3.2.1.3", "0.0.0.0/8"),
+		refusedAt("0.0.0.0/32", "RFC 1122 §3.2.1.3", "0.0.0.0/32"),
+		refusedAt("127.0.0.1/32", "RFC 1122 §3.2.1.3", "127.0.0.1/32"),
+		refusedAt("224.0.0.0/4", "RFC 4271 §6.3", "224.0.0.0/4"),
+		refusedAt("224.0.0.5/32", "RFC 4271 §6.3", "224.0.0.5/32"),
+		refusedAt("255.255.255.255/32", "RFC 1122 §3.2.1.3", "255.255.255.255/32"),
+		refusedAt("240.0.0.0/4", "RFC 1122 §3.2.1.3", "240.0.0.0/4"),
+		refusedAt("169.254.0.0/16", "RFC 3927 §7", "169.254.0.0/16"),
+		refusedAt("ff00::/8", "RFC 4291 §2.7", "ff00::/8"),
+		refusedAt("fe80::/10", "RFC 4291 §2.5.6", "fe80::/10"),
+		refusedAt("::1/128", "RFC 4291 §2.5.3", "::1/128"),
+		refusedAt("::ffff:10.64.0.0/122", "RFC 4291 §2.5.5.2", "::ffff:10.64.0.0/122"),
+		refusedAt("a node's address", "RFC 4271 §9.1", "10.200.0.1/32"),
+		refusedAt("the whole pool", "RFC 4271 §9.1", "10.64.0.0/10"),
+	}
+}
+
+// withdrawals are cases of withdrawn routes.
+func withdrawals() []test {
+	gone := func(name, clause string, want outcome, b ...byte) test {
+		return sent("withdrawn: "+name, clause, want, func(*peer) []byte { return update(b, nil, nil) })
+	}
+	return []test{
 		gone("33 bits", "RFC 7606 §5.3", resetsAny(3), 33, 10, 64, 0, 0, 0),
 		gone("255 bits", "RFC 7606 §5.3", resetsAny(3), 255, 10, 64, 0, 0, 0),
 		gone("cut off", "RFC 7606 §5.3", resetsAny(3), 24, 10, 64),
@@ -138,6 +150,7 @@ func orders() []test {
 		on(session{extra: gracefully}, literal("bad marker, with graceful restart", "RFC 4724 §4", resets(1, 1), make([]byte, 19)))[0],
 		on(session{extra: gracefully}, literal("NOTIFICATION, with graceful restart", "RFC 4724 §4", only(closed), message(notification, []byte{3, 1})))[0],
 		on(session{extra: gracefully}, withAttrs("unknown well-known attribute, with graceful restart", "RFC 4724 §4", resets(3, 2), attr(wellKnown, unknown, 1)))[0],
+		on(session{extra: gracefully}, withAttrs("an overrun, with graceful restart", "RFC 7606 §4", only(withdrawn), []byte{optTrans, communities, 200, 0}))[0],
 		literal("End-of-RIB before anything is announced again", "RFC 4724 §2", only(ignored), update(nil, nil, nil)),
 		literal("End-of-RIB of an unknown family", "RFC 4724 §2", resetsAny(3), update(nil, attr(optional, mpUnreach, 0, 99, 1), nil)),
 		test{name: "octet by octet", clause: "RFC 4271 §4.1", want: only(accepted), drive: slowly},

@@ -2,17 +2,74 @@ package malformed
 
 import (
 	"net/netip"
+	"slices"
 )
+
+// reachOf is a case of an MP_REACH_NLRI for the IPv6 route.
+func reachOf(name, clause string, want outcome, value func(p *peer) []byte) test {
+	return test{name: "MP_REACH: " + name, clause: clause, want: want, v6: true, send: func(p *peer) []byte { return p.sendReach(value(p)) }}
+}
 
 // reaches are cases of MP_REACH_NLRI and MP_UNREACH_NLRI (RFC 4760).
 func reaches() []test {
-	// value is a case of an MP_REACH_NLRI for the IPv6 route.
-	value := func(name, clause string, want outcome, make func(p *peer) []byte) test {
-		return test{name: "MP_REACH: " + name, clause: clause, want: want, v6: true, send: func(p *peer) []byte { return p.sendReach(make(p)) }}
+	take := only(accepted)
+	tests := []test{
+		reachOf("nothing wrong", "RFC 4760 §3", take, func(p *peer) []byte { return p.reach6(nlri(p.route6())) }),
+		reachOf("no value", "RFC 7606 §7.11", resetsAny(3), func(*peer) []byte { return nil }),
+		reachOf("2 octets", "RFC 7606 §7.11", resetsAny(3), func(*peer) []byte { return []byte{0, 2} }),
+		reachOf("ends before the next hop", "RFC 7606 §7.11", resetsAny(3), func(*peer) []byte { return []byte{0, 2, 1} }),
+		reachOf("next hop longer than the attribute", "RFC 7606 §7.11", resetsAny(3), func(*peer) []byte { return []byte{0, 2, 1, 16, 0x20, 1} }),
+		reachOf("ends before the reserved octet", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte {
+			return join([]byte{0, 2, 1, 16}, p.hop6().AsSlice())
+		}),
+		reachOf("reserved octet 255", "RFC 4760 §3", take, func(p *peer) []byte {
+			v := p.reach6(nlri(p.route6()))
+			v[20] = 255
+			return v
+		}),
+		reachOf("no prefix", "RFC 7606 §5.2", only(ignored), func(p *peer) []byte { return p.reach6(nil) }),
+		reachOf("prefix of 129 bits", "RFC 7606 §5.3", resetsAny(3), func(p *peer) []byte { return p.reach6(join([]byte{129}, make([]byte, 17))) }),
+		reachOf("prefix of 255 bits", "RFC 7606 §5.3", resetsAny(3), func(p *peer) []byte { return p.reach6(join([]byte{255}, make([]byte, 32))) }),
+		reachOf("prefix cut off", "RFC 7606 §5.3", resetsAny(3), func(p *peer) []byte { return p.reach6([]byte{122, 0xfd, 0}) }),
+		reachOf("bits beyond the mask", "RFC 4271 §4.3", take, func(p *peer) []byte {
+			v := p.reach6(nlri(p.route6()))
+			v[len(v)-1] |= 0x3f
+			return v
+		}),
+		reachOf("next hop of 4 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte { return reach(2, 1, p.hop4().AsSlice(), nlri(p.route6())) }),
+		reachOf("next hop of 0 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte { return reach(2, 1, nil, nlri(p.route6())) }),
+		reachOf("next hop of 12 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte {
+			return reach(2, 1, join(make([]byte, 8), p.hop4().AsSlice()), nlri(p.route6()))
+		}),
+		reachOf("next hop of 24 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte {
+			return reach(2, 1, join(make([]byte, 8), p.hop6().AsSlice()), nlri(p.route6()))
+		}),
+		reachOf("next hop of 48 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte {
+			return reach(2, 1, join(make([]byte, 8), p.hop6().AsSlice(), make([]byte, 8), netip.MustParseAddr("fe80::9").AsSlice()), nlri(p.route6()))
+		}),
+		reachOf("next hop of 15 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte { return reach(2, 1, p.hop6().AsSlice()[:15], nlri(p.route6())) }),
+		reachOf("next hop of 255 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte { return reach(2, 1, make([]byte, 255), nlri(p.route6())) }),
+		reachOf("next hop and a link-local one", "RFC 2545 §3", take, func(p *peer) []byte {
+			return reach(2, 1, join(p.hop6().AsSlice(), netip.MustParseAddr("fe80::9").AsSlice()), nlri(p.route6()))
+		}),
 	}
+	for _, f := range []struct {
+		name string
+		afi  int
+		safi byte
+	}{{"AFI 0", 0, 1}, {"AFI 99", 99, 1}, {"SAFI 0", 2, 0}, {"SAFI 250", 2, 250}, {"labels", 2, 4}, {"VPN", 2, 128}, {"EVPN", 25, 70}, {"flow specification", 1, 133}} {
+		tests = append(tests, reachOf("family never negotiated: "+f.name, "RFC 4760 §7", resetsAny(3), func(p *peer) []byte {
+			return reach(f.afi, f.safi, p.hop6().AsSlice(), nlri(p.route6()))
+		}))
+	}
+	return slices.Concat(tests, hopsAndFlags(), mixedReaches(), unreaches())
+}
+
+// hopsAndFlags are cases of the next hop's value, and of the attribute's flags.
+func hopsAndFlags() []test {
 	// hop is one with another next hop.
 	hop := func(name, clause string, want outcome, hop string) test {
-		return value("next hop "+name, clause, want, func(p *peer) []byte {
+		return reachOf("next hop "+name, clause, want, func(p *peer) []byte {
 			return reach(2, 1, netip.MustParseAddr(hop).AsSlice(), nlri(p.route6()))
 		})
 	}
@@ -22,46 +79,8 @@ func reaches() []test {
 			return update(nil, p.with6(attr(flags, mpReach, p.reach6(nlri(p.route6()))...)), nil)
 		}}
 	}
-	take, withdraw := only(accepted), only(withdrawn)
-	tests := []test{
-		value("nothing wrong", "RFC 4760 §3", take, func(p *peer) []byte { return p.reach6(nlri(p.route6())) }),
-		value("no value", "RFC 7606 §7.11", resetsAny(3), func(*peer) []byte { return nil }),
-		value("2 octets", "RFC 7606 §7.11", resetsAny(3), func(*peer) []byte { return []byte{0, 2} }),
-		value("ends before the next hop", "RFC 7606 §7.11", resetsAny(3), func(*peer) []byte { return []byte{0, 2, 1} }),
-		value("next hop longer than the attribute", "RFC 7606 §7.11", resetsAny(3), func(*peer) []byte { return []byte{0, 2, 1, 16, 0x20, 1} }),
-		value("ends before the reserved octet", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte {
-			return join([]byte{0, 2, 1, 16}, p.hop6().AsSlice())
-		}),
-		value("reserved octet 255", "RFC 4760 §3", take, func(p *peer) []byte {
-			v := p.reach6(nlri(p.route6()))
-			v[20] = 255
-			return v
-		}),
-		value("no prefix", "RFC 7606 §5.2", only(ignored), func(p *peer) []byte { return p.reach6(nil) }),
-		value("prefix of 129 bits", "RFC 7606 §5.3", resetsAny(3), func(p *peer) []byte { return p.reach6(join([]byte{129}, make([]byte, 17))) }),
-		value("prefix of 255 bits", "RFC 7606 §5.3", resetsAny(3), func(p *peer) []byte { return p.reach6(join([]byte{255}, make([]byte, 32))) }),
-		value("prefix cut off", "RFC 7606 §5.3", resetsAny(3), func(p *peer) []byte { return p.reach6([]byte{122, 0xfd, 0}) }),
-		value("bits beyond the mask", "RFC 4271 §4.3", take, func(p *peer) []byte {
-			v := p.reach6(nlri(p.route6()))
-			v[len(v)-1] |= 0x3f
-			return v
-		}),
-		value("next hop of 4 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte { return reach(2, 1, p.hop4().AsSlice(), nlri(p.route6())) }),
-		value("next hop of 0 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte { return reach(2, 1, nil, nlri(p.route6())) }),
-		value("next hop of 12 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte {
-			return reach(2, 1, join(make([]byte, 8), p.hop4().AsSlice()), nlri(p.route6()))
-		}),
-		value("next hop of 24 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte {
-			return reach(2, 1, join(make([]byte, 8), p.hop6().AsSlice()), nlri(p.route6()))
-		}),
-		value("next hop of 48 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte {
-			return reach(2, 1, join(make([]byte, 8), p.hop6().AsSlice(), make([]byte, 8), netip.MustParseAddr("fe80::9").AsSlice()), nlri(p.route6()))
-		}),
-		value("next hop of 15 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte { return reach(2, 1, p.hop6().AsSlice()[:15], nlri(p.route6())) }),
-		value("next hop of 255 octets", "RFC 7606 §7.11", resetsAny(3), func(p *peer) []byte { return reach(2, 1, make([]byte, 255), nlri(p.route6())) }),
-		value("next hop and a link-local one", "RFC 2545 §3", take, func(p *peer) []byte {
-			return reach(2, 1, join(p.hop6().AsSlice(), netip.MustParseAddr("fe80::9").AsSlice()), nlri(p.route6()))
-		}),
+	withdraw := only(withdrawn)
+	return []test{
 		hop("::", "RFC 2545 §3", withdraw, "::"),
 		hop("::1", "RFC 2545 §3", withdraw, "::1"),
 		hop("ff02::1", "RFC 2545 §3", withdraw, "ff02::1"),
@@ -71,18 +90,8 @@ func reaches() []test {
 		flagged("transitive", "RFC 7606 §3(c)", withdraw, optTrans),
 		flagged("well-known", "RFC 7606 §3(c)", withdraw, wellKnown),
 		flagged("partial", "RFC 4271 §4.3", withdraw, optional|partial),
-		flagged("extended length", "RFC 4271 §4.3", take, optional|extended),
+		flagged("extended length", "RFC 4271 §4.3", only(accepted), optional|extended),
 	}
-	for _, f := range []struct {
-		name string
-		afi  int
-		safi byte
-	}{{"AFI 0", 0, 1}, {"AFI 99", 99, 1}, {"SAFI 0", 2, 0}, {"SAFI 250", 2, 250}, {"labels", 2, 4}, {"VPN", 2, 128}, {"EVPN", 25, 70}, {"flow specification", 1, 133}} {
-		tests = append(tests, value("family never negotiated: "+f.name, "RFC 4760 §7", resetsAny(3), func(p *peer) []byte {
-			return reach(f.afi, f.safi, p.hop6().AsSlice(), nlri(p.route6()))
-		}))
-	}
-	return append(append(tests, mixedReaches()...), unreaches()...)
 }
 
 // mixedReaches are cases of UPDATEs with more than one MP_REACH_NLRI, or more
