@@ -26,6 +26,8 @@ TESTTIMEOUT ?= 10m
 PKG         ?= ./...
 TESTFLAGS   ?=
 SOAKROUNDS  ?= 10
+# Which benchmarks, and their flags: `make bench BENCH=mesh BENCHFLAGS='--peers 600'`.
+BENCH       ?= routes mesh
 BENCHFLAGS  ?=
 
 .PHONY: help build test bench fuzz demo lint proto cover soak clean deps go root modules static
@@ -47,11 +49,11 @@ demo: root go ## the lab: three nodes in namespaces, pods that reach each other
 	@$(MAKE) modules build
 	bin/caracal lab demo
 
-bench: root go ## 100,000 routes from session to kernel, beside BIRD 2
+bench: root go ## beside BIRD 2: 100,000 routes from session to kernel, a mesh of 200 peers
 	@scripts/deps bench
 	@$(MAKE) modules build
 	CGO_ENABLED=0 $(GO) build -buildvcs=false -o bin/bench/ ./bench/...
-	bin/bench/routes --caracald bin/caracald $(BENCHFLAGS)
+	for program in $(BENCH); do bin/bench/$$program --caracald bin/caracald $(BENCHFLAGS); done
 
 fuzz: root go ## every fuzz target for FUZZTIME (30s) each
 	@scripts/deps test
@@ -71,8 +73,9 @@ cover: root go ## tests with coverage of all rooms, into coverage.out
 	$(GO) test -p 2 -timeout $(TESTTIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(TESTFLAGS) $(PKG)
 	@$(GO) tool cover -func=coverage.out | tail -n 1
 
-soak: root go ## the stories SOAKROUNDS (10) times over with the long tests, then ten minutes of each fuzz target
+soak: root go ## a day's changes in ten minutes, the stories SOAKROUNDS (10) times over with the long tests, ten minutes of each fuzz target
 	@scripts/deps test
+	$(GO) test -v -timeout 1h ./bench/soak -args -changes 1000000 -over 10m
 	$(GO) test -race -tags soak -count=$(SOAKROUNDS) -timeout 4h ./test/...
 	@GO='$(GO)' scripts/fuzz 10m
 

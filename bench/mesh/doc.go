@@ -5,7 +5,7 @@
 // each a node with a block and routes of its own. caracald and BIRD 2 take turns
 // in one run. It prints a table in Markdown.
 //
-//	mesh --caracald bin/caracald --peers 200 --routes 50 --rest 60s
+//	mesh --caracald bin/caracald --peers 200 --routes 50
 //
 // It needs root, iproute2 and bird2.
 package main

@@ -29,7 +29,8 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("mesh", flag.ExitOnError)
 	peers := flags.Int("peers", 200, "how many peers the mesh has")
 	routes := flags.Int("routes", 50, "how many /32 routes each announces")
-	rest := flags.Duration("rest", time.Minute, "how long the daemon is watched at rest; keepalives come every 30 s")
+	rest := flags.Duration("rest", 150*time.Second, "how long the daemon is watched at rest; keepalives come every 30 s, and Go collects its garbage every 2 minutes at the latest")
+	settle := flags.Duration("settle", 5*time.Second, "how long it has to finish what it put off")
 	rounds := flags.Int("rounds", 1, "how often each daemon is measured, in turns")
 	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
 	flags.Parse(args)
@@ -56,7 +57,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	var rows []row
 	for i := range *rounds {
 		for _, s := range subjects {
-			r, err := run(ctx, s, shares, *rest)
+			r, err := run(ctx, s, shares, times{*settle, *rest})
 			if err != nil {
 				return fmt.Errorf("round %d: %s: %w", i+1, s.Name(), err)
 			}

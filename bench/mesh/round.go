@@ -23,12 +23,13 @@ type result struct {
 	bare, resident, peak int
 }
 
-// settle is how long a daemon has to finish what it put off.
-const settle = 5 * time.Second
+// times are how long a daemon has to finish what it put off, and how long it is
+// then watched.
+type times struct{ settle, rest time.Duration }
 
 // run measures s once, in namespaces of its own.
-func run(ctx context.Context, s stand.Subject, shares []stand.Share, rest time.Duration) (res result, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute+rest)
+func run(ctx context.Context, s stand.Subject, shares []stand.Share, t times) (res result, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute+t.settle+t.rest)
 	defer cancel()
 	w, err := stand.NewWorld(len(shares))
 	if err != nil {
@@ -36,14 +37,14 @@ func run(ctx context.Context, s stand.Subject, shares []stand.Share, rest time.D
 	}
 	defer w.Close()
 	err = with(s, w, nil, func(d *stand.Daemon) (err error) {
-		time.Sleep(settle)
+		time.Sleep(t.settle)
 		res.bare, err = stand.RSS(d.PID())
 		return err
 	})
 	if err != nil {
 		return res, err
 	}
-	return res, with(s, w, shares, func(d *stand.Daemon) error { return res.measure(ctx, w, d, shares, rest) })
+	return res, with(s, w, shares, func(d *stand.Daemon) error { return res.measure(ctx, w, d, shares, t) })
 }
 
 // with runs the daemon for the time of fn.
@@ -64,7 +65,7 @@ func with(s stand.Subject, w *stand.World, shares []stand.Share, fn func(*stand.
 	return d.Alive()
 }
 
-func (res *result) measure(ctx context.Context, w *stand.World, d *stand.Daemon, shares []stand.Share, rest time.Duration) error {
+func (res *result) measure(ctx context.Context, w *stand.World, d *stand.Daemon, shares []stand.Share, t times) error {
 	start := time.Now()
 	want := 0
 	for _, s := range shares {
@@ -94,7 +95,7 @@ func (res *result) measure(ctx context.Context, w *stand.World, d *stand.Daemon,
 	if res.cpu, err = stand.CPUTime(d.PID()); err != nil {
 		return err
 	}
-	if err := res.rest(ctx, d, rest); err != nil {
+	if err := res.rest(ctx, d, t); err != nil {
 		return err
 	}
 	return stand.Lost(peers)
@@ -122,8 +123,8 @@ func await(ctx context.Context, d *stand.Daemon, peers []*stand.Peer, want int) 
 }
 
 // rest watches the daemon while nothing changes.
-func (res *result) rest(ctx context.Context, d *stand.Daemon, rest time.Duration) error {
-	time.Sleep(settle)
+func (res *result) rest(ctx context.Context, d *stand.Daemon, t times) error {
+	time.Sleep(t.settle)
 	from, err := stand.CPUTime(d.PID())
 	if err != nil {
 		return err
@@ -132,7 +133,7 @@ func (res *result) rest(ctx context.Context, d *stand.Daemon, rest time.Duration
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(rest):
+	case <-time.After(t.rest):
 	}
 	to, err := stand.CPUTime(d.PID())
 	if err != nil {

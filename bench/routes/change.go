@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -41,7 +42,7 @@ func tableSizes(list string) ([]int, error) {
 // compareChanges measures n changes in tables of every size, for every subject
 // in turns, and prints a table.
 func compareChanges(ctx context.Context, out io.Writer, subjects []stand.Subject, sizes []int, n, rounds int) error {
-	fmt.Fprintf(out, "| daemon | round | routes in the table | CPU for one change | to the kernel, median |\n|---|---|---|---|---|\n")
+	got := make(map[string][]cost)
 	for i := range rounds {
 		for _, s := range subjects {
 			for _, size := range sizes {
@@ -49,11 +50,34 @@ func compareChanges(ctx context.Context, out io.Writer, subjects []stand.Subject
 				if err != nil {
 					return fmt.Errorf("round %d: %s: %w", i+1, s.Name(), err)
 				}
-				fmt.Fprintf(out, "| %s | %d | %d | %d µs | %s |\n", s.Name(), i+1, c.table, c.cpu.Microseconds(), milliseconds(c.delay))
+				got[s.Name()] = append(got[s.Name()], c)
+				fmt.Fprintf(os.Stderr, "round %d of %d: %s, %d routes: %v\n", i+1, rounds, s.Name(), size, c.cpu)
 			}
 		}
 	}
+	fmt.Fprintf(out, "| daemon | routes in the table | CPU for one change | median | to the kernel, median | CPU against %d routes |\n|---|---|---|---|---|---|\n", sizes[0])
+	for _, s := range subjects {
+		reportChanges(out, s.Name(), got[s.Name()], sizes)
+	}
 	return nil
+}
+
+// reportChanges prints a line for each size of the table.
+func reportChanges(out io.Writer, name string, costs []cost, sizes []int) {
+	var first time.Duration
+	for _, size := range sizes {
+		of := slices.DeleteFunc(slices.Clone(costs), func(c cost) bool { return c.table != size })
+		var each []string
+		for _, c := range of {
+			each = append(each, strconv.FormatInt(c.cpu.Microseconds(), 10))
+		}
+		cpu := middle(of, func(c cost) time.Duration { return c.cpu })
+		if first == 0 {
+			first = cpu
+		}
+		fmt.Fprintf(out, "| %s | %d | %s µs | %d µs | %s | %.2f |\n", name, size, strings.Join(each, ", "), cpu.Microseconds(),
+			milliseconds(middle(of, func(c cost) time.Duration { return c.delay })), ratio(cpu, first))
+	}
 }
 
 // runChanges has one peer announce a table, and then withdraw and announce

@@ -78,7 +78,8 @@ func median(rs []result) result {
 	}
 }
 
-func middle[T int | time.Duration](rs []result, of func(result) T) T {
+// middle returns the median of a column.
+func middle[R any, T int | time.Duration](rs []R, of func(R) T) T {
 	all := make([]T, len(rs))
 	for i, r := range rs {
 		all[i] = of(r)

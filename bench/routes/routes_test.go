@@ -54,3 +54,32 @@ func TestRunBIRD(t *testing.T) {
 		t.Errorf("result %+v", r)
 	}
 }
+
+func TestReportChanges(t *testing.T) {
+	var b strings.Builder
+	us := time.Microsecond
+	reportChanges(&b, "Caracal", []cost{{100, 10 * us, 0}, {9, 30 * us, 0}, {100, 30 * us, 0}, {9, 50 * us, 0}, {100, 20 * us, 0}}, []int{100, 9})
+	const want = "| Caracal | 100 | 10, 30, 20 µs | 20 µs | – | 1.00 |\n| Caracal | 9 | 30, 50 µs | 50 µs | – | 2.50 |\n"
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", &b, want)
+	}
+	if sizes, err := tableSizes("100,9"); err != nil || len(sizes) != 2 {
+		t.Errorf("%v, %v", sizes, err)
+	}
+	for _, bad := range []string{"", "100,", "0", "x"} {
+		if _, err := tableSizes(bad); err == nil {
+			t.Errorf("%q is taken for a list of sizes", bad)
+		}
+	}
+}
+
+// Single changes with the real BIRD on the real kernel.
+func TestRunChanges(t *testing.T) {
+	c, err := runChanges(t.Context(), stand.BIRD{}, 300, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.table != 300 || c.delay <= 0 {
+		t.Errorf("cost %+v", c)
+	}
+}
