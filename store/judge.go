@@ -128,8 +128,10 @@ func conflicts(inForce, changed []*Object) []conflict {
 	}
 	var found []conflict
 	found = append(found, poolConflicts(all)...)
+	found = append(found, poolHostConflicts(all)...)
 	found = append(found, addressConflicts(all)...)
 	found = append(found, rangeConflicts(all)...)
+	found = append(found, rangeHostConflicts(all)...)
 	found = append(found, configConflicts(all)...)
 	found = append(found, routerIDConflicts(all)...)
 	found = append(found, peerConflicts(all)...)

@@ -89,13 +89,15 @@ func TestInitManyNodes(t *testing.T) {
 
 func TestInitErrors(t *testing.T) {
 	for args, want := range map[string]string{
-		"10.0.0.1/16 a=192.0.2.1/24":                "pool 10.0.0.1/16 has bits set beyond its length; did you mean 10.0.0.0/16?",
-		"10.0.0.0/28 a=192.0.2.1/24 a=192.0.2.2/24": "node a is given twice",
-		"fd00::/64 a=192.0.2.1/24":                  "node a has no address of the family of any pool",
-		"10.0.0.0/16 a=192.0.2.1/24 b=192.0.2.1/24": "cluster/nodes/b.yaml: NodeConfig b: spec.addresses: 192.0.2.1 is the address of NodeConfig a (cluster/nodes/a.yaml) already",
-		"10.0.0.0/16 A=192.0.2.1/24":                `cluster/nodes/A.yaml: NodeConfig A: metadata.name: "A" must be lower-case letters, digits, - and ., beginning and ending with a letter or digit, at most 253 of them`,
-		"10.0.0.0/16 ../a=192.0.2.1/24":             `cluster/a.yaml: NodeConfig ../a: metadata.name: "../a" must be lower-case letters, digits, - and ., beginning and ending with a letter or digit, at most 253 of them`,
-		"10.0.0.0/16":                               "a configuration needs a pool and a node",
+		"10.0.0.1/16 a=192.0.2.1/24":                    "pool 10.0.0.1/16 has bits set beyond its length; did you mean 10.0.0.0/16?",
+		"10.0.0.0/28 a=192.0.2.1/24 a=192.0.2.2/24":     "node a is given twice",
+		"fd00::/64 a=192.0.2.1/24":                      "node a has no address of the family of any pool",
+		"10.0.0.0/16 a=192.0.2.1/24 b=192.0.2.1/24":     "cluster/nodes/b.yaml: NodeConfig b: spec.addresses: 192.0.2.1 is the address of NodeConfig a (cluster/nodes/a.yaml) already",
+		"10.0.0.0/16 A=192.0.2.1/24":                    `cluster/nodes/A.yaml: NodeConfig A: metadata.name: "A" must be lower-case letters, digits, - and ., beginning and ending with a letter or digit, at most 253 of them`,
+		"10.0.0.0/16 ../a=192.0.2.1/24":                 `cluster/a.yaml: NodeConfig ../a: metadata.name: "../a" must be lower-case letters, digits, - and ., beginning and ending with a letter or digit, at most 253 of them`,
+		"10.0.0.0/16 web1=10.0.0.1/24 web2=10.0.0.2/24": "cluster/pool.yaml: IPPool pods: spec.cidr: 10.0.0.0/16 contains 10.0.0.1, the address of NodeConfig web1 (cluster/nodes/web1.yaml); a pool must be a range that no host or router uses",
+		"10.0.1.0/24 web1=10.0.0.1/16":                  "cluster/pool.yaml: IPPool pods: spec.cidr: 10.0.1.0/24 overlaps 10.0.0.0/16, the network of NodeConfig web1 (cluster/nodes/web1.yaml); a pool must be a range that no host or router uses",
+		"10.0.0.0/16":                                   "a configuration needs a pool and a node",
 	} {
 		f := strings.Fields(args)
 		_, err := InitFiles(InitOptions{Pools: prefixes(f[0]), Nodes: initNodes(t, f[1:]...)})
