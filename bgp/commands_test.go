@@ -31,7 +31,7 @@ func TestCommands(t *testing.T) {
 
 	st := a.status("mesh/b")
 	if st.State != bgp.Established || st.RemoteASN != asn || st.RouterID != addr("127.0.5.2") ||
-		st.Advertised != 2 || st.HoldTime != 30*time.Second || st.NeighborRestartTime != 20*time.Second ||
+		st.Advertised != 2 || st.HoldTime != 30*time.Second || st.NeighborRestartTime != 21*time.Second ||
 		st.LocalAddr.Addr() != addr("127.0.5.1") || st.RemoteAddr.Addr() != addr("127.0.5.2") || st.LocalAddr.Port() == 0 ||
 		st.Sent.Open == 0 || st.Received.Open == 0 || !slices.Contains(st.Capabilities, "ipv6-unicast") {
 		t.Errorf("status: %+v", st)

@@ -26,6 +26,11 @@ const (
 	multihopTTL  = 255
 	// defaultLocalPref is that of a path without LOCAL_PREF.
 	defaultLocalPref = 100
+	// connectTime is announced beside the restart time. GoBGP first connects 1.5 to
+	// 2 s after its start, and what an operator counts as the time of a restart ends
+	// before that.
+	connectTime    = 1 * time.Second
+	maxRestartTime = 1<<12 - 1 // RFC 4724 section 3
 	// idleAfterReset is how long a session that we reset stays down.
 	idleAfterReset = 1 * time.Second
 )
@@ -92,7 +97,7 @@ func toPeer(n Neighbor, o peerOptions) *api.Peer {
 		}},
 		GracefulRestart: &api.GracefulRestart{
 			Enabled:         n.GracefulRestart,
-			RestartTime:     uint32(seconds(n.RestartTime)),
+			RestartTime:     uint32(min(seconds(n.RestartTime+connectTime), maxRestartTime)),
 			DeferralTime:    uint32(seconds(o.deferral)),
 			LocalRestarting: n.GracefulRestart && o.restarting,
 		},

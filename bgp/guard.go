@@ -185,11 +185,21 @@ var lostNLRI = []string{
 	gobgp.BGP_ATTR_TYPE_MP_UNREACH_NLRI.String(),
 }
 
+// readWhole are the errors that are found once an UPDATE was read to its end.
+var readWhole = []string{
+	"invalid origin attribute",
+	"invalid nexthop address",
+	"segment type confederation",
+	"well-known mandatory attributes are not present",
+}
+
 // faults looks for the line by which GoBGP tells that it took an UPDATE for
 // withdrawals that it never read. It stops reading where an attribute goes
 // beyond its bounds, and the routes to be withdrawn would stay.
 type faults struct {
 	lost func(neighbor netip.Addr, why string)
+	// unsure is told of those of which the line does not say.
+	unsure func(neighbor netip.Addr, why string, logged time.Time)
 }
 
 func (f faults) see(attrs []slog.Attr, r slog.Record) {
@@ -211,11 +221,12 @@ func (f faults) see(attrs []slog.Attr, r slog.Record) {
 		add(a)
 	}
 	r.Attrs(add)
-	for _, words := range lostNLRI {
-		if strings.Contains(why, words) {
-			f.lost(addr, why)
-			return
-		}
+	says := func(words string) bool { return strings.Contains(why, words) }
+	switch {
+	case slices.ContainsFunc(lostNLRI, says):
+		f.lost(addr, why)
+	case !slices.ContainsFunc(readWhole, says):
+		f.unsure(addr, why, r.Time)
 	}
 }
 

@@ -101,19 +101,23 @@ func TestGuardFamily(t *testing.T) {
 func TestFaults(t *testing.T) {
 	for _, tc := range []struct {
 		message, err string
-		lost         bool
+		lost, unsure bool
 	}{
-		{treatedAsWithdraw, "path attribute length exceeds path attributes boundary", true},
-		{treatedAsWithdraw, "attribute value length is short", true},
-		{treatedAsWithdraw, "flags are invalid. attribute type: BGP_ATTR_TYPE_MP_REACH_NLRI, expect: 1, actual: 2", true},
-		{treatedAsWithdraw, "communities length isn't correct", false},
-		{"Some attributes were discarded", "attribute value length is short", false},
+		{treatedAsWithdraw, "path attribute length exceeds path attributes boundary", true, false},
+		{treatedAsWithdraw, "attribute value length is short", true, false},
+		{treatedAsWithdraw, "flags are invalid. attribute type: BGP_ATTR_TYPE_MP_REACH_NLRI, expect: 1, actual: 2", true, false},
+		{treatedAsWithdraw, "communities length isn't correct", false, true},
+		{treatedAsWithdraw, "invalid nexthop address", false, false},
+		{"Some attributes were discarded", "attribute value length is short", false, false},
 	} {
-		var lost netip.Addr
-		h := newLogAdapter(slog.DiscardHandler, netip.Addr.String, faults{lost: func(a netip.Addr, _ string) { lost = a }})
+		var lost, unsure netip.Addr
+		h := newLogAdapter(slog.DiscardHandler, netip.Addr.String, faults{
+			lost:   func(a netip.Addr, _ string) { lost = a },
+			unsure: func(a netip.Addr, _ string, _ time.Time) { unsure = a },
+		})
 		slog.New(h).With("Key", "192.0.2.9").Warn(tc.message, "Error", tc.err)
-		if (lost == netip.MustParseAddr("192.0.2.9")) != tc.lost {
-			t.Errorf("%s: %s: lost %v", tc.message, tc.err, lost)
+		if lost.IsValid() != tc.lost || unsure.IsValid() != tc.unsure {
+			t.Errorf("%s: %s: lost %v, unsure %v", tc.message, tc.err, lost, unsure)
 		}
 	}
 }

@@ -3,39 +3,171 @@ package bgp
 import (
 	"bufio"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // probeListen tries each address that the speaker is to listen on, for an error
 // that says what is in the way; GoBGP's does not say which address it was.
 // Where this process listens itself, as held says (the zero value for nowhere),
 // only the address is tried.
-func probeListen(ctx context.Context, g, held Global) error {
-	for text := range strings.SplitSeq(g.ListenAddrs, ",") {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
-			return fmt.Errorf("listen on %q: %w", text, err)
-		}
+//
+// Addresses that no interface has are no error as long as there is another one:
+// they are returned as missing, each with what to say of it.
+func probeListen(ctx context.Context, g, held Global) (missing map[netip.Addr]error, err error) {
+	missing = map[netip.Addr]error{}
+	addrs, err := g.listenAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var first error
+	for _, addr := range addrs {
 		at := netip.AddrPortFrom(addr, g.Port)
 		try := at
 		if held.listensOn(at) {
 			try = netip.AddrPortFrom(addr, 0) // any free port
 		}
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", try.String())
-		if err != nil {
-			return explainListen(at, err)
+		switch err := bind(ctx, try); {
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
+			missing[addr] = explainListen(at, err)
+			if first == nil {
+				first = missing[addr]
+			}
+		case err != nil:
+			return nil, explainListen(at, err)
 		}
-		l.Close()
+	}
+	if len(missing) == len(addrs) {
+		return nil, first
+	}
+	return missing, nil
+}
+
+// bind listens for a moment.
+func bind(ctx context.Context, at netip.AddrPort) error {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at.String())
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+const (
+	// dadWait is given to duplicate address detection at the start, which takes
+	// one second after a random delay of at most one (RFC 4862 section 5.4.2).
+	dadWait = 3 * time.Second
+	dadTry  = 100 * time.Millisecond
+)
+
+// probeStart is probeListen for the start, when an IPv6 address of this machine
+// is often still tentative: it waits for that, so as not to begin without it.
+func probeStart(ctx context.Context, g Global) (missing map[netip.Addr]error, err error) {
+	for until := time.Now().Add(dadWait); ; time.Sleep(dadTry) {
+		missing, err = probeListen(ctx, g, Global{})
+		waiting := tentative(ifInet6)
+		if err != nil || time.Now().After(until) || ctx.Err() != nil ||
+			!slices.ContainsFunc(slices.Collect(maps.Keys(missing)), func(a netip.Addr) bool { return waiting[a] }) {
+			return missing, err
+		}
+	}
+}
+
+// ifInet6 lists the IPv6 addresses of the thread's network namespace.
+const ifInet6 = "/proc/thread-self/net/if_inet6"
+
+// tentative returns the addresses that wait for duplicate address detection, of
+// a file of the form of /proc/net/if_inet6: "address index length scope flags
+// name", all but the name in hex (net/ipv6/addrconf.c, if6_seq_show).
+func tentative(file string) map[netip.Addr]bool {
+	const flagTentative, flagFailed = 0x40, 0x08 // IFA_F_TENTATIVE, IFA_F_DADFAILED
+	text, _ := os.ReadFile(file)
+	waiting := map[netip.Addr]bool{}
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
+		if len(fields) < 6 {
+			continue
+		}
+		flags, err := strconv.ParseUint(fields[4], 16, 16)
+		raw, _ := hex.DecodeString(fields[0])
+		addr, ok := netip.AddrFromSlice(raw)
+		if err == nil && ok && flags&flagTentative != 0 && flags&flagFailed == 0 {
+			waiting[addr] = true
+		}
+	}
+	return waiting
+}
+
+func (g Global) listenAddrs() ([]netip.Addr, error) {
+	var addrs []netip.Addr
+	for text := range strings.SplitSeq(g.ListenAddrs, ",") {
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("listen on %q: %w", text, err)
+		}
+		addrs = append(addrs, addr)
+	}
+	return addrs, nil
+}
+
+// without is g less the listen addresses that are missing.
+func (g Global) without(missing map[netip.Addr]error) Global {
+	addrs, _ := g.listenAddrs() // they were probed
+	var there []string
+	for _, a := range addrs {
+		if missing[a] == nil {
+			there = append(there, a.String())
+		}
+	}
+	g.ListenAddrs = strings.Join(there, ",")
+	return g
+}
+
+// relisten looks after the addresses that were missing at the start. GoBGP takes
+// none later, so one that is there now needs a restart; what still is missing
+// comes into the Result. There is no loop of restarts: the one for an address is
+// asked for only when it was bound a moment ago, and then has it.
+func (s *Speaker) relisten(ctx context.Context, res *Result) error {
+	for addr := range s.missing {
+		at := netip.AddrPortFrom(addr, s.global.Port)
+		err := bind(ctx, at)
+		if err == nil {
+			return &RestartNeeded{Why: fmt.Sprintf("the listen address %s is there now", addr)}
+		}
+		s.missing[addr] = explainListen(at, err)
+		res.Failed[at.String()] = fmt.Errorf("%w; BGP runs on %s meanwhile, and takes up %s by itself", s.missing[addr], s.listening.ListenAddrs, addr)
 	}
 	return nil
+}
+
+// restart decides about a changed Global: nil if it changes nothing after all.
+func (s *Speaker) restart(ctx context.Context, g Global, why string) error {
+	missing, err := probeListen(ctx, g, s.listening)
+	if err == nil && g.without(missing) == s.listening {
+		s.global, s.missing = g, missing
+		return nil
+	}
+	// The successor must not be left without a session for an address that
+	// cannot be listened on: there is no way back for it.
+	for addr, text := range missing {
+		if err == nil && s.missing[addr] == nil {
+			err = text
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("bgp: apply global (%s): %w; nothing of the new configuration is applied and sessions stay as they are until that is corrected", why, err)
+	}
+	return &RestartNeeded{Why: why}
 }
 
 // listensOn reports whether a listener of g takes the address and port, or a part
@@ -45,11 +177,8 @@ func (g Global) listensOn(at netip.AddrPort) bool {
 	if g.Port != at.Port() {
 		return false
 	}
-	for text := range strings.SplitSeq(g.ListenAddrs, ",") {
-		addr, err := netip.ParseAddr(text)
-		if err != nil {
-			continue
-		}
+	addrs, _ := g.listenAddrs()
+	for _, addr := range addrs {
 		wild := addr.IsUnspecified() || at.Addr().IsUnspecified()
 		if addr == at.Addr() || wild && (addr.Is6() == at.Addr().Is6() || addr == netip.IPv6Unspecified() || at.Addr() == netip.IPv6Unspecified()) {
 			return true
@@ -120,8 +249,8 @@ func listening(file string, port uint16) []string {
 		if len(fields) <= fieldInode || fields[fieldState] != stateListen {
 			continue
 		}
-		_, hex, _ := strings.Cut(fields[fieldLocal], ":")
-		if n, err := strconv.ParseUint(hex, 16, 16); err == nil && uint16(n) == port {
+		_, digits, _ := strings.Cut(fields[fieldLocal], ":")
+		if n, err := strconv.ParseUint(digits, 16, 16); err == nil && uint16(n) == port {
 			inodes = append(inodes, fields[fieldInode])
 		}
 	}

@@ -29,7 +29,7 @@ func TestRestartOnlyIntoWhatCanListen(t *testing.T) {
 		port  uint16
 		want  string // of the error; empty for a restart
 	}{
-		{"127.0.13.1,192.0.2.77", testPort, "no interface has the address 192.0.2.77"},
+		{"127.0.13.3,192.0.2.77", testPort, "no interface has the address 192.0.2.77"},
 		{"192.0.2.77", testPort, "no interface has the address 192.0.2.77"},
 		{"127.0.13.1,127.0.13.2", testPort, "127.0.13.2:17900: the port is in use by"},
 		{"127.0.13.1,127.0.13.3", testPort, ""},

@@ -45,14 +45,18 @@ type Speaker struct {
 	running   atomic.Pointer[engine] // the same as engine
 	announced [2]atomic.Uint64       // prefixes of IPv4 and IPv6
 
-	mu       sync.Mutex
-	engine   *engine // nil until the first Apply that succeeds in starting it
-	started  time.Time
-	global   Global
-	have     applied
-	options  map[string]peerOptions // as neighbors were added, by name
-	disabled map[string]string      // operator's reasons by neighbor name
-	left     bool
+	mu      sync.Mutex
+	engine  *engine // nil until the first Apply that succeeds in starting it
+	started time.Time
+	global  Global
+	// listening is global with only the addresses that were there at the start,
+	// missing has the others and why.
+	listening Global
+	missing   map[netip.Addr]error
+	have      applied
+	options   map[string]peerOptions // as neighbors were added, by name
+	disabled  map[string]string      // operator's reasons by neighbor name
+	left      bool
 }
 
 // New returns a Speaker that does nothing yet.
@@ -82,6 +86,8 @@ func (s *Speaker) Take() []Event { return s.inbox.take() }
 // Apply makes the speaker do what cfg says and changes nothing else: a session
 // whose neighbor is the same in cfg is not touched. The first Apply starts to
 // listen; its error says what holds the address, and the next Apply tries again.
+// An address that no interface has is left out as long as there is another; it
+// is in Result.Failed, and once it is there Apply asks for a restart.
 // Paths are added before neighbors, so that a neighbor's first End-of-RIB
 // covers them.
 //
@@ -104,14 +110,14 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 			return Result{}, fmt.Errorf("bgp: start: %w", err)
 		}
 	} else if why := whyRestart(s.global, cfg.Global); why != "" {
-		// The successor must not be left without a session for an address that
-		// cannot be listened on: there is no way back for it.
-		if err := probeListen(ctx, cfg.Global, s.global); err != nil {
-			return Result{}, fmt.Errorf("bgp: apply global (%s): %w; nothing of the new configuration is applied and sessions stay as they are until that is corrected", why, err)
+		if err := s.restart(ctx, cfg.Global, why); err != nil {
+			return Result{}, err
 		}
-		return Result{}, &RestartNeeded{Why: why}
 	}
 	res := Result{Failed: map[string]error{}}
+	if err := s.relisten(ctx, &res); err != nil {
+		return Result{}, err
+	}
 	d := diff(s.have, cfg)
 	s.originate(d, cfg, &res)
 	s.change(ctx, d, &res)
@@ -171,19 +177,22 @@ func (r Result) err() error {
 }
 
 func (s *Speaker) start(ctx context.Context, g Global) error {
-	if err := probeListen(ctx, g, Global{}); err != nil {
+	missing, err := probeStart(ctx, g)
+	if err != nil {
 		return err
 	}
-	log := slog.New(newLogAdapter(s.opts.Log.Handler(), s.tracker.name, faults{lost: s.tracker.lostTrack}))
-	e, err := startEngine(ctx, g, log, s.tracker)
+	listening := g.without(missing)
+	log := slog.New(newLogAdapter(s.opts.Log.Handler(), s.tracker.name, faults{lost: s.tracker.lostTrack, unsure: s.tracker.unsure}))
+	e, err := startEngine(ctx, listening, log, s.tracker)
 	if err != nil {
 		return err
 	}
 	s.tracker.setEngine(e, g.ASN)
 	s.engine, s.global, s.started = e, g, time.Now()
+	s.listening, s.missing = listening, missing
 	s.running.Store(e)
 	s.opts.Log.Info("speaker started", "asn", g.ASN, "router_id", g.RouterID, "port", g.Port,
-		"listen", g.ListenAddrs, "restarting", s.opts.Restarting)
+		"listen", listening.ListenAddrs, "restarting", s.opts.Restarting)
 	return nil
 }
 

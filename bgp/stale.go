@@ -191,6 +191,11 @@ func (t *tracker) remove(nb *tracked, at time.Time) {
 	}
 }
 
+// staleEarly is by how much less stale paths are kept: those of one of our own
+// nodes, which announces connectTime more than its restart time, so go within a
+// second of that, and so do those of others.
+const staleEarly = connectTime / 4
+
 // startStale begins the time that stale paths are kept: the neighbor's restart
 // time until it must be back, and as long again for its End-of-RIB. Another
 // loss in between does not prolong it, so that a neighbor that flaps cannot
@@ -201,7 +206,7 @@ func (t *tracker) startStale(nb *tracked) {
 	if nb.stale != nil {
 		return
 	}
-	after := nb.open.restart
+	after := max(nb.open.restart-staleEarly, 0)
 	var timer *time.Timer
 	var ended func(last bool) func()
 	ended = func(last bool) func() {

@@ -60,8 +60,10 @@ type tracked struct {
 	again *Neighbor
 	// restarted is set while a session ends that an operator restarts.
 	restarted bool
-	// fault is why we end the session, in words.
-	fault string
+	// fault is why we end the session, in words; doubts are UPDATEs that may
+	// become one.
+	fault  string
+	doubts []*doubt
 	// sent and received is what GoBGP had counted when it was given the neighbor
 	// anew.
 	sent, received Messages
@@ -138,6 +140,7 @@ func (t *tracker) paths(addr netip.Addr, convert func(guard) []Event) {
 	}
 	events := convert(g)
 	t.inbox.push(events...)
+	t.doubtless(nb, events)
 	announced := 0
 	for _, e := range events {
 		announced += len(e.Update.Announced)

@@ -74,7 +74,7 @@ func (t *speakerTask) run(ctx context.Context) error {
 }
 
 // wait returns when there may be something to do; false when ctx has ended.
-// While a retry is due, only its time or a change of the Snapshot ends the wait.
+// A retry comes at its time, or earlier with a change.
 func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-chan time.Time, retrying bool, retryAt *time.Time) bool {
 	for {
 		select {
@@ -83,7 +83,8 @@ func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-
 		case <-changed:
 			*retryAt = time.Time{}
 			return true
-		case <-t.gateBell:
+		case <-t.gateBell: // what is ready does not wait for what failed
+			*retryAt = time.Time{}
 			return true
 		case <-tick:
 			t.beat()
