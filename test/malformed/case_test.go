@@ -95,6 +95,8 @@ type test struct {
 	// check says what is wrong with the attributes of the path that was taken;
 	// for an attribute to discard, whether it is gone.
 	check func(a *caracal.Attrs) string
+	// later looks at the outcome again when the speaker may have changed its mind.
+	later bool
 	// drive, where set, replaces the sending: it does all by itself.
 	drive func(p *peer) (outcome, error)
 }
@@ -131,6 +133,12 @@ func withAttrs(name, clause string, want outcome, attrs ...[]byte) test {
 	return test{name: name, clause: clause, want: want, send: func(p *peer) []byte {
 		return update(nil, p.with(attrs...), nlri(p.route4()))
 	}}
+}
+
+// later is a case that is looked at again.
+func later(t test) test {
+	t.later = true
+	return t
 }
 
 // sent is a case of some bytes.

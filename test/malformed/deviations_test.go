@@ -10,7 +10,8 @@ type deviation struct {
 // from outside.
 const (
 	whyLost      = "GoBGP stops at the overrun and never reads the prefixes; we end the session, or the old route would stay"
-	whyHidden    = "GoBGP tells of the first of two errors only, so that we don't hear of the overrun; the old route stays until it is announced or withdrawn again"
+	whyHidden    = "GoBGP tells the first of two errors only; when no withdrawals come we end the session, or the old route would stay"
+	whyNothing   = "GoBGP does not tell an UPDATE of which nothing was read from one that announces nothing; we end the session"
 	whyFlags     = "GoBGP judges the flags before it reads the prefixes of the attribute; we end the session, or the old route would stay"
 	whyHeader    = "GoBGP names a bad length of a parameter an error of the header"
 	whyParameter = "GoBGP takes optional parameters that it does not know"
@@ -50,8 +51,10 @@ var deviations = map[string]deviation{
 	"length of attributes short by one":                       {resets(6, 4), whyLost},
 	"MP_REACH behind what overruns":                           {resets(6, 4), whyLost},
 	"withdrawn: with attributes that overrun":                 {resets(6, 4), whyLost},
-	"list: the last overruns by one":                          {only(ignored), whyHidden},
-	"list: a bad ORIGIN, and the last overruns":               {only(ignored), whyHidden},
+	"list: the last overruns by one":                          {resets(6, 4), whyHidden},
+	"list: the last is too long and overruns":                 {resets(6, 4), whyHidden},
+	"an attribute of wrong length, and nothing announced":     {resets(6, 4), whyNothing},
+	"list: a bad ORIGIN, and the last overruns":               {resets(6, 4), whyHidden},
 	"MP_REACH: transitive":                                    {resets(6, 4), whyFlags},
 	"MP_REACH: well-known":                                    {resets(6, 4), whyFlags},
 	"MP_REACH: partial":                                       {resets(6, 4), whyFlags},

@@ -214,6 +214,13 @@ func (p *peer) inSession(tc test) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	if tc.later && !ended {
+		select {
+		case <-p.over:
+			ended = true
+		case <-time.After(thinking):
+		}
+	}
 	if ended || tc.known().kind == reset && p.endsSoon() {
 		return p.ended(), p.stand.eventually(p) // all its routes are gone
 	}
@@ -241,13 +248,16 @@ func (t test) known() outcome {
 	return t.want
 }
 
+// thinking is longer than the speaker takes to decide that an UPDATE was lost.
+const thinking = 5 * time.Second
+
 // endsSoon waits for the end of a connection that the speaker may take a moment
 // to decide on.
 func (p *peer) endsSoon() bool {
 	select {
 	case <-p.over:
 		return true
-	case <-time.After(3 * time.Second):
+	case <-time.After(patience):
 		return false
 	}
 }

@@ -179,6 +179,11 @@ func lists() []test {
 		sent("attributes, and nothing announced", "RFC 7606 §5.2", only(ignored), func(p *peer) []byte {
 			return update(nil, p.with(), nil)
 		}),
+		later(withAttrs("a malformed attribute, seconds later", "RFC 7606 §2", withdraw, attr(optional, med, 1))),
+		later(sent("an attribute of wrong length, and nothing announced", "RFC 7606 §5.2", only(ignored), func(p *peer) []byte {
+			return update(nil, p.with(attr(optional, med, 1)), nil)
+		})),
+		broken("list: the last is too long and overruns", "RFC 7606 §4", withdraw, optional, med, 5, 0, 0, 0, 1),
 		sent("a malformed attribute, and nothing announced", "RFC 7606 §5.2", only(ignored), func(p *peer) []byte {
 			return update(nil, p.with(attr(wellKnown, origin, 9)), nil)
 		}),
