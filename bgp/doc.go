@@ -11,5 +11,6 @@
 // to judge the mirror of those paths again; GoBGP cannot send ROUTE-REFRESH.
 //
 // This is the only room that imports GoBGP: engine.go drives it, gobgp.go
-// converts its values. Nothing of it shows in the exported interface.
+// converts its values, and guard.go looks again at the UPDATEs that it accepted
+// (docs/RFC7606.md). Nothing of it shows in the exported interface.
 package bgp
