@@ -15,7 +15,7 @@ import (
 func (s *session) execute(ctx context.Context, cmd Command, w io.Writer) error {
 	switch cmd.Name {
 	case "show status":
-		return get(ctx, s, w, s.client.show().GetStatus, &pb.StatusRequest{}, func(m *pb.Status) { renderStatus(w, s.opts.Now(), m) })
+		return s.status(ctx, w)
 	case "show protocols":
 		return s.protocols(ctx, cmd, w)
 	case "show route":
@@ -64,6 +64,17 @@ func (s *session) print(w io.Writer, m proto.Message, table func()) error {
 	}
 	table()
 	return nil
+}
+
+// status also asks for the neighbors if some are down, to name them.
+func (s *session) status(ctx context.Context, w io.Writer) error {
+	return get(ctx, s, w, s.client.show().GetStatus, &pb.StatusRequest{}, func(m *pb.Status) {
+		var neighbors *pb.NeighborList
+		if m.Counts.GetEstablished() < m.Counts.GetNeighbors() {
+			neighbors, _ = call(ctx, s.client, s.client.show().ListNeighbors, &pb.NeighborsRequest{})
+		}
+		renderStatus(w, s.opts.Now(), m, neighbors)
+	})
 }
 
 func (s *session) protocols(ctx context.Context, cmd Command, w io.Writer) error {

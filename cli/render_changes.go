@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,25 +11,26 @@ import (
 )
 
 func renderConfigure(w io.Writer, now time.Time, r *pb.ConfigureReply, check bool) {
+	version := fmt.Sprintf("generation %d, digest %s", r.Generation, orDash(short(r.Digest)))
+	problems := notHeld(r)
 	switch {
-	case len(r.Changes) == 0 && len(r.Held) == 0:
-		fmt.Fprintf(w, "nothing changes; generation %d, digest %s\n", r.Generation, orDash(short(r.Digest)))
+	case len(r.Changes) == 0 && len(r.Held) > 0:
+		fmt.Fprintf(w, "nothing changes but what is held; %s\n", version)
+	case len(r.Changes) == 0 && len(problems) > 0:
+		fmt.Fprintf(w, "nothing changes of what can be taken; %s\n", version)
+	case len(r.Changes) == 0:
+		fmt.Fprintf(w, "nothing changes; %s\n", version)
 	case check:
 		fmt.Fprintln(w, "would change (nothing has been applied):")
 	case r.Applied:
-		fmt.Fprintf(w, "applied; generation %d, digest %s:\n", r.Generation, orDash(short(r.Digest)))
+		fmt.Fprintf(w, "applied; %s:\n", version)
 	default:
 		fmt.Fprintln(w, "not applied:")
 	}
 	for _, c := range r.Changes {
 		fmt.Fprintf(w, "  %s\n", c)
 	}
-	if len(r.Resets) > 0 {
-		fmt.Fprintf(w, "%s:\n", plural(len(r.Resets), "session resets", "sessions reset"))
-		for _, reset := range r.Resets {
-			fmt.Fprintf(w, "  %s: %s\n", reset.Neighbor, reset.Reason)
-		}
-	}
+	renderSessions(w, r)
 	if r.Restart != "" {
 		fmt.Fprintf(w, "caracald re-executes itself, and routes stay: %s\n", r.Restart)
 	}
@@ -38,9 +40,36 @@ func renderConfigure(w io.Writer, now time.Time, r *pb.ConfigureReply, check boo
 			fmt.Fprintf(w, "  %s\n", h)
 		}
 	}
-	if len(r.Problems) > 0 {
-		renderProblems(w, now, r.Problems)
+	if len(problems) > 0 {
+		renderProblems(w, now, problems)
 	}
+}
+
+// renderSessions says what becomes of sessions.
+func renderSessions(w io.Writer, r *pb.ConfigureReply) {
+	if len(r.Resets) > 0 {
+		fmt.Fprintf(w, "%s:\n", plural(len(r.Resets), "session resets", "sessions reset"))
+		for _, reset := range r.Resets {
+			fmt.Fprintf(w, "  %s: %s\n", reset.Neighbor, reset.Reason)
+		}
+	}
+	var parts []string
+	if n := len(r.Ends); n > 0 {
+		parts = append(parts, plural(n, "session ends", "sessions end")+": "+first(r.Ends, 10, ", "))
+	}
+	if n := len(r.Starts); n > 0 {
+		parts = append(parts, plural(n, "session starts", "sessions start")+": "+first(r.Starts, 10, ", "))
+	}
+	if len(parts) > 0 {
+		fmt.Fprintln(w, strings.Join(parts, "; "))
+	}
+}
+
+// notHeld are the problems without those whose text is under Held already.
+func notHeld(r *pb.ConfigureReply) []*pb.Problem {
+	return slices.DeleteFunc(slices.Clone(r.Problems), func(p *pb.Problem) bool {
+		return slices.Contains(r.Held, p.Message)
+	})
 }
 
 // configureCode is [ExitFailed] if something was not taken.
@@ -68,7 +97,7 @@ func renderCleanupList(w io.Writer, r *pb.CleanupReply) {
 
 func renderCleanupDone(w io.Writer, r *pb.CleanupReply) {
 	const most = 20 // without the right to delete, all of them fail
-	fmt.Fprintf(w, "%d deleted\n", r.Deleted)
+	fmt.Fprintf(w, "%s deleted\n", plural(int(r.Deleted), "route", "routes"))
 	for _, f := range r.Failed[:min(most, len(r.Failed))] {
 		fmt.Fprintf(w, "failed: %s\n", f)
 	}

@@ -29,8 +29,11 @@ func renderFIB(w io.Writer, now time.Time, list *pb.FIBList) {
 }
 
 func fibWays(e *pb.FIBEntry) []string {
-	if e.Type != "" && e.Type != "unicast" || len(e.Hops) == 0 {
-		return []string{orDash(e.Type)}
+	switch {
+	case e.Type == "blackhole" || e.Type == "unreachable":
+		return []string{e.Type}
+	case len(e.Hops) == 0: // it is not in the kernel
+		return []string{"-"}
 	}
 	ways := make([]string, len(e.Hops))
 	for i, h := range e.Hops {
@@ -43,7 +46,10 @@ func fibFor(e *pb.FIBEntry) string {
 	if len(e.Neighbors) > 0 {
 		return strings.Join(e.Neighbors, ",")
 	}
-	if e.Source == "" {
+	switch {
+	case e.State == "stale":
+		return "from before the start"
+	case e.Source == "" || e.Source == "bgp": // whose path it was has gone
 		return "-"
 	}
 	return "local " + e.Source

@@ -19,18 +19,20 @@ func renderNodes(w io.Writer, list *pb.NodeList) {
 		if n.Self {
 			session = "this node"
 		}
-		g.add(n.Name, orDash(n.Ipv4), orDash(n.Ipv6), n.Asn, orDash(n.RouterId), orDash(session), some(append(n.PodCidrs, n.Blocks...)))
+		g.add(n.Name, orDash(n.Ipv4), orDash(n.Ipv6), n.Asn, orDash(n.RouterId), orDash(session), some(n.Blocks))
 	}
 	g.print(w)
 }
 
 // some shows the first of many; JSON has them all.
-func some(list []string) string {
-	const most = 4
+func some(list []string) string { return orDash(first(list, 4, ",")) }
+
+// first joins at most that many, and says how many more there are.
+func first(list []string, most int, sep string) string {
 	if len(list) > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ","), len(list)-most)
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], sep), len(list)-most)
 	}
-	return orDash(strings.Join(list, ","))
+	return strings.Join(list, sep)
 }
 
 func renderWorkloads(w io.Writer, list *pb.WorkloadList) {

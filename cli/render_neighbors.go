@@ -9,6 +9,9 @@ import (
 	pb "caracal.dev/caracal/proto"
 )
 
+// established is the state in which routes flow (RFC 4271 section 8.2.2).
+const established = "Established"
+
 func renderNeighbors(w io.Writer, now time.Time, list *pb.NeighborList) {
 	if len(list.Neighbors) == 0 {
 		fmt.Fprintln(w, "no neighbors")
@@ -33,7 +36,7 @@ func counts(n *pb.Neighbor) *pb.PrefixCounts {
 // neighborInfo is what is not as it should be.
 func neighborInfo(now time.Time, n *pb.Neighbor) string {
 	var info []string
-	up := n.State == "Established"
+	up := n.State == established
 	if n.Restarting {
 		info = append(info, "restarting, its routes are kept")
 	}
@@ -146,7 +149,7 @@ func restartText(n *pb.Neighbor) string {
 	switch {
 	case !n.GracefulRestart:
 		return "graceful restart is off"
-	case n.RestartSeconds == 0 && n.State == "Established":
+	case n.RestartSeconds == 0 && n.State == established:
 		return "the neighbor does no graceful restart"
 	case n.RestartSeconds == 0:
 		return "graceful"

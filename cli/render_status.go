@@ -9,20 +9,22 @@ import (
 	pb "caracal.dev/caracal/proto"
 )
 
-// renderStatus prints the daemon in one page, what is wrong at the end, where
-// the eye is.
-func renderStatus(w io.Writer, now time.Time, st *pb.Status) {
-	fmt.Fprintf(w, "%s: %s\n\n", st.Node, headline(now, st))
-	c := st.Counts
-	if c == nil {
-		c = &pb.Counts{}
-	}
+// mostDown is how many neighbors that are not established status names.
+const mostDown = 5
+
+// renderStatus prints the daemon in one page. The first line says whether all is
+// well and, if not, why; what it says is not said again. What is wrong in detail
+// is at the end, where the eye is. neighbors may be nil, if they are not known.
+func renderStatus(w io.Writer, now time.Time, st *pb.Status, neighbors *pb.NeighborList) {
+	head := headline(now, st)
+	fmt.Fprintf(w, "%s: %s\n\n", st.Node, head)
+	c := counted(st)
 	g := &grid{right: make([]bool, 3)}
 	g.add("", "BGP", fmt.Sprintf("AS %d, router ID %s", st.Asn, orDash(st.RouterId)))
-	g.add("", "Neighbors", fmt.Sprintf("%d of %d established", c.Established, c.Neighbors))
-	g.add("", "Synced", factText(st.Synced))
-	g.add("", "Converged", factText(st.Converged))
-	g.add("", "Complete", factText(st.Complete))
+	g.add("", "Neighbors", neighborsText(c, neighbors))
+	g.add("", "Synced", factText(st.Synced, head))
+	g.add("", "Converged", factText(st.Converged, head))
+	g.add("", "Complete", factText(st.Complete, head))
 	g.add("", "Routes", fmt.Sprintf("%s, %s, %d refused; %d announced",
 		plural(int(c.Prefixes), "prefix", "prefixes"), plural(int(c.Paths), "path", "paths"), c.Refused, c.Originated))
 	g.add("", "Kernel", kernelText(c))
@@ -33,31 +35,89 @@ func renderStatus(w io.Writer, now time.Time, st *pb.Status) {
 	g.add("", "Configuration", configText(now, st))
 	g.add("", "Version", fmt.Sprintf("%s, pid %d", orDash(st.Version), st.Pid))
 	g.print(w)
-	if len(st.Problems) > 0 {
+	if more := newProblems(st, head); len(more) > 0 {
 		fmt.Fprintln(w)
-		renderProblems(w, now, st.Problems)
+		renderProblems(w, now, more)
 	}
 }
 
+func counted(st *pb.Status) *pb.Counts {
+	if st.Counts == nil {
+		return &pb.Counts{}
+	}
+	return st.Counts
+}
+
+// headline says whether it is well: ready or why not, and what else is amiss.
 func headline(now time.Time, st *pb.Status) string {
 	run := ""
 	if st.Started != nil {
 		run = ", running " + age(now, st.Started)
 	}
-	if st.Ready.GetHolds() {
+	if !st.Ready.GetHolds() {
+		return "not ready" + run + ": " + orDash(st.Ready.GetReason())
+	}
+	c := counted(st)
+	var amiss []string
+	if c.Established < c.Neighbors {
+		amiss = append(amiss, fmt.Sprintf("%d of %s not established", c.Neighbors-c.Established, plural(int(c.Neighbors), "neighbor", "neighbors")))
+	}
+	if c.FibFailed > 0 {
+		amiss = append(amiss, plural(int(c.FibFailed), "route", "routes")+" failed")
+	}
+	if n := len(newProblems(st, "")); n > 0 {
+		amiss = append(amiss, plural(n, "problem", "problems"))
+	}
+	if len(amiss) == 0 {
 		return "ready" + run
 	}
-	return "not ready" + run + ": " + orDash(st.Ready.GetReason())
+	return "ready" + run + ", but " + strings.Join(amiss, ", ")
 }
 
-func factText(f *pb.Fact) string {
+func neighborsText(c *pb.Counts, neighbors *pb.NeighborList) string {
+	s := fmt.Sprintf("%d of %d established", c.Established, c.Neighbors)
+	var not []string
+	for _, n := range neighbors.GetNeighbors() {
+		if n.State != established {
+			not = append(not, n.Name+" "+n.State)
+		}
+	}
+	if len(not) > 0 {
+		s += "; not: " + first(not, mostDown, ", ")
+	}
+	return s
+}
+
+// factText leaves out the reason if head gave it.
+func factText(f *pb.Fact, head string) string {
 	switch {
 	case f.GetReason() == "":
 		return yesNo(f.GetHolds())
 	case f.GetHolds():
 		return "yes (" + f.Reason + ")"
 	}
-	return "no: " + f.Reason
+	for part := range strings.SplitSeq(f.Reason, "; ") {
+		if !strings.Contains(head, part) {
+			return "no: " + f.Reason
+		}
+	}
+	return "no"
+}
+
+// newProblems are those of a status that head does not say and that were not
+// there before in the same words.
+func newProblems(st *pb.Status, head string) []*pb.Problem {
+	seen := map[string]bool{}
+	var out []*pb.Problem
+	for _, p := range st.Problems {
+		text := problemText(p)
+		if seen[text] || head != "" && strings.Contains(head, p.Message) {
+			continue
+		}
+		seen[text] = true
+		out = append(out, p)
+	}
+	return out
 }
 
 func kernelText(c *pb.Counts) string {

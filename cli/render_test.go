@@ -47,13 +47,25 @@ func TestRender(t *testing.T) {
 	ready.Problems, ready.Counts = nil, &pb.Counts{}
 	changes := &pb.ConfigureReply{
 		Applied: true, Generation: 8, Digest: "0123456789abcdef", Changes: []string{"BGPPeer tor: added", "NodeConfig b: asNumber 64512 -> 64513"},
-		Resets:  []*pb.Reset{{Neighbor: "mesh/b", Reason: "its AS number changes"}},
+		Resets: []*pb.Reset{{Neighbor: "mesh/b", Reason: "its AS number changes"}},
+		Ends:   []string{"mesh/c"}, Starts: []string{"peer/tor@192.0.2.250"},
 		Restart: "AS number 64512 -> 64513", Held: []string{"NodeConfig: 40 of 60 objects would be removed"},
-		Problems: sampleStatus().Problems,
+		Problems: append(sampleStatus().Problems, &pb.Problem{Severity: "held", Message: "NodeConfig: 40 of 60 objects would be removed"}),
 	}
+	heldOnly := &pb.ConfigureReply{Generation: 7, Held: changes.Held, Problems: changes.Problems[2:]}
+	amiss := sampleStatus()
+	amiss.Ready, amiss.Converged, amiss.Complete = ready.Ready, ready.Converged, ready.Complete
+	amiss.Problems = append(amiss.Problems, amiss.Problems[0])
+	stuck := sampleStatus()
+	why := "BGP has not started: listen on 192.0.2.1 port 179: address already in use; stop what uses it"
+	stuck.Ready, stuck.Complete = &pb.Fact{Reason: why}, &pb.Fact{Reason: why}
+	stuck.Problems = []*pb.Problem{{Severity: "warning", Message: strings.TrimPrefix(why, "BGP has not started: ")}}
 	for name, render := range map[string]func(io.Writer){
-		"status":            func(w io.Writer) { renderStatus(w, now, sampleStatus()) },
-		"status-ready":      func(w io.Writer) { renderStatus(w, now, ready) },
+		"status":            func(w io.Writer) { renderStatus(w, now, sampleStatus(), sampleNeighbors()) },
+		"status-ready":      func(w io.Writer) { renderStatus(w, now, ready, nil) },
+		"status-amiss":      func(w io.Writer) { renderStatus(w, now, amiss, sampleNeighbors()) },
+		"status-stuck":      func(w io.Writer) { renderStatus(w, now, stuck, nil) },
+		"configure-held":    func(w io.Writer) { renderConfigure(w, now, heldOnly, true) },
 		"protocols":         func(w io.Writer) { renderNeighbors(w, now, sampleNeighbors()) },
 		"protocols-all":     func(w io.Writer) { renderNeighborsAll(w, now, sampleNeighbors()) },
 		"route":             func(w io.Writer) { renderRoutes(w, now, sorted(), false) },
@@ -84,7 +96,7 @@ func TestRender(t *testing.T) {
 // parts, as another version may send them, are no accident.
 func TestNothingToRender(t *testing.T) {
 	var out bytes.Buffer
-	renderStatus(&out, now, &pb.Status{})
+	renderStatus(&out, now, &pb.Status{}, nil)
 	renderNeighbors(&out, now, &pb.NeighborList{Neighbors: []*pb.Neighbor{{}}})
 	renderNeighborsAll(&out, now, &pb.NeighborList{Neighbors: []*pb.Neighbor{{}}})
 	renderRoutes(&out, now, &pb.RouteList{Paths: []*pb.Path{{}}}, true)

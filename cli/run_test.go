@@ -39,7 +39,7 @@ func TestRun(t *testing.T) {
 		{"sh ro 10.9.9.0/24", 1, "", "there is no route to 10.9.9.0/24", "routes 10.9.9.0/24"},
 		{"sh ro 10.9.9.0/24 pro mesh/b", 1, "", "there is no route to 10.9.9.0/24 from mesh/b", "routes 10.9.9.0/24 mesh/b"},
 		{"sh ro 10.9.9.0/24 -o json", 1, `"paths": []`, "there is no route to 10.9.9.0/24", "routes 10.9.9.0/24"},
-		{"sh fib", 0, "4 routes: 2 installed", "", ""},
+		{"sh fib", 0, "5 routes: 2 installed, 2 failed", "", ""},
 		{"sh fib -o json", 0, `"onLink": true`, "", ""},
 		{"-o yaml sh no", 0, "- asn: 64512", "", ""},
 		{"sh workloads", 0, "elsewhere", "", ""},
@@ -51,7 +51,7 @@ func TestRun(t *testing.T) {
 		{"conf check", 0, "nothing changes", "", "configure check"},
 		{"conf confirm", 0, "nothing changes", "", "configure confirm"},
 		{"cleanup", 2, "route 10.64.1.0/26 via", "Delete 2 items? To delete without asking: cleanup --yes", ""},
-		{"cleanup --yes", 0, "2 deleted", "", "cleanup"},
+		{"cleanup --yes", 0, "2 routes deleted", "", "cleanup"},
 		{"cleanup -o json", 0, `"total": 2`, "", ""},
 		{"cleanup --yes -o json", 0, `"deleted": 2`, "", "cleanup"},
 		{"version", 0, "caracal  v0.1.0\ncaracald v0.1.0\n", "", ""},
@@ -168,7 +168,7 @@ func TestCleanupWithoutDaemon(t *testing.T) {
 		return &pb.CleanupReply{Items: []string{"route 10.0.0.0/24"}, Total: 3}, nil
 	}
 	code, stdout, _ := runWith(t, o, "cleanup", "--yes", "--socket", "/nonexistent/s")
-	want := "route 10.0.0.0/24\nand 2 more\n1 deleted\nfailed: route 10.0.0.0/24: busy\n"
+	want := "route 10.0.0.0/24\nand 2 more\n1 route deleted\nfailed: route 10.0.0.0/24: busy\n"
 	if code != ExitFailed || stdout != want || fmt.Sprint(calls) != "[false true]" {
 		t.Errorf("code %d, calls %v, %s", code, calls, stdout)
 	}

@@ -18,7 +18,7 @@ func sampleStatus() *pb.Status {
 				Message: "cluster/bgppeers/rack1.yaml: BGPPeer rack1: spec.asNumber: must not be 0", Since: ago(2 * time.Minute)},
 			{Severity: "warning", Source: "cluster/pools.yaml", Message: "the pool p1 is not used", Since: ago(3 * time.Second)},
 		},
-		Counts: &pb.Counts{Neighbors: 3, Established: 2, Nodes: 4, Pools: 1, Blocks: 4, Peers: 1, Workloads: 9, LocalWorkloads: 3,
+		Counts: &pb.Counts{Neighbors: 4, Established: 2, Nodes: 4, Pools: 1, Blocks: 4, Peers: 1, Workloads: 9, LocalWorkloads: 3,
 			Prefixes: 300, Paths: 320, Refused: 2, Originated: 1, FibWanted: 300, FibInstalled: 298, FibFailed: 2, FibStale: 5,
 			DriftRepaired: 1, LastAudit: ago(23 * time.Second)},
 	}
@@ -79,7 +79,8 @@ func sampleFIB() *pb.FIBList {
 			Hops: []*pb.Hop{{Gateway: "192.0.2.2", Link: "eth0"}, {Gateway: "192.0.2.3", Link: "eth0", OnLink: true}}}),
 		mark(&pb.FIBEntry{Prefix: "10.64.0.0/26", Type: "blackhole", Source: "block", State: "installed", Since: ago(2 * time.Hour)}),
 		mark(&pb.FIBEntry{Prefix: "10.64.0.3/32", Type: "unicast", Source: "workload", State: "failed", Reason: "no such device: cali0a1b2c3", Since: ago(5 * time.Second), Hops: []*pb.Hop{{Link: "cali0a1b2c3"}}}),
-		mark(&pb.FIBEntry{Prefix: "10.64.9.0/26", Type: "unicast", State: "stale", Hops: []*pb.Hop{{Gateway: "192.0.2.9", Link: "eth0"}}}),
+		mark(&pb.FIBEntry{Prefix: "10.64.9.0/26", Type: "unicast", Source: "bgp", State: "stale", Hops: []*pb.Hop{{Gateway: "192.0.2.9", Link: "eth0"}}}),
+		mark(&pb.FIBEntry{Prefix: "10.64.8.0/26", Type: "other", Source: "bgp", Neighbors: []string{"mesh/b"}, State: "failed", Reason: "next hop 192.0.2.2 is not reachable"}),
 	}}
 }
 

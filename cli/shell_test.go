@@ -171,7 +171,7 @@ func TestShell(t *testing.T) {
 	p.types("cleanup\r")
 	p.expect("[y/N] ")
 	p.types("y\r")
-	p.expect("2 deleted")
+	p.expect("2 routes deleted")
 	p.expect("caracal> ")
 
 	p.types("monitor\r")

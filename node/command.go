@@ -37,7 +37,6 @@ func (a *Agent) Neighbor(ctx context.Context, verb api.NeighborVerb, name string
 	if err := do.call(); err != nil {
 		return "", fmt.Errorf("%w: %w", api.ErrRefused, err)
 	}
-	a.o.Log.Info("operator's command", "verb", string(verb), "neighbor", name)
 	return name + ": " + do.said, nil
 }
 
@@ -54,6 +53,10 @@ func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.Configu
 		return api.ConfigureResult{}, fmt.Errorf("%w: this store is watched and cannot be reread", api.ErrRefused)
 	}
 	old := a.o.Store.Snapshot()
+	var have bgp.Config // before a reload: the speaker may take it at once
+	if up := a.up.Load(); up != nil {
+		have = up.bgp.state.Load().config
+	}
 	var next *caracal.Snapshot
 	var err error
 	switch {
@@ -79,23 +82,37 @@ func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.Configu
 			res.Held = append(res.Held, p.Message)
 		}
 	}
-	if up := a.up.Load(); up != nil {
-		res.Resets, res.Restart = predict(up.bgp.state.Load().config, next)
-	}
+	predict(&res, have, next)
 	return res, nil
 }
 
-// predict says which sessions would drop to take a Snapshot, and whether the
-// daemon would have to start anew.
-func predict(have bgp.Config, next *caracal.Snapshot) (resets []api.NeighborReset, restart string) {
+// predict says which sessions would drop to take a Snapshot, which would end or
+// start with it, and whether the daemon would have to start anew.
+func predict(res *api.ConfigureResult, have bgp.Config, next *caracal.Snapshot) {
 	if _, ok := next.SelfNode(); !ok || have.Global == (bgp.Global{}) {
-		return nil, ""
+		return
 	}
 	want, _ := bgp.Plan(next, nil)
 	for _, name := range bgp.Resets(have, want) {
-		resets = append(resets, api.NeighborReset{Neighbor: name, Reason: "its configuration changed in a way that only a new session can take"})
+		res.Resets = append(res.Resets, api.NeighborReset{Neighbor: name, Reason: "its configuration changed in a way that only a new session can take"})
 	}
-	return resets, bgp.WhyRestart(have.Global, want.Global)
+	res.Ends, res.Starts = without(have.Neighbors, want.Neighbors), without(want.Neighbors, have.Neighbors)
+	res.Restart = bgp.WhyRestart(have.Global, want.Global)
+}
+
+// without returns the names of those neighbors that are not among others.
+func without(neighbors, others []bgp.Neighbor) []string {
+	known := map[string]bool{}
+	for _, n := range others {
+		known[n.Name] = true
+	}
+	var out []string
+	for _, n := range neighbors {
+		if !known[n.Name] {
+			out = append(out, n.Name)
+		}
+	}
+	return out
 }
 
 // changes lists what differs between two Snapshots, a line each.

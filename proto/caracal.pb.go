@@ -1980,8 +1980,7 @@ type Node struct {
 	RouterId      string                 `protobuf:"bytes,6,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
 	Neighbor      string                 `protobuf:"bytes,7,opt,name=neighbor,proto3" json:"neighbor,omitempty"`
 	State         string                 `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
-	Blocks        []string               `protobuf:"bytes,9,rep,name=blocks,proto3" json:"blocks,omitempty"`
-	PodCidrs      []string               `protobuf:"bytes,10,rep,name=pod_cidrs,json=podCidrs,proto3" json:"pod_cidrs,omitempty"`
+	Blocks        []string               `protobuf:"bytes,9,rep,name=blocks,proto3" json:"blocks,omitempty"` // all that its workloads have addresses from
 	Labels        map[string]string      `protobuf:"bytes,11,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2076,13 +2075,6 @@ func (x *Node) GetState() string {
 func (x *Node) GetBlocks() []string {
 	if x != nil {
 		return x.Blocks
-	}
-	return nil
-}
-
-func (x *Node) GetPodCidrs() []string {
-	if x != nil {
-		return x.PodCidrs
 	}
 	return nil
 }
@@ -2644,6 +2636,8 @@ type ConfigureReply struct {
 	Restart       string                 `protobuf:"bytes,6,opt,name=restart,proto3" json:"restart,omitempty"` // why the daemon has to re-exec itself
 	Held          []string               `protobuf:"bytes,7,rep,name=held,proto3" json:"held,omitempty"`
 	Problems      []*Problem             `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"`
+	Ends          []string               `protobuf:"bytes,9,rep,name=ends,proto3" json:"ends,omitempty"`      // sessions with neighbors that go
+	Starts        []string               `protobuf:"bytes,10,rep,name=starts,proto3" json:"starts,omitempty"` // and with new ones
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2730,6 +2724,20 @@ func (x *ConfigureReply) GetHeld() []string {
 func (x *ConfigureReply) GetProblems() []*Problem {
 	if x != nil {
 		return x.Problems
+	}
+	return nil
+}
+
+func (x *ConfigureReply) GetEnds() []string {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+func (x *ConfigureReply) GetStarts() []string {
+	if x != nil {
+		return x.Starts
 	}
 	return nil
 }
@@ -3100,7 +3108,7 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\"\x0e\n" +
 	"\fNodesRequest\"2\n" +
 	"\bNodeList\x12&\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x10.caracal.v1.NodeR\x05nodes\"\xdd\x02\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x10.caracal.v1.NodeR\x05nodes\"\xc6\x02\n" +
 	"\x04Node\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04self\x18\x02 \x01(\bR\x04self\x12\x12\n" +
@@ -3110,13 +3118,12 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\trouter_id\x18\x06 \x01(\tR\brouterId\x12\x1a\n" +
 	"\bneighbor\x18\a \x01(\tR\bneighbor\x12\x14\n" +
 	"\x05state\x18\b \x01(\tR\x05state\x12\x16\n" +
-	"\x06blocks\x18\t \x03(\tR\x06blocks\x12\x1b\n" +
-	"\tpod_cidrs\x18\n" +
-	" \x03(\tR\bpodCidrs\x124\n" +
+	"\x06blocks\x18\t \x03(\tR\x06blocks\x124\n" +
 	"\x06labels\x18\v \x03(\v2\x1c.caracal.v1.Node.LabelsEntryR\x06labels\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x12\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01J\x04\b\n" +
+	"\x10\v\"\x12\n" +
 	"\x10WorkloadsRequest\"B\n" +
 	"\fWorkloadList\x122\n" +
 	"\tworkloads\x18\x01 \x03(\v2\x14.caracal.v1.WorkloadR\tworkloads\"\xf5\x02\n" +
@@ -3158,7 +3165,7 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\amessage\x18\x01 \x01(\tR\amessage\"B\n" +
 	"\x10ConfigureRequest\x12\x14\n" +
 	"\x05check\x18\x01 \x01(\bR\x05check\x12\x18\n" +
-	"\aconfirm\x18\x02 \x01(\bR\aconfirm\"\x86\x02\n" +
+	"\aconfirm\x18\x02 \x01(\bR\aconfirm\"\xb2\x02\n" +
 	"\x0eConfigureReply\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\bR\aapplied\x12\x1e\n" +
 	"\n" +
@@ -3169,7 +3176,10 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\x06resets\x18\x05 \x03(\v2\x11.caracal.v1.ResetR\x06resets\x12\x18\n" +
 	"\arestart\x18\x06 \x01(\tR\arestart\x12\x12\n" +
 	"\x04held\x18\a \x03(\tR\x04held\x12/\n" +
-	"\bproblems\x18\b \x03(\v2\x13.caracal.v1.ProblemR\bproblems\";\n" +
+	"\bproblems\x18\b \x03(\v2\x13.caracal.v1.ProblemR\bproblems\x12\x12\n" +
+	"\x04ends\x18\t \x03(\tR\x04ends\x12\x16\n" +
+	"\x06starts\x18\n" +
+	" \x03(\tR\x06starts\";\n" +
 	"\x05Reset\x12\x1a\n" +
 	"\bneighbor\x18\x01 \x01(\tR\bneighbor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"\"\n" +

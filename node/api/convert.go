@@ -205,7 +205,7 @@ func eventMessage(e *MonitorEvent) *pb.Event {
 func configureMessage(r *ConfigureResult) *pb.ConfigureReply {
 	m := &pb.ConfigureReply{
 		Applied: r.Applied, Generation: count(r.Generation), Digest: r.Digest, Changes: r.Changes,
-		Restart: r.Restart, Held: r.Held, Problems: problemMessages(r.Problems),
+		Ends: r.Ends, Starts: r.Starts, Restart: r.Restart, Held: r.Held, Problems: problemMessages(r.Problems),
 	}
 	for _, reset := range r.Resets {
 		m.Resets = append(m.Resets, &pb.Reset{Neighbor: reset.Neighbor, Reason: reset.Reason})

@@ -81,7 +81,8 @@ func (f *fakeAgent) Neighbor(_ context.Context, verb NeighborVerb, name string) 
 
 func (f *fakeAgent) Configure(_ context.Context, check, confirm bool) (ConfigureResult, error) {
 	f.done = append(f.done, fmt.Sprint("configure ", check, confirm))
-	return ConfigureResult{Applied: !check, Generation: 7, Resets: []NeighborReset{{"mesh/b", "port"}}}, f.err
+	return ConfigureResult{Applied: !check, Generation: 7, Resets: []NeighborReset{{"mesh/b", "port"}},
+		Ends: []string{"mesh/c"}, Starts: []string{"mesh/d"}}, f.err
 }
 
 func (f *fakeAgent) Cleanup(_ context.Context, yes bool) (CleanupResult, error) {

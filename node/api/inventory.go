@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -15,10 +16,18 @@ func nodesMessage(all []Node) *pb.NodeList {
 	for _, n := range all {
 		list.Nodes = append(list.Nodes, &pb.Node{
 			Name: n.Name, Self: n.Self, Ipv4: text(n.IPv4), Ipv6: text(n.IPv6), Asn: n.ASN, RouterId: text(n.RouterID),
-			Neighbor: n.Neighbor, State: n.State, Blocks: texts(n.Blocks), PodCidrs: texts(n.PodCIDRs), Labels: n.Labels,
+			Neighbor: n.Neighbor, State: n.State, Blocks: texts(blocksOf(&n)), Labels: n.Labels,
 		})
 	}
 	return list
+}
+
+// blocksOf returns all that the node's workloads have addresses from, whatever
+// gave it.
+func blocksOf(n *Node) []netip.Prefix {
+	all := slices.Concat(n.PodCIDRs, n.Blocks)
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
 
 func workloadsMessage(all []Workload) *pb.WorkloadList {

@@ -156,7 +156,7 @@ func TestCommands(t *testing.T) {
 	_, err = cmd.ChangeNeighbor(ctx, &pb.ChangeNeighborRequest{Verb: "enable", Name: "mesh/x"})
 	wantStatus(t, err, codes.NotFound, `there is no neighbor "mesh/x"`)
 	conf, err := cmd.Configure(ctx, &pb.ConfigureRequest{Check: true})
-	if err != nil || conf.Applied || conf.Generation != 7 || conf.Resets[0].Reason != "port" {
+	if err != nil || conf.Applied || conf.Generation != 7 || conf.Resets[0].Reason != "port" || conf.Ends[0] != "mesh/c" || conf.Starts[0] != "mesh/d" {
 		t.Errorf("got %v, %v", conf, err)
 	}
 	_, err = cmd.Configure(ctx, &pb.ConfigureRequest{Check: true, Confirm: true})

@@ -285,6 +285,8 @@ type ConfigureResult struct {
 	Changes []string
 	// Resets are the sessions that drop to take a change, with the reason.
 	Resets []NeighborReset
+	// Ends and Starts are the neighbors that go and those that are new, by name.
+	Ends, Starts []string
 	// Restart says why the daemon has to re-exec itself; empty if it has not to.
 	Restart string
 	// Held are removals that wait for `configure confirm`.
@@ -320,7 +322,8 @@ type Node struct {
 	Self bool
 	// Neighbor and State are the session with it; empty without one.
 	Neighbor, State string
-	Blocks          []netip.Prefix
+	// Blocks are those of the node that are not among its PodCIDRs.
+	Blocks []netip.Prefix
 }
 
 // Workload is a workload of any node.
