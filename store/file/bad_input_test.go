@@ -113,8 +113,14 @@ var badInput = []struct {
 		"rejected: bgppeers/rack1.yaml: cannot be read: it is larger than 16 MiB; BGPPeer rack1 as accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "aliases that multiply", files: map[string]string{"x.yaml": bomb()}, want: []string{
 		"rejected: x.yaml: document contains excessive aliasing"}},
-	{name: "own node gone", changed: true, files: map[string]string{"cluster/nodes/a.yaml": ""}, want: []string{
-		`rejected: node "a" (from --node) has no NodeConfig in ETC; it has b, c, d, e. Start with --node NAME if it is one of these, or add a NodeConfig named a.`}},
+	{name: "node renamed to another", files: map[string]string{"cluster/nodes/c.yaml": node("b", 3)}, want: []string{
+		"rejected: cluster/nodes/c.yaml: NodeConfig b: it is in cluster/nodes/b.yaml too; the one in cluster/nodes/b.yaml is taken, so remove one",
+		"rejected: cluster/nodes/c.yaml: NodeConfig c: it is not in the file any more, but a document of the file is refused; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
+	{name: "node renamed, with the address of another", files: map[string]string{"cluster/nodes/c.yaml": node("z", 2)}, want: []string{
+		"rejected: cluster/nodes/c.yaml: NodeConfig c: it is not in the file any more, but a document of the file is refused; the version accepted at 2026-11-01T12:00:00Z stays in force",
+		"rejected: cluster/nodes/c.yaml: NodeConfig z: spec.addresses: 192.0.2.2 is the address of NodeConfig b (cluster/nodes/b.yaml) already"}},
+	{name: "pool over the hosts", files: map[string]string{"cluster/pool2.yaml": doc("IPPool", "hosts", "  cidr: 192.0.0.0/16\n")}, want: []string{
+		"rejected: cluster/pool2.yaml: IPPool hosts: spec.cidr: 192.0.0.0/16 contains 192.0.2.1, the address of NodeConfig a (cluster/nodes/a.yaml); a pool must be a range that no host or router uses"}},
 }
 
 // bomb is a small document that its aliases make large.

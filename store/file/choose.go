@@ -106,6 +106,7 @@ func (p *pass) duplicates(key store.Key, docs []document, chosen int, chosenPath
 		default:
 			what = fmt.Sprintf("it is in %s too; the one in %s is taken, so remove one", chosenPath, chosenPath)
 		}
+		p.spoiled[d.path] = true
 		p.problem(caracal.Rejected, d.path, key, store.Sentence(d.path, key, what))
 	}
 }
@@ -118,10 +119,7 @@ func (p *pass) missing() {
 		case p.isShielded(o.Source):
 			p.keep(o)
 		case p.spoiled[o.Source]:
-			// The refused document may be what became of it.
-			p.keep(o)
-			p.problem(caracal.Rejected, o.Source, key, store.Sentence(o.Source, key,
-				"it is not in the file any more, but a document of the file is refused"+versionStays(o)))
+			p.keepSpoiled(o)
 		case !p.settled && !p.old.held[key]:
 			// What is not written yet must not look like a removal.
 			p.deferred = append(p.deferred, o)
@@ -132,51 +130,34 @@ func (p *pass) missing() {
 	}
 }
 
-// holdRemovals keeps what a step would remove that is too large to be believed,
-// until it is confirmed.
-func (p *pass) holdRemovals() {
-	nothing := p.scan.err == nil && p.documents == 0
-	total := map[string]int{}
-	for key := range p.old.accepted {
-		total[key.Kind]++
-	}
-	recent := map[string]int{}
-	p.old.recent = slices.DeleteFunc(slices.Clone(p.old.recent), func(r removal) bool { return p.now.Sub(r.at) > removalWindow })
-	for _, r := range p.old.recent {
-		recent[r.kind] += r.count
-	}
-	var all []*store.Object
-	for _, kind := range slices.Sorted(maps.Keys(p.removed)) {
-		gone := p.removed[kind]
-		if p.confirm {
-			gone = slices.DeleteFunc(slices.Clone(gone), func(o *store.Object) bool { return p.old.held[o.Key] })
-		}
-		step := len(gone) + recent[kind]
-		switch {
-		case len(gone) == 0:
-		case nothing:
-			all = append(all, gone...)
-			p.hold(gone)
-		case !p.settled, step > freeRemovals && 2*step >= total[kind]+recent[kind]:
-			p.hold(gone)
-			p.problem(caracal.Held, "", store.Key{Kind: kind}, fmt.Sprintf(
-				"%d of %d objects of kind %s are gone from %s at once (%s); they stay in force until the removal is confirmed (caracal configure confirm) or the files are back",
-				len(gone), total[kind], kind, p.dir, names(gone)))
-		default:
-			p.old.recent = append(p.old.recent, removal{kind, len(gone), p.now})
-		}
-	}
-	if len(all) > 0 {
-		p.problem(caracal.Held, "", store.Key{}, fmt.Sprintf(
-			"%s holds no configuration at all%s until the removal is confirmed (caracal configure confirm) or the files are back",
-			p.dir, p.standIn(all)))
-	}
+// keepSpoiled keeps an object of a file with a refused document: that document
+// may be what became of it.
+func (p *pass) keepSpoiled(o *store.Object) {
+	p.keep(o)
+	p.problem(caracal.Rejected, o.Source, o.Key, store.Sentence(o.Source, o.Key,
+		"it is not in the file any more, but a document of the file is refused"+versionStays(o)))
 }
 
-func (p *pass) hold(gone []*store.Object) {
-	for _, o := range gone {
-		p.held[o.Key] = true
-		p.keep(o)
+// misfits does the same for the files of documents that will be refused because
+// they do not fit with the other objects.
+func (p *pass) misfits() {
+	for again := len(p.removed) > 0; again; {
+		again = false
+		for _, r := range store.Judge(p.proposal).Rejected {
+			for kind, gone := range p.removed {
+				p.removed[kind] = slices.DeleteFunc(gone, func(o *store.Object) bool {
+					if o.Source != r.Object.Source {
+						return false
+					}
+					p.keepSpoiled(o)
+					again = true // kept, it may be in the way of others
+					return true
+				})
+				if len(p.removed[kind]) == 0 {
+					delete(p.removed, kind)
+				}
+			}
+		}
 	}
 }
 
@@ -235,8 +216,9 @@ func (p *pass) finish() outcome {
 	p.missingSelf(accepted)
 	lost := p.lost()
 	out.state = state{
-		accepted: accepted, held: p.held, recent: p.old.recent, lost: lost,
-		synced: p.old.synced || len(p.old.accepted) > 0 || p.scan.err == nil && p.documents > 0,
+		accepted: accepted, held: p.held, heldAt: p.old.heldAt, recent: p.old.recent, lost: lost,
+		selfSeen: p.old.selfSeen || len(p.found[p.selfKey()]) > 0,
+		synced:   p.old.synced || len(p.old.accepted) > 0 || p.scan.err == nil && p.documents > 0,
 	}
 	if !out.state.synced && p.scan.err == nil {
 		p.problem(caracal.Warning, "", store.Key{}, fmt.Sprintf("%s holds no configuration; write one (caracal init makes a first one)", p.dir))

@@ -158,7 +158,88 @@ func TestPartGone(t *testing.T) {
 		t.Errorf("incomplete: %v", s.Incomplete)
 	}
 	h.confirm()
-	h.wantNodes("")
+	h.wantNodes("a")
+}
+
+const heldSelf = "held: NodeConfig a is that of this very node and is gone from ETC; it stays in force while caracald runs. Put it back; or, to take this host out of the cluster, stop caracald and run caracal cleanup --yes. Started again without it, caracald does nothing"
+
+func TestOwnNodeIsHeld(t *testing.T) {
+	h := newHost(t)
+	h.cluster()
+	h.start()
+	h.remove("cluster/nodes/a.yaml")
+	for range 2 {
+		h.reload()
+		h.wantProblems(heldSelf)
+		h.wantNodes("a b c d e")
+		h.confirm()
+	}
+	h.cluster()
+	h.reload()
+	h.wantProblems()
+	h.remove("cluster/nodes/a.yaml")
+	h.reload()
+	h.restart() // the way to leave
+	h.wantNodes("b c d e")
+	h.wantProblems(`rejected: node "a" (from --node) has no NodeConfig in ETC; it has b, c, d, e. Start with --node NAME if it is one of these, or add a NodeConfig named a.`)
+}
+
+// A change of which one kind is held takes nothing of any kind.
+func TestOneKindHeldHoldsAll(t *testing.T) {
+	h := newHost(t)
+	h.cluster()
+	for _, n := range []string{"b", "c"} {
+		text := node(n, int(n[0]-'a')+1)
+		for i := range 3 {
+			text += "---\n" + doc("Workload", fmt.Sprint(n, i), fmt.Sprintf("  node: %s\n  interfaceName: x%d\n  ipNetworks: [10.0.%d.%d]\n", n, i, n[0]-'a'+1, i+1))
+		}
+		h.write("cluster/nodes/"+n+".yaml", text)
+	}
+	h.start()
+	h.remove("cluster/nodes/b.yaml")
+	h.remove("cluster/nodes/c.yaml")
+	h.reload()
+	want := []string{
+		"held: 2 of 5 objects of kind NodeConfig are gone from ETC at once (b, c); they stay in force until the removal is confirmed (caracal configure confirm) or the files are back",
+		"held: 6 of 6 objects of kind Workload are gone from ETC at once (default/b0, default/b1, default/b2, default/c0, default/c1, default/c2); they stay in force until the removal is confirmed (caracal configure confirm) or the files are back"}
+	h.wantProblems(want...)
+	h.clock.add(time.Minute)
+	h.remove("bgppeers/rack1.yaml") // another change, later
+	h.reload()
+	h.wantProblems(want...)
+	if n := h.store.Snapshot().Peers.Len(); n != 0 {
+		t.Errorf("%d peers", n)
+	}
+	h.confirm()
+	h.wantProblems()
+	h.wantNodes("a d e")
+}
+
+// Few as they are, all the other nodes do not go at once.
+func TestLastNodesAreHeld(t *testing.T) {
+	h := newHost(t)
+	h.write("pool.yaml", pool())
+	for i, n := range []string{"a", "b", "c"} {
+		h.write(n+".yaml", node(n, i+1))
+	}
+	h.start()
+	h.remove("b.yaml")
+	h.remove("c.yaml")
+	h.reload()
+	h.wantNodes("a b c")
+	if got := h.problems(); len(got) != 1 || !strings.HasPrefix(got[0], "held: 2 of 3 objects of kind NodeConfig") {
+		t.Errorf("problems %q", got)
+	}
+	h.write("c.yaml", node("c", 3)) // what was held stays until it is confirmed
+	h.reload()
+	h.wantNodes("a b c")
+	h.confirm()
+	h.wantNodes("a c")
+	h.clock.add(time.Minute)
+	h.remove("c.yaml") // of two, the other one may go
+	h.reload()
+	h.wantProblems()
+	h.wantNodes("a")
 }
 
 // A directory on a file system that fails is not an empty one. An unmounted one

@@ -14,15 +14,6 @@ import (
 	"caracal.dev/caracal/store"
 )
 
-const (
-	// A step that removes half of the objects of a kind, or more, is held, unless
-	// it is this many or fewer.
-	freeRemovals = 3
-	// removalWindow is how long removals count as one step: a tree that is deleted
-	// or unmounted slowly is seen in several batches.
-	removalWindow = 30 * time.Second
-)
-
 // state is what the store remembers from one pass to the next. A pass does not
 // change it but returns the next one.
 type state struct {
@@ -30,6 +21,10 @@ type state struct {
 	accepted map[store.Key]*store.Object
 	// held are the removals that wait for a confirmation.
 	held map[store.Key]bool
+	// heldAt is when a removal was last held; zero if none is.
+	heldAt time.Time
+	// selfSeen says that this run has read a NodeConfig of the own node.
+	selfSeen bool
 	// recent are the removals of the last while.
 	recent []removal
 	// lost says that accepted objects of the last run could not be read.
@@ -106,6 +101,7 @@ func plan(in input) outcome {
 		p.collect()
 		p.choose()
 		p.missing()
+		p.misfits()
 	}
 	p.holdRemovals()
 	return p.finish()

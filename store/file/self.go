@@ -12,7 +12,7 @@ import (
 
 // missingSelf reports that no NodeConfig is that of this node.
 func (p *pass) missingSelf(accepted map[store.Key]*store.Object) {
-	key := store.Key{Kind: v1.KindNodeConfig, Name: p.self}
+	key := p.selfKey()
 	if p.self == "" || accepted[key] != nil {
 		return
 	}
