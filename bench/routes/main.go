@@ -32,6 +32,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	single := flags.Int("single", 200, "how many routes are announced singly, for their latency; 0 for none")
 	changes := flags.Int("changes", 0, "measure this many changes one by one instead, in tables of each size of --tables")
 	tables := flags.String("tables", "100,100000", "sizes of the tables for --changes")
+	audit := flags.Duration("audit", 0, "have caracald compare all routes with the kernel that often, in whole seconds; 0 for its default")
 	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
 	flags.Parse(args)
 
@@ -48,7 +49,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		subjects = append(subjects, stand.Caracald{Binary: path})
+		subjects = append(subjects, stand.Caracald{Binary: path, Audit: *audit})
 	}
 
 	var names []string

@@ -23,7 +23,7 @@ func TestMedian(t *testing.T) {
 func TestReport(t *testing.T) {
 	one := func(wall time.Duration) []result {
 		p := phase{wall, wall}
-		return []result{{p, p, 8 << 20, latency{wall / 1000, wall / 500}}}
+		return []result{{p, p, 8 << 20, latency{wall / 1000, wall / 500, wall / 100}}}
 	}
 	var b strings.Builder
 	b.WriteString(what([]stand.Share{{Routes: make([]netip.Prefix, 10)}}) + "\n")
@@ -58,8 +58,8 @@ func TestRunBIRD(t *testing.T) {
 func TestReportChanges(t *testing.T) {
 	var b strings.Builder
 	us := time.Microsecond
-	reportChanges(&b, "Caracal", []cost{{100, 10 * us, 0}, {9, 30 * us, 0}, {100, 30 * us, 0}, {9, 50 * us, 0}, {100, 20 * us, 0}}, []int{100, 9})
-	const want = "| Caracal | 100 | 10, 30, 20 µs | 20 µs | – | 1.00 |\n| Caracal | 9 | 30, 50 µs | 50 µs | – | 2.50 |\n"
+	reportChanges(&b, "Caracal", []cost{{100, 10 * us, latency{}}, {9, 30 * us, latency{}}, {100, 30 * us, latency{}}, {9, 50 * us, latency{}}, {100, 20 * us, latency{}}}, []int{100, 9})
+	const want = "| Caracal | 100 | 10, 30, 20 µs | 20 µs | – | – | – | 1.00 |\n| Caracal | 9 | 30, 50 µs | 50 µs | – | – | – | 2.50 |\n"
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", &b, want)
 	}
@@ -79,7 +79,7 @@ func TestRunChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.table != 300 || c.delay <= 0 {
+	if c.table != 300 || c.delay.median <= 0 {
 		t.Errorf("cost %+v", c)
 	}
 }

@@ -6,11 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Caracald is the daemon of this repository, its configuration a mesh in which
 // each peer is a node that owns the block it announces from.
-type Caracald struct{ Binary string }
+type Caracald struct {
+	Binary string
+	// Audit is the time between whole comparisons with the kernel, in whole
+	// seconds; 0 for the daemon's default.
+	Audit time.Duration
+}
 
 // Name implements [Subject].
 func (Caracald) Name() string { return "Caracal" }
@@ -21,7 +27,7 @@ func (c Caracald) Program() string { return c.Binary }
 // Start implements [Subject]. The daemon's socket is [Socket] in dir, its HTTP
 // port [HTTPPort] on the loopback of its namespace.
 func (c Caracald) Start(w *World, dir string, shares []Share) (*Daemon, error) {
-	if err := Configure(w, dir, shares); err != nil {
+	if err := configure(dir, caracalConfig(w, shares)+c.dataplane()); err != nil {
 		return nil, err
 	}
 	return w.start(dir, c.Binary,
@@ -39,15 +45,31 @@ const (
 // soon as it sees it: share i belongs to the node of peer i. The file appears
 // with all it has.
 func Configure(w *World, dir string, shares []Share) error {
+	return configure(dir, caracalConfig(w, shares))
+}
+
+func configure(dir, text string) error {
 	conf := filepath.Join(dir, "config", "cluster")
 	if err := os.MkdirAll(conf, 0o755); err != nil {
 		return err
 	}
 	tmp := filepath.Join(conf, ".bench.yaml")
-	if err := os.WriteFile(tmp, []byte(caracalConfig(w, shares)), 0o600); err != nil {
+	if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(tmp, filepath.Join(conf, "bench.yaml"))
+}
+
+func (c Caracald) dataplane() string {
+	if c.Audit == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`---
+apiVersion: caracal.dev/v1
+kind: DataplaneConfiguration
+metadata: {name: default}
+spec: {auditInterval: %s}
+`, c.Audit)
 }
 
 // caracalConfig has one NodeConfig for the daemon and one for each peer. The
