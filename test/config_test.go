@@ -18,7 +18,7 @@ func badFiles() []badFile {
 	head := "apiVersion: caracal.dev/v1\n"
 	return []badFile{
 		{"torn.yaml", head + "kind: Workload\nmetadata: {name: x", "torn.yaml"},
-		{"field.yaml", head + "kind: IPPool\nmetadata: {name: x}\nspec: {cidr: 10.99.0.0/16, blocksize: 26}\n", "spec.blocksize: unknown field; did you mean blockSize?"},
+		{"field.yaml", head + "kind: IPPool\nmetadata: {name: x}\nspec: {cidr: 10.99.0.0/16, blocksize: 26}\n", "spec.blocksize: unknown field (did you mean blockSize?)"},
 		{"kind.yaml", head + "kind: Podd\nmetadata: {name: x}\n", "Podd"},
 		{"pool.yaml", head + "kind: IPPool\nmetadata: {name: overlap}\nspec: {cidr: 10.244.128.0/17}\n", "overlap"},
 		{"samenode.yaml", head + "kind: NodeConfig\nmetadata: {name: z}\nspec: {addresses: [192.168.77.2/24]}\n", "192.168.77.2"},

@@ -127,6 +127,8 @@ func parseTree(text []byte) (any, Ident) {
 func trimYAML(err error) string {
 	s := strings.TrimPrefix(err.Error(), "yaml: ")
 	s = strings.TrimPrefix(s, "unmarshal errors:\n")
+	s = strings.Replace(s, "found character that cannot start any token", "found a character that cannot start a value (a tab? YAML wants spaces)", 1)
+	s = strings.Replace(s, "found a tab character that violates indentation", "found a tab (YAML wants spaces)", 1)
 	return clip(strings.Join(strings.Fields(strings.ReplaceAll(s, "\n", ";")), " "))
 }
 
@@ -179,6 +181,12 @@ func checkFields(path string, v any, t reflect.Type) Errors {
 		case string:
 		case bool:
 			return Errors{{Path: path, Msg: "must be a string; put it in quotes, for y, n, yes, no, on, off, true and false mean true or false without"}}
+		case json.Number:
+			errs := mismatch("a string (in quotes)")
+			if isDuration(path) {
+				errs[0].Msg += fmt.Sprintf("; write %ss", clip(v.(json.Number).String()))
+			}
+			return errs
 		default:
 			return mismatch("a string (in quotes)")
 		}
@@ -190,6 +198,11 @@ func checkFields(path string, v any, t reflect.Type) Errors {
 		return checkNumber(path, v, t)
 	}
 	return nil
+}
+
+// isDuration reports whether a field holds a duration, by its name.
+func isDuration(path string) bool {
+	return strings.HasSuffix(path, "Time") || strings.HasSuffix(path, "Interval")
 }
 
 func checkNumber(path string, v any, t reflect.Type) Errors {
@@ -240,19 +253,28 @@ func addFields(known map[string]reflect.Type, t reflect.Type) {
 func suggest(name string, known map[string]reflect.Type) string {
 	for k := range known {
 		if strings.EqualFold(k, name) {
-			return fmt.Sprintf("; did you mean %s?", k)
+			return fmt.Sprintf(" (did you mean %s?)", k)
 		}
 	}
 	best, bestDist := "", 3
 	for _, k := range sortedKeys(known) {
-		if d := editDistance(k, name); d < bestDist && d < len(k)/2 {
+		if d := editDistance(k, name); d < bestDist && (d < len(k)/2 || len(k) > 3 && sameLetters(k, name)) {
 			best, bestDist = k, d
 		}
 	}
 	if best == "" {
 		return ""
 	}
-	return fmt.Sprintf("; did you mean %s?", best)
+	return fmt.Sprintf(" (did you mean %s?)", best)
+}
+
+// sameLetters reports whether two names differ only in the order of letters, a
+// slip that a Levenshtein distance counts as two.
+func sameLetters(a, b string) bool {
+	x, y := []byte(a), []byte(b)
+	slices.Sort(x)
+	slices.Sort(y)
+	return bytes.Equal(x, y)
 }
 
 // editDistance is the number of letters to insert, delete or replace
