@@ -28,7 +28,7 @@ func (p *pass) holdRemovals() {
 	p.old.recent = slices.DeleteFunc(slices.Clone(p.old.recent), func(r removal) bool { return p.now.Sub(r.at) > removalWindow })
 	self := p.goneSelf()
 	gone := p.unconfirmed(self)
-	if p.confirm {
+	if p.confirm || !p.anyHeld() {
 		p.old.heldAt = time.Time{}
 	}
 	if p.scan.err == nil && p.documents == 0 && len(gone) > 0 {
@@ -114,6 +114,16 @@ func (p *pass) isHeldNow(gone map[string][]*store.Object, self *store.Object) bo
 		}
 	}
 	return self != nil && !p.old.held[self.Key]
+}
+
+// anyHeld reports whether something is still gone that was held before.
+func (p *pass) anyHeld() bool {
+	for _, objects := range p.removed {
+		if held, _ := p.parted(objects); len(held) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // parted returns those that were held before, and the others.

@@ -61,6 +61,9 @@ func TestLargeRemovalIsHeld(t *testing.T) {
 	if h.store.Snapshot().Digest != before {
 		t.Error("another configuration")
 	}
+	h.remove("bgppeers/rack1.yaml") // no part of what was held a moment ago
+	h.reload()
+	h.wantProblems()
 	h.removeFour()
 	h.reload()
 	h.wantProblems(heldNodes)
