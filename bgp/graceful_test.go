@@ -143,7 +143,7 @@ func TestRestartTimeEnds(t *testing.T) {
 	s.Abort()
 	start := time.Now()
 	a.sequence(n.Name, "up", "graceful", "expired")
-	if d := time.Since(start); d < 1700*time.Millisecond || d > 4*time.Second {
+	if d := time.Since(start); d < 1400*time.Millisecond || d > 4*time.Second {
 		t.Errorf("expired after %s, want 2s", d)
 	}
 	a.eventually("only the family it can restart kept", func() bool {

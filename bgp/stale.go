@@ -192,9 +192,9 @@ func (t *tracker) remove(nb *tracked, at time.Time) {
 }
 
 // staleEarly is by how much less stale paths are kept: those of one of our own
-// nodes, which announces connectTime more than its restart time, so go within a
-// second of that, and so do those of others.
-const staleEarly = connectTime / 4
+// nodes, which announces connectTime more than its restart time, so go half a
+// second after that, and those of others half a second before.
+const staleEarly = connectTime / 2
 
 // startStale begins the time that stale paths are kept: the neighbor's restart
 // time until it must be back, and as long again for its End-of-RIB. Another
