@@ -140,7 +140,11 @@ func changes(old, next *caracal.Snapshot) []string {
 		func(n string, was, is *caracal.Pool) { note("IPPool", n, was != nil, is != nil) })
 	next.Peers.Diff(old.Peers, func(a, b caracal.Peer) bool { return a == b },
 		func(n string, was, is *caracal.Peer) { note("BGPPeer", n, was != nil, is != nil) })
-	next.Workloads.Diff(old.Workloads, func(a, b caracal.Workload) bool { return reflect.DeepEqual(a, b) },
+	sameWorkload := func(a, b caracal.Workload) bool {
+		a.Source = b.Source // a file that got another name changes nothing
+		return reflect.DeepEqual(a, b)
+	}
+	next.Workloads.Diff(old.Workloads, sameWorkload,
 		func(n string, was, is *caracal.Workload) { note("Workload", n, was != nil, is != nil) })
 	return out
 }

@@ -224,7 +224,7 @@ func TestWarningsAlike(t *testing.T) {
 	for i := range 30 {
 		objects = append(objects, node(t, fmt.Sprintf("n%02d", i), i+1, fmt.Sprintf("10.0.%d.0/26", i)))
 	}
-	w := Warnings(objects)
+	w := Warnings(objects, "")
 	if len(w) != maxAlike+1 || w[maxAlike].Message != "20 more objects have the same warning, NodeConfig n10 first." {
 		t.Errorf("%d warnings, the last %q", len(w), w[len(w)-1].Message)
 	}

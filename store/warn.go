@@ -11,10 +11,11 @@ import (
 // maxAlike is how many warnings of one sort are listed one by one.
 const maxAlike = 10
 
-// Warnings lists what is accepted but likely not meant so. Of a sort of which
-// there are many, the rest is one warning with their number.
-func Warnings(objects []*Object) []caracal.Problem {
-	w := &warner{nodes: map[string]map[string]string{}, addrs: map[netip.Addr]string{}, sorts: map[string][]caracal.Problem{}}
+// Warnings lists what is accepted but likely not meant so, as seen by the node
+// self. Of a sort of which there are many, the rest is one warning with their
+// number.
+func Warnings(objects []*Object, self string) []caracal.Problem {
+	w := &warner{self: self, nodes: map[string]map[string]string{}, addrs: map[netip.Addr]string{}, sorts: map[string][]caracal.Problem{}}
 	for _, o := range objects {
 		switch v := o.Value.(type) {
 		case *v1.IPPool:
@@ -23,6 +24,10 @@ func Warnings(objects []*Object) []caracal.Problem {
 			w.nodes[o.Name] = v.Labels
 			v4, v6 := v.Addrs()
 			w.addrs[v4.Addr()], w.addrs[v6.Addr()] = o.Name, o.Name
+			if o.Name == self {
+				s, _ := newSettings(ofKind(objects, v1.KindBGPConfiguration)).of(v)
+				w.asn = v.Node(s).ASN
+			}
 		}
 	}
 	for _, o := range objects {
@@ -32,6 +37,8 @@ func Warnings(objects []*Object) []caracal.Problem {
 }
 
 type warner struct {
+	self  string
+	asn   uint32 // that of self; 0 if it is unknown
 	pools []caracal.Pool
 	nodes map[string]map[string]string // labels by name
 	addrs map[netip.Addr]string
@@ -83,6 +90,9 @@ func (w *warner) peer(o *Object, v *v1.BGPPeer) {
 		w.add("selector", o, "spec.node: there is no NodeConfig %s, so no node peers", v.Spec.Node)
 	case v.Spec.NodeSelector != "":
 		w.add("selector", o, "spec.nodeSelector: %s selects no node", v.Spec.NodeSelector)
+	}
+	if asn := v.Peer().ASN; w.asn != 0 && asn != w.asn && v.Selection().Selects(w.self, w.nodes[w.self]) {
+		w.add("external peer", o, "it is external (AS %d is not this node's %d): its routes are refused, since import filters are not there yet; this node's own prefixes are announced to it", asn, w.asn)
 	}
 	if node, ok := w.addrs[v.Peer().Addr]; ok {
 		w.add("peer in mesh", o, "spec.peerIP: %s is node %s; while the node-to-node mesh is enabled the nodes peer with it without a BGPPeer", v.Peer().Addr, node)

@@ -24,9 +24,9 @@ var badInput = []struct {
 		"rejected: bgppeers/rack1.yaml: line 1: did not find expected node content; BGPPeer rack1 as accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "no YAML, later in a file", files: map[string]string{"bgppeers/rack1.yaml": peer("rack1", 1) + "---\n# c\nkind: x: y\n"}, want: []string{
 		"rejected: bgppeers/rack1.yaml: line 10: mapping values are not allowed in this context; BGPPeer rack1 as accepted at 2026-11-01T12:00:00Z stays in force"}},
-	{name: "invalid field", files: map[string]string{"bgppeers/rack1.yaml": strings.Replace(peer("rack1", 1), "65001", "0", 1)}, want: []string{
+	{name: "invalid field", files: map[string]string{"bgppeers/rack1.yaml": strings.Replace(peer("rack1", 1), "64512", "0", 1)}, want: []string{
 		"rejected: bgppeers/rack1.yaml: BGPPeer rack1: spec.asNumber: must not be 0; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
-	{name: "invalid field of a new object", files: map[string]string{"bgppeers/rack2.yaml": strings.Replace(peer("rack2", 2), "65001", "0", 1)}, want: []string{
+	{name: "invalid field of a new object", files: map[string]string{"bgppeers/rack2.yaml": strings.Replace(peer("rack2", 2), "64512", "0", 1)}, want: []string{
 		"rejected: bgppeers/rack2.yaml: BGPPeer rack2: spec.asNumber: must not be 0"}},
 	{name: "unknown kind", files: map[string]string{"x.yaml": doc("NetworkPolicy", "deny", "  podSelector: {}\n")}, want: []string{
 		"rejected: x.yaml: NetworkPolicy deny: kind: NetworkPolicy is not known; it must be one of BGPConfiguration, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"}},
@@ -102,6 +102,10 @@ var badInput = []struct {
 		"warning: cluster/bgp.yaml: BGPConfiguration one: spec.nodeSelector: has(gone) selects no node"}},
 	{name: "peer that is a node", changed: true, files: map[string]string{"bgppeers/x.yaml": doc("BGPPeer", "x", "  peerIP: 192.0.2.3\n  asNumber: 64512\n")}, want: []string{
 		"warning: bgppeers/x.yaml: BGPPeer x: spec.peerIP: 192.0.2.3 is node c; while the node-to-node mesh is enabled the nodes peer with it without a BGPPeer"}},
+	{name: "external peer", changed: true, files: map[string]string{
+		"bgppeers/tor.yaml":   strings.Replace(peer("tor", 9), "64512", "65001", 1),
+		"bgppeers/other.yaml": strings.Replace(peer("other", 8), "64512", "65001", 1) + "  node: b\n"}, want: []string{
+		"warning: bgppeers/tor.yaml: BGPPeer tor: it is external (AS 65001 is not this node's 64512): its routes are refused, since import filters are not there yet; this node's own prefixes are announced to it"}},
 	{name: "fields that do nothing yet", changed: true, files: map[string]string{"cluster/pool.yaml": pool() + "  ipipMode: Always\n  natOutgoing: true\n"}, want: []string{
 		"warning: cluster/pool.yaml: IPPool pods: spec.ipipMode: this version makes no tunnels yet: packets travel without one, as with Never",
 		"warning: cluster/pool.yaml: IPPool pods: spec.natOutgoing: this version does no NAT yet: packets leave with the pod's address"}},

@@ -178,7 +178,7 @@ func node(name string, i int) string {
 func pool() string { return doc("IPPool", "pods", "  cidr: 10.0.0.0/16\n") }
 
 func peer(name string, i int) string {
-	return doc("BGPPeer", name, fmt.Sprintf("  peerIP: 198.51.100.%d\n  asNumber: 65001\n", i))
+	return doc("BGPPeer", name, fmt.Sprintf("  peerIP: 198.51.100.%d\n  asNumber: 64512\n", i))
 }
 
 // clusterFiles are a pool, five nodes and a peer.

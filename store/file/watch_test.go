@@ -96,7 +96,7 @@ func TestSlowWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := strings.Replace(peer("rack1", 1), "65001", "65002", 1)
+	text := strings.Replace(peer("rack1", 1), "64512", "65002", 1)
 	for i := range len(text) {
 		if _, err := f.WriteString(text[i : i+1]); err != nil {
 			t.Fatal(err)
@@ -104,7 +104,7 @@ func TestSlowWriter(t *testing.T) {
 		if i%20 == 0 {
 			time.Sleep(30 * time.Millisecond) // longer than Quiet
 		}
-		if p, ok := h.store.Snapshot().Peers.Get("rack1"); !ok || p.ASN != 65001 && i < len(text)-1 {
+		if p, ok := h.store.Snapshot().Peers.Get("rack1"); !ok || p.ASN != 64512 && i < len(text)-1 {
 			t.Fatalf("after %d bytes: %+v", i, p)
 		}
 	}
