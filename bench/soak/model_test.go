@@ -152,7 +152,7 @@ func (m *model) want() (mirror map[string]string, kernel map[netip.Prefix]netip.
 			chosen := ok && !less(best[prefix], v)
 			p := h.now.path(m.addrs)
 			mirror[key(fmt.Sprintf("mesh/peer%d", i), m.prefixes[prefix].String())] = show(
-				p.NextHop.String(), strings.Trim(fmt.Sprint(p.ASPath), "[]"), p.LocalPref, chosen, h.now.hop != owner, false)
+				p.NextHop.String(), strings.Trim(fmt.Sprint(p.ASPath), "[]"), p.LocalPref, chosen, h.now.hop != owner, !s.up)
 		}
 	}
 	return mirror, kernel

@@ -20,14 +20,13 @@ import (
 // there is one for any length.
 var (
 	changes  = flag.Int("changes", 20_000, "how many changes of routes")
-	over     = flag.Duration("over", 5*time.Second, "the time they are spread over; 0 for as fast as they go")
+	over     = flag.Duration("over", 4*time.Second, "the time they are spread over; 0 for as fast as they go")
 	seed     = flag.Uint64("seed", 0, "of the random order; 0 for another each time")
 	caracald = flag.String("caracald", "", "the program to test; empty to build it")
 )
 
 const (
 	stations = 8
-	ownEach  = 1250 // prefixes of one node
 	// parts is how often all views are compared and usage is read.
 	parts = 4
 )
@@ -43,7 +42,9 @@ func TestChanges(t *testing.T) {
 	var at []usage
 	for part := range parts {
 		c.run(*changes/parts, *over/parts)
-		c.allBack()
+		if quarter := part == parts/4-1; quarter || part == parts-1 {
+			c.allBack() // and otherwise what is left of those away shows as stale
+		}
 		c.settle()
 		u, err := c.views.usage()
 		if err != nil {
@@ -67,7 +68,7 @@ func level(t *testing.T, quarter, end usage) {
 		part, more int // allowed growth: one part in that many, and that much
 	}{
 		{"resident bytes", quarter.resident, end.resident, 4, 32 << 20},
-		{"live bytes of the heap", quarter.live, end.live, 5, 8 << 20},
+		{"live bytes of the heap", quarter.live, end.live, 5, 16 << 20},
 		{"goroutines", quarter.goroutines, end.goroutines, 1 << 30, 8},
 		{"descriptors", quarter.descriptors, end.descriptors, 1 << 30, 4},
 	} {
@@ -143,7 +144,11 @@ func difference[K, V comparable](what string, got, want map[K]V) string {
 // newChurn starts the daemon and brings up the sessions.
 func newChurn(t *testing.T, binary string) *churn {
 	t.Helper()
-	shares, err := stand.Split(stations*ownEach, stations)
+	each := 1250 // prefixes of one node
+	if *changes < 100_000 {
+		each = 400
+	}
+	shares, err := stand.Split(stations*each, stations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +169,7 @@ func newChurn(t *testing.T, binary string) *churn {
 		}
 	})
 	c := &churn{
-		model: model{addrs: w.Addrs, each: ownEach},
+		model: model{addrs: w.Addrs, each: each},
 		t:     t, w: w, d: d, dir: dir, shares: shares, views: newViews(t, w, d, dir),
 		rnd: rand.New(rand.NewPCG(*seed, 1)), returned: make(chan arrival, stations),
 	}
