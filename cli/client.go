@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	pb "caracal.dev/caracal/proto"
@@ -82,18 +83,20 @@ func call[Req, Resp any](ctx context.Context, c *client, do rpc[Req, Resp], req 
 var errIdle = errors.New("no answer in time")
 
 // receive calls each for every message of a stream. Each message, not the whole
-// stream, has to come within the timeout; with patient only the first sign of
-// life has to.
-func receive[Req any, M any](ctx context.Context, c *client, patient bool,
+// stream, has to come within the timeout; with opened, which is called at the
+// first sign of life, only that has to.
+func receive[Req any, M any](ctx context.Context, c *client, opened func(),
 	open rpc[Req, grpc.ServerStreamingClient[M]], req Req, each func(*M) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watch := time.AfterFunc(c.timeout, func() { cancel(errIdle) })
 	defer watch.Stop()
 	stream, err := open(ctx, req)
-	if err == nil && patient {
-		if _, err = stream.Header(); err == nil {
+	if err == nil && opened != nil {
+		var header metadata.MD
+		if header, err = stream.Header(); err == nil && header != nil { // nil: it has ended already
 			watch.Stop()
+			opened()
 		}
 	}
 	for err == nil {
@@ -101,7 +104,7 @@ func receive[Req any, M any](ctx context.Context, c *client, patient bool,
 		if m, err = stream.Recv(); err != nil {
 			break
 		}
-		if !patient {
+		if opened == nil {
 			watch.Reset(c.timeout)
 		}
 		if err := each(m); err != nil {
@@ -118,6 +121,8 @@ func receive[Req any, M any](ctx context.Context, c *client, patient bool,
 type failure struct {
 	code int
 	msg  string
+	// notFound: the daemon knows nothing of a name that was given.
+	notFound bool
 }
 
 func (f *failure) Error() string { return f.msg }
@@ -151,6 +156,8 @@ func (c *client) explain(err error) error {
 		return failf(ExitFailed, "interrupted")
 	case codes.Unimplemented:
 		return failf(ExitFailed, "this caracald cannot do that; is it of another version? caracal version shows both (%s)", st.Message())
+	case codes.NotFound:
+		return &failure{code: ExitFailed, msg: st.Message(), notFound: true}
 	case codes.InvalidArgument:
 		return failf(ExitUsage, "%s", st.Message())
 	}

@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
 	pb "caracal.dev/caracal/proto"
 )
 
-// execute runs a command that was understood.
-func (s *session) execute(ctx context.Context, cmd Command, w io.Writer) error {
+// run runs a command with the names that were given.
+func (s *session) run(ctx context.Context, cmd Command, w io.Writer) error {
 	switch cmd.Name {
 	case "show status":
 		return s.status(ctx, w)
@@ -90,7 +91,7 @@ func (s *session) protocols(ctx context.Context, cmd Command, w io.Writer) error
 func (s *session) routes(ctx context.Context, cmd Command, w io.Writer) error {
 	req := &pb.RoutesRequest{Table: cmd.Args["table"], Prefix: cmd.Args["prefix"], For: cmd.Args["for"], Neighbor: cmd.Args["neighbor"]}
 	list := &pb.RouteList{}
-	err := receive(ctx, s.client, false, s.client.show().ListRoutes, req, func(page *pb.RouteList) error {
+	err := receive(ctx, s.client, nil, s.client.show().ListRoutes, req, func(page *pb.RouteList) error {
 		list.Paths = append(list.Paths, page.Paths...)
 		return nil
 	})
@@ -98,12 +99,11 @@ func (s *session) routes(ctx context.Context, cmd Command, w io.Writer) error {
 		return err
 	}
 	sortByPrefix(list.Paths, (*pb.Path).GetPrefix)
-	asked := req.Prefix + req.For
-	if len(list.Paths) == 0 && asked != "" {
+	if len(list.Paths) == 0 && req.Prefix+req.For != "" {
 		if s.flags.format != Table {
 			err = printMessage(w, s.flags.format, list)
 		}
-		return errors.Join(err, failf(ExitFailed, "there is no route to %s%s", asked, inTable(req)))
+		return errors.Join(err, noRoute(req))
 	}
 	return s.print(w, list, func() {
 		render := renderRoutes
@@ -112,6 +112,16 @@ func (s *session) routes(ctx context.Context, cmd Command, w io.Writer) error {
 		}
 		render(w, s.opts.Now(), list, cmd.Args["all"] != "")
 	})
+}
+
+// noRoute says that there is none and, as a prefix is looked for exactly, how to
+// find the one that packets take.
+func noRoute(req *pb.RoutesRequest) *failure {
+	if req.Prefix == "" {
+		return failf(ExitFailed, "there is no route for %s%s", req.For, inTable(req))
+	}
+	addr, _, _ := strings.Cut(req.Prefix, "/")
+	return failf(ExitFailed, "no route for exactly %s%s; for the route that packets take: caracal show route for %s", req.Prefix, inTable(req), addr)
 }
 
 func inTable(req *pb.RoutesRequest) string {
@@ -130,7 +140,7 @@ func inTable(req *pb.RoutesRequest) string {
 
 func (s *session) fib(ctx context.Context, w io.Writer) error {
 	list := &pb.FIBList{}
-	err := receive(ctx, s.client, false, s.client.show().ListFIB, &pb.FIBRequest{}, func(page *pb.FIBList) error {
+	err := receive(ctx, s.client, nil, s.client.show().ListFIB, &pb.FIBRequest{}, func(page *pb.FIBList) error {
 		list.Entries = append(list.Entries, page.Entries...)
 		return nil
 	})
@@ -151,53 +161,6 @@ func (s *session) configure(ctx context.Context, cmd Command, w io.Writer) error
 	return errors.Join(err, exitCode(configureCode(m)))
 }
 
-// monitorKinds are the words of monitor in the order of the grammar.
-func monitorKinds(cmd Command) []string {
-	var kinds []string
-	for _, k := range monitorWords() {
-		if cmd.Args[k.Key] != "" {
-			kinds = append(kinds, k.Key)
-		}
-	}
-	return kinds
-}
-
-// monitor runs until Ctrl-C, which is a success.
-func (s *session) monitor(ctx context.Context, cmd Command, w io.Writer) error {
-	req := &pb.MonitorRequest{Kinds: monitorKinds(cmd)}
-	err := receive(ctx, s.client, true, s.client.show().Monitor, req, func(m *pb.EventList) error {
-		if err := s.printEvents(w, m); err != nil {
-			return err
-		}
-		return flush(w)
-	})
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
-}
-
-func (s *session) printEvents(w io.Writer, m *pb.EventList) error {
-	if s.flags.format == Table {
-		for _, e := range m.Events {
-			renderEvent(w, s.opts.Now().Location(), e)
-		}
-		if m.Dropped > 0 {
-			renderDropped(w, m.Dropped)
-		}
-		return nil
-	}
-	for _, e := range m.Events {
-		if err := printEvent(w, s.flags.format, e); err != nil {
-			return err
-		}
-	}
-	if m.Dropped > 0 {
-		return printEvent(w, s.flags.format, &pb.EventList{Dropped: m.Dropped})
-	}
-	return nil
-}
-
 // flush writes out what a buffered writer holds.
 func flush(w io.Writer) error {
 	if b, ok := w.(interface{ Flush() error }); ok {
@@ -208,8 +171,11 @@ func flush(w io.Writer) error {
 
 // version works without a daemon.
 func (s *session) version(ctx context.Context, w io.Writer) error {
-	fmt.Fprintf(w, "caracal  %s\n", orDash(s.opts.Version))
 	st, err := call(ctx, s.client, s.client.show().GetStatus, &pb.StatusRequest{})
+	if s.flags.format != Table {
+		return printValue(w, s.flags.format, map[string]string{"caracal": s.opts.Version, "caracald": st.GetVersion()})
+	}
+	fmt.Fprintf(w, "caracal  %s\n", orDash(s.opts.Version))
 	if err != nil {
 		fmt.Fprintf(w, "caracald not reachable at %s\n", s.flags.socket)
 		return nil

@@ -8,6 +8,9 @@ func Complete(root *Word, words []string, neighbors func() []string) []Candidate
 	if len(words) == 0 {
 		words = []string{""}
 	}
+	if len(words) > 1 && words[0] == "help" {
+		words = words[1:]
+	}
 	c := start(root)
 	last := len(words) - 1
 	for _, text := range words[:last] {

@@ -56,7 +56,7 @@ func TestBashCompletion(t *testing.T) {
 	for _, tc := range []struct{ line, words, want string }{
 		{"caracal sh", "(caracal sh)", "show"},
 		{"caracal show ", `(caracal show "")`, "status protocols neighbors route fib interfaces workloads nodes"},
-		{"caracal disable peer/t", "(caracal disable peer/t)", "peer/tor@192.0.2.250"},
+		{"caracal disable peer/to", "(caracal disable peer/to)", "peer/tor@192.0.2.250"},
 		{"caracal disable peer/tor@19", "(caracal disable peer/tor @ 19)", "192.0.2.250"},
 	} {
 		script := bashCompletion + `COMP_LINE="` + tc.line + `" COMP_POINT=${#COMP_LINE} COMP_WORDS=` + tc.words +

@@ -56,8 +56,28 @@ func (d *fakeDaemon) GetStatus(ctx context.Context, _ *pb.StatusRequest) (*pb.St
 	return sampleStatus(), nil
 }
 
-func (d *fakeDaemon) ListNeighbors(_ context.Context, req *pb.NeighborsRequest) (*pb.NeighborList, error) {
+// neighbors are the sample and two that are not told apart by the name of their
+// peer.
+func (d *fakeDaemon) neighbors() *pb.NeighborList {
 	list := sampleNeighbors()
+	for _, addr := range []string{"192.0.2.7", "192.0.2.8"} {
+		list.Neighbors = append(list.Neighbors, &pb.Neighbor{Name: "peer/twin@" + addr, Address: addr, State: "Idle"})
+	}
+	return list
+}
+
+// known is the daemon's answer to a name that it does not know.
+func (d *fakeDaemon) known(name string) error {
+	for _, n := range d.neighbors().Neighbors {
+		if n.Name == name {
+			return nil
+		}
+	}
+	return status.Errorf(codes.NotFound, "there is no neighbor %q", name)
+}
+
+func (d *fakeDaemon) ListNeighbors(_ context.Context, req *pb.NeighborsRequest) (*pb.NeighborList, error) {
+	list := d.neighbors()
 	if req.Name == "" {
 		return list, nil
 	}
@@ -71,7 +91,10 @@ func (d *fakeDaemon) ListNeighbors(_ context.Context, req *pb.NeighborsRequest) 
 
 func (d *fakeDaemon) ListRoutes(req *pb.RoutesRequest, stream grpc.ServerStreamingServer[pb.RouteList]) error {
 	d.note(strings.Join(strings.Fields("routes "+req.Table+" "+req.Prefix+" "+req.For+" "+req.Neighbor), " "))
-	if req.Prefix == "10.9.9.0/24" {
+	if req.Neighbor != "" && d.known(req.Neighbor) != nil {
+		return d.known(req.Neighbor)
+	}
+	if req.Prefix == "10.9.9.0/24" || req.For == "10.9.9.9" {
 		return nil
 	}
 	pages := d.routes
@@ -125,8 +148,8 @@ func (d *fakeDaemon) ListInterfaces(context.Context, *pb.InterfacesRequest) (*pb
 
 func (d *fakeDaemon) ChangeNeighbor(_ context.Context, req *pb.ChangeNeighborRequest) (*pb.ChangeNeighborReply, error) {
 	d.note(req.Verb + " " + req.Name)
-	if req.Name == "mesh/x" {
-		return nil, status.Error(codes.NotFound, `there is no neighbor "mesh/x"`)
+	if err := d.known(req.Name); err != nil {
+		return nil, err
 	}
 	return &pb.ChangeNeighborReply{Message: req.Name + ": done"}, nil
 }
@@ -151,6 +174,13 @@ func (d *fakeDaemon) Cleanup(_ context.Context, req *pb.CleanupRequest) (*pb.Cle
 func serve(t *testing.T, d *fakeDaemon) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
+	serveAt(t, d, path)
+	return path
+}
+
+// serveAt runs d on a socket; the function that it returns ends it.
+func serveAt(t *testing.T, d *fakeDaemon, path string) (stop func()) {
+	t.Helper()
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
@@ -161,7 +191,7 @@ func serve(t *testing.T, d *fakeDaemon) string {
 	pb.RegisterCommandServer(g, d)
 	go g.Serve(l)
 	t.Cleanup(g.Stop)
-	return path
+	return g.Stop
 }
 
 // testSession is a session with d, or with nobody.

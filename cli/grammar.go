@@ -10,7 +10,7 @@ const (
 	ArgNeighbor            // the name of a neighbor, known to the daemon
 	ArgPrefix              // an IP prefix, or an address as a prefix of one
 	ArgAddress             // an IP address
-	ArgRest                // everything up to the end, for an [External]
+	ArgRest                // everything up to the end, for help or an [External]
 )
 
 // Word is one word of the command language and what can follow it.
@@ -63,7 +63,9 @@ func Grammar(extra ...External) *Word {
 			{Name: "fish", Help: "caracal completion fish | source", Runs: "completion", Key: "shell"},
 		}},
 		{Name: "version", Help: "print the versions of this program and of the daemon", Runs: "version"},
-		{Name: "help", Help: "how to use this program", Runs: "help"},
+		{Name: "help", Help: "how to use this program, or what can follow some words", Runs: "help", Maybe: true, Next: []*Word{
+			{Name: "WORDS", Help: "for example show route", Arg: ArgRest},
+		}},
 	}}
 	for _, x := range extra {
 		root.Next = append(root.Next, &Word{Name: x.Name, Help: x.Help, Exact: true, Runs: x.Name, Maybe: true, Next: []*Word{

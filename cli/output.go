@@ -32,6 +32,16 @@ func marshalJSON(m proto.Message, indent bool) ([]byte, error) {
 // printMessage prints a message as JSON or YAML.
 func printMessage(w io.Writer, f Format, m proto.Message) error {
 	out, err := marshalJSON(m, f == JSON)
+	return printRaw(w, f, out, err)
+}
+
+// printValue prints what is no message.
+func printValue(w io.Writer, f Format, v any) error {
+	out, err := json.MarshalIndent(v, "", "  ")
+	return printRaw(w, f, out, err)
+}
+
+func printRaw(w io.Writer, f Format, out []byte, err error) error {
 	if err == nil && f == YAML {
 		out, err = yaml.JSONToYAML(out)
 	}

@@ -13,7 +13,7 @@ type Command struct {
 	Name string
 	// Args are the words that were stored, by their Key.
 	Args map[string]string
-	// Rest are the arguments of an [External], as they were given.
+	// Rest are the arguments of help or of an [External], as they were given.
 	Rest []string
 	// Help is set where `?` was asked for instead: what can follow.
 	Help []Candidate
@@ -155,6 +155,11 @@ func (c *cursor) keyword(follow []*Word, text string) (*Word, *UsageError) {
 
 // argument finds the argument that text is.
 func (c *cursor) argument(follow []*Word, text string) (*Word, string, *UsageError) {
+	if strings.HasPrefix(text, "-") {
+		err := c.fail("there is no flag %s; see caracal help", text)
+		err.Can = nil
+		return nil, "", err
+	}
 	var reason error
 	for _, w := range follow {
 		if w.Arg == NoArg {
@@ -168,15 +173,15 @@ func (c *cursor) argument(follow []*Word, text string) (*Word, string, *UsageErr
 	}
 	switch {
 	case reason != nil:
-		err := c.fail("%v", reason)
+		err := c.fail("%v%s", reason, c.suggestion(follow, text))
 		if strings.ContainsAny(text, "/:.") { // an attempt at the argument, not at a keyword
 			err.Can = nil
 		}
 		return nil, "", err
 	case len(c.words) == 0:
-		return nil, "", c.fail("there is no command %q", text)
+		return nil, "", c.fail("there is no command %q%s", text, c.suggestion(follow, text))
 	}
-	return nil, "", c.fail("%q cannot follow %q", text, strings.Join(c.words, " "))
+	return nil, "", c.fail("%q cannot follow %q%s", text, strings.Join(c.words, " "), c.suggestion(follow, text))
 }
 
 // check returns text in its canonical form, or what is wrong with it.
@@ -186,12 +191,15 @@ func (a Arg) check(text string) (string, error) {
 		return checkPrefix(text)
 	case ArgAddress:
 		ip, err := netip.ParseAddr(text)
+		if p, err := netip.ParsePrefix(text); err == nil {
+			return "", fmt.Errorf("%s is a prefix: show route %s asks for exactly that, show route for %s for the route that packets take", p, p.Masked(), p.Addr())
+		}
 		if err != nil || ip.Zone() != "" {
 			return "", fmt.Errorf("%q is not an IP address", text)
 		}
 		return ip.Unmap().String(), nil
 	case ArgNeighbor:
-		if text == "" || strings.HasPrefix(text, "-") {
+		if text == "" {
 			return "", fmt.Errorf("%q is not the name of a neighbor", text)
 		}
 	}

@@ -105,18 +105,3 @@ func renderCleanupDone(w io.Writer, r *pb.CleanupReply) {
 		fmt.Fprintf(w, "and %d more failed\n", more)
 	}
 }
-
-// renderEvent is one line of monitor, in the time of loc.
-func renderEvent(w io.Writer, loc *time.Location, e *pb.Event) {
-	words := []string{e.At.AsTime().In(loc).Format("15:04:05.000"), fmt.Sprintf("%-7s", e.Kind)}
-	for _, s := range []string{e.Neighbor, e.Prefix, e.Action, e.Detail} {
-		if s != "" {
-			words = append(words, s)
-		}
-	}
-	fmt.Fprintln(w, strings.Join(words, " "))
-}
-
-func renderDropped(w io.Writer, n uint32) {
-	fmt.Fprintf(w, "             %s lost here: this terminal was slower than caracald\n", plural(int(n), "event was", "events were"))
-}

@@ -102,7 +102,7 @@ func TestNothingToRender(t *testing.T) {
 	renderRoutes(&out, now, &pb.RouteList{Paths: []*pb.Path{{}}}, true)
 	renderAdjOut(&out, now, &pb.RouteList{Paths: []*pb.Path{{}}}, true)
 	renderFIB(&out, now, &pb.FIBList{Entries: []*pb.FIBEntry{{}}})
-	renderEvent(&out, time.UTC, &pb.Event{})
+	(&eventLines{loc: time.UTC}).text(&pb.Event{})
 	out.Reset()
 	renderNeighbors(&out, now, &pb.NeighborList{})
 	renderRoutes(&out, now, &pb.RouteList{}, false)

@@ -71,12 +71,12 @@ func isTerminal(r io.Reader) bool {
 
 // line runs one line. Its error has been a message to nobody yet; see report.
 func (s *session) line(ctx context.Context, words []string) error {
-	cmd, err := Parse(s.root, words)
+	cmd, err := Parse(s.root, s.question(words))
 	if err != nil {
 		return err
 	}
 	if cmd.Help != nil {
-		printCandidates(s.opts.Stdout, cmd.Help)
+		printCandidates(s.opts.Stdout, s.withNames(ctx, cmd.Help))
 		return nil
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -124,39 +124,4 @@ func (s *session) report(err error) int {
 		fmt.Fprintf(s.opts.Stderr, "%s%s\n", s.prefix, strings.TrimRight(msg, "\n"))
 	}
 	return code
-}
-
-func printCandidates(w io.Writer, cands []Candidate) {
-	g := &grid{right: make([]bool, 3)}
-	for _, c := range cands {
-		g.add("", c.Name, c.Help)
-	}
-	g.print(w)
-}
-
-func (s *session) help(w io.Writer) {
-	fmt.Fprint(w, `caracal talks to caracald, the BGP routing daemon of this host.
-
-  caracal [FLAGS] COMMAND     run one command
-  caracal [FLAGS]             a shell; with input from a pipe, a command a line
-  caracal COMMAND ?           what can follow (quote the ? if files match it)
-
-Words may be shortened where only one fits: caracal sh ro. Not shortened are
-disable, cleanup, confirm, and the commands that other programs bring.
-
-commands:
-`)
-	printCandidates(w, start(s.root).candidates(""))
-	fmt.Fprintf(w, `
-flags, anywhere on the line:
-  -o, --output table|json|yaml  how to print (table)
-  --socket PATH                 the daemon's socket (%s, or $CARACAL_SOCKET)
-  --timeout TIME                how long the daemon may take to answer (%v)
-  -h, --help                    this, or after words what can follow them
-  --version                     the same as the command version
-
-exit codes:
-  0 done    1 failed, or not found    2 not understood
-  3 the daemon cannot be reached      4 the daemon did not answer in time
-`, DefaultSocket, DefaultTimeout)
 }

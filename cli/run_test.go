@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -36,9 +38,9 @@ func TestRun(t *testing.T) {
 		{"sh ro 10.64.1.0/26 ta adj-rib-in mesh/b", 0, "PREFIX", "", "routes adj-rib-in 10.64.1.0/26 mesh/b"},
 		{"sh ro ta adj-rib-out mesh/b", 0, "LOCAL PREF", "", "routes adj-rib-out mesh/b"},
 		{"sh ro for 10.64.1.7 all", 0, "AS path 65001 64999", "", "routes 10.64.1.7"},
-		{"sh ro 10.9.9.0/24", 1, "", "there is no route to 10.9.9.0/24", "routes 10.9.9.0/24"},
-		{"sh ro 10.9.9.0/24 pro mesh/b", 1, "", "there is no route to 10.9.9.0/24 from mesh/b", "routes 10.9.9.0/24 mesh/b"},
-		{"sh ro 10.9.9.0/24 -o json", 1, `"paths": []`, "there is no route to 10.9.9.0/24", "routes 10.9.9.0/24"},
+		{"sh ro 10.9.9.0/24", 1, "", "no route for exactly 10.9.9.0/24; for the route that packets take: caracal show route for 10.9.9.0\n", "routes 10.9.9.0/24"},
+		{"sh ro 10.9.9.0/24 pro mesh/b", 1, "", "no route for exactly 10.9.9.0/24 from mesh/b;", "routes 10.9.9.0/24 mesh/b"},
+		{"sh ro 10.9.9.0/24 -o json", 1, `"paths": []`, "no route for exactly 10.9.9.0/24", "routes 10.9.9.0/24"},
 		{"sh fib", 0, "5 routes: 2 installed, 2 failed", "", ""},
 		{"sh fib -o json", 0, `"onLink": true`, "", ""},
 		{"-o yaml sh no", 0, "- asn: 64512", "", ""},
@@ -54,6 +56,22 @@ func TestRun(t *testing.T) {
 		{"cleanup --yes", 0, "2 routes deleted", "", "cleanup"},
 		{"cleanup -o json", 0, `"total": 2`, "", ""},
 		{"cleanup --yes -o json", 0, `"deleted": 2`, "", "cleanup"},
+		{"sh ro for 10.9.9.9", 1, "", "there is no route for 10.9.9.9", "routes 10.9.9.9"},
+		{"sh pro c all", 0, "mesh/c: Established for 2s", "", ""},
+		{"sh pro tor", 0, "peer/tor@192.0.2.250", "", ""},
+		{"disable 192.0.2.4", 0, "mesh/d: done", "", "disable 192.0.2.4; disable mesh/d"},
+		{"disable twin", 1, "", `"twin" could be peer/twin@192.0.2.7 or peer/twin@192.0.2.8`, "disable twin"},
+		{"disable nobody", 1, "", `there is no neighbor "nobody"`, "disable nobody"},
+		{"sh ro pro b", 0, "8 paths", "", "routes b; routes mesh/b"},
+		{"disable ?", 0, "  mesh/b                192.0.2.2, Established\n", "", ""},
+		{"help show", 0, "interfaces", "", ""},
+		{"help sh ro", 0, "only this prefix", "", ""},
+		{"help route", 0, "only this prefix", "", ""},
+		{"help bogus", 2, "", `there is no command "bogus"`, ""},
+		{"--bogus", 2, "", "caracal: there is no flag --bogus; see caracal help\n", ""},
+		{"show statsu", 2, "", `caracal: "statsu" cannot follow "show"; did you mean status?`, ""},
+		{"version -o json", 0, "{\n  \"caracal\": \"v0.1.0\",\n  \"caracald\": \"v0.1.0\"\n}\n", "", ""},
+		{"version -o yaml", 0, "caracal: v0.1.0\ncaracald: v0.1.0\n", "", ""},
 		{"version", 0, "caracal  v0.1.0\ncaracald v0.1.0\n", "", ""},
 		{"--version", 0, "caracald v0.1.0", "", ""},
 		{"help", 0, "exit codes:", "", ""},
@@ -188,6 +206,11 @@ func TestExternal(t *testing.T) {
 	if code != 5 || stdout != `["up" "--socket" "x" "?" "-h"]` || stderr != "" {
 		t.Errorf("code %d, %s, %s", code, stdout, stderr)
 	}
+	for _, line := range []string{"lab ?", "help lab", "lab --help"} {
+		if code, stdout, _ := runWith(t, o, strings.Fields(line)...); code != 1 || stdout != `["--help"]` {
+			t.Errorf("%s: code %d, %s", line, code, stdout)
+		}
+	}
 	if code, stdout, _ := runWith(t, o, "lab"); code != 0 || stdout != `[]` {
 		t.Errorf("code %d, %s", code, stdout)
 	}
@@ -200,26 +223,62 @@ func TestMonitor(t *testing.T) {
 		d.events <- &pb.EventList{Events: []*pb.Event{
 			{At: ago(0), Kind: "session", Neighbor: "mesh/b", Action: "Established"},
 			{At: ago(0), Kind: "route", Neighbor: "mesh/b", Prefix: "10.64.1.0/26", Action: "refused", Detail: "it belongs to node c"},
+			{At: ago(0), Kind: "fib", Prefix: "10.64.1.0/26", Action: "installed", Detail: "10.64.1.0/26 via 192.0.2.2 dev eth0"},
 		}, Dropped: 12}
 	}
 	events()
 	close(d.events)
-	code, stdout, stderr := runWith(t, testOptions(""), "mon", "se", "ro", "--socket", path)
-	want := `03:00:00.000 session mesh/b Established
-03:00:00.000 route   mesh/b 10.64.1.0/26 refused it belongs to node c
-             12 events were lost here: this terminal was slower than caracald
+	code, stdout, stderr := runWith(t, testOptions(""), "mon", "se", "ro", "--socket", path, "--timeout", "300ms")
+	want := `2026-11-22 03:00:00.000 session Established mesh/b
+2026-11-22 03:00:00.000 route   refused     mesh/b 10.64.1.0/26   it belongs to node c
+2026-11-22 03:00:00.000 fib     installed          10.64.1.0/26   via 192.0.2.2 dev eth0
+                        12 events were lost here: this terminal was slower than caracald
 `
-	if code != ExitNoDaemon || stdout != want || !strings.Contains(stderr, "caracald is stopping") || d.history() != "monitor session,route" {
+	if code != ExitNoDaemon || stdout != want || !strings.Contains(stderr, "caracald is stopping") || !strings.HasPrefix(d.history(), "monitor session,route") {
 		t.Errorf("code %d, asked %s\n%s%s", code, d.history(), stdout, stderr)
 	}
 	d.events = make(chan *pb.EventList, 3)
 	events()
 	close(d.events)
-	_, stdout, _ = runWith(t, testOptions(""), "mon", "-o", "json", "--socket", path)
+	_, stdout, _ = runWith(t, testOptions(""), "mon", "-o", "json", "--socket", path, "--timeout", "300ms")
 	lines := strings.Split(strings.TrimSpace(stdout), "\n")
 	var ev pb.Event
-	if len(lines) != 3 || protojson.Unmarshal([]byte(lines[1]), &ev) != nil || ev.Detail != "it belongs to node c" || lines[2] != `{"events":[],"dropped":12}` {
+	if len(lines) != 4 || protojson.Unmarshal([]byte(lines[1]), &ev) != nil || ev.Detail != "it belongs to node c" || lines[3] != `{"events":[],"dropped":12}` {
 		t.Errorf("got %s", stdout)
+	}
+}
+
+// TestMonitorComesBack: a daemon that starts itself anew does not end monitor.
+func TestMonitorComesBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, w := io.Pipe()
+	defer r.Close()
+	var errs bytes.Buffer
+	o := testOptions("")
+	o.Stdout, o.Stderr = w, &errs
+	first := &fakeDaemon{events: make(chan *pb.EventList, 1)}
+	stop := serveAt(t, first, path)
+	code := make(chan int, 1)
+	go func() { code <- Run(ctx, []string{"monitor", "--socket", path}, o); w.Close() }()
+	lines := bufio.NewScanner(r)
+	for _, action := range []string{"Idle", "Established"} {
+		first.events <- &pb.EventList{Events: []*pb.Event{{At: ago(0), Kind: "session", Neighbor: "mesh/b", Action: action}}}
+		if !lines.Scan() || !strings.Contains(lines.Text(), action) {
+			t.Fatalf("%s: %q, %v", action, lines.Text(), lines.Err())
+		}
+		stop()
+		time.Sleep(50 * time.Millisecond)
+		first = &fakeDaemon{events: make(chan *pb.EventList, 1)}
+		stop = serveAt(t, first, path)
+	}
+	for deadline := time.Now().Add(5 * time.Second); first.history() == "" && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if got := <-code; got != ExitOK || strings.Count(errs.String(), "caracald is back") < 1 {
+		t.Errorf("code %d: %s", got, errs.String())
 	}
 }
 

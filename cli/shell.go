@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"unicode"
 	"unicode/utf8"
 
@@ -26,10 +28,16 @@ func (s *session) shell(ctx context.Context) int {
 		return s.script(ctx)
 	}
 	s.prefix = ""
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(ended)
 	s.greet(ctx)
 	t := newTerminal(s, in)
 	for {
-		line, err := t.readLine(ctx)
+		line, err := t.readLine(ctx, ended)
+		if killed, ok := errors.AsType[*killedError](err); ok {
+			return 128 + int(killed.signal) // as of a program that the signal killed
+		}
 		if errors.Is(err, io.EOF) {
 			fmt.Fprintln(s.opts.Stdout)
 			return ExitOK
@@ -100,7 +108,7 @@ func (s *session) greet(ctx context.Context) {
 	} else {
 		fmt.Fprintf(s.opts.Stdout, "caracald %s on %s: %s\n", st.Version, st.Node, headline(s.opts.Now(), st))
 	}
-	fmt.Fprintln(s.opts.Stdout, "? shows what can follow, Tab completes, Ctrl-D leaves")
+	fmt.Fprintln(s.opts.Stdout, "? shows what can follow, Tab completes, exit, quit or Ctrl-D leaves")
 }
 
 // terminal is the line editor with our grammar in it.
@@ -124,7 +132,7 @@ func newTerminal(s *session, in *os.File) *terminal {
 
 // readLine edits one line. The terminal is raw only meanwhile, so that Ctrl-C
 // reaches a running command as a signal.
-func (t *terminal) readLine(ctx context.Context) (string, error) {
+func (t *terminal) readLine(ctx context.Context, ended <-chan os.Signal) (string, error) {
 	t.ctx = ctx
 	fd := int(t.in.Fd())
 	state, err := term.MakeRaw(fd)
@@ -135,12 +143,33 @@ func (t *terminal) readLine(ctx context.Context) (string, error) {
 	if w, h, err := term.GetSize(fd); err == nil && w > 0 && h > 0 {
 		t.editor.SetSize(w, h)
 	}
-	line, err := t.editor.ReadLine()
-	if errors.Is(err, term.ErrPasteIndicator) {
-		err = nil
+	type read struct {
+		line string
+		err  error
 	}
-	return line, err
+	done := make(chan read, 1)
+	go func() {
+		line, err := t.editor.ReadLine()
+		done <- read{line, err}
+	}()
+	select {
+	case r := <-done:
+		if errors.Is(r.err, term.ErrPasteIndicator) {
+			r.err = nil
+		}
+		return r.line, r.err
+	case sig := <-ended: // the program ends, and with it the read that still waits
+		fmt.Fprint(t.session.opts.Stdout, "\r\n")
+		number, _ := sig.(syscall.Signal)
+		return "", &killedError{number}
+	}
 }
+
+// killedError is the end of the shell by a signal.
+type killedError struct{ signal syscall.Signal }
+
+// Error implements error.
+func (e *killedError) Error() string { return e.signal.String() }
 
 // key is called for each key; it takes Tab and "?".
 func (t *terminal) key(line string, pos int, key rune) (string, int, bool) {
@@ -170,11 +199,14 @@ func (t *terminal) explain(line string) {
 	words := cut(line)
 	words[len(words)-1] += "?"
 	var out bytes.Buffer
-	cmd, err := Parse(t.session.root, words)
-	if err != nil {
+	cmd, err := Parse(t.session.root, t.session.question(words))
+	switch {
+	case err != nil:
 		fmt.Fprintln(&out, err)
-	} else {
-		printCandidates(&out, cmd.Help)
+	case cmd.Help == nil:
+		fmt.Fprintf(&out, "%s takes its own words: %s --help\n", cmd.Name, cmd.Name)
+	default:
+		printCandidates(&out, t.session.withNames(t.ctx, cmd.Help))
 	}
 	t.editor.Write(out.Bytes())
 }

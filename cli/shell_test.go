@@ -201,6 +201,27 @@ func checkHistory(t *testing.T, path, want string) {
 	}
 }
 
+// TestShellKilled: a signal at the prompt leaves the terminal as it was.
+func TestShellKilled(t *testing.T) {
+	p := sitDown(t, testOptions(""), "--socket", serve(t, &fakeDaemon{}))
+	state := func() uint32 {
+		got, err := unix.IoctlGetTermios(int(p.master.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Lflag & (unix.ICANON | unix.ECHO)
+	}
+	p.expect("caracal> ")
+	for deadline := time.Now().Add(10 * time.Second); state() != 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond) // until it is raw
+	}
+	syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	p.leaves(128 + int(syscall.SIGTERM))
+	if state() != unix.ICANON|unix.ECHO {
+		t.Error("the terminal is raw")
+	}
+}
+
 // TestShellWithoutDaemon: it starts all the same, as the daemon may be about to.
 func TestShellWithoutDaemon(t *testing.T) {
 	p := sitDown(t, testOptions(""), "--socket", "/nonexistent/s")
