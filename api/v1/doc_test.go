@@ -1,0 +1,63 @@
+package v1
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestConfigurationPage keeps docs/CONFIGURATION.md complete: each kind has a
+// section that names all its fields, and its examples are accepted.
+func TestConfigurationPage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/CONFIGURATION.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range Kinds() {
+		_, section, ok := strings.Cut(string(text), "\n## "+kind+"\n")
+		if !ok {
+			t.Errorf("there is no section %s", kind)
+			continue
+		}
+		section, _, _ = strings.Cut(section, "\n## ")
+		spec, _ := reflect.TypeOf(New(kind)).Elem().FieldByName("Spec")
+		for _, field := range fieldsOf("", spec.Type) {
+			if !strings.Contains(section, "`"+field+"`") {
+				t.Errorf("the section %s does not mention `%s`", kind, field)
+			}
+		}
+		if !strings.Contains(section, "\nkind: "+kind+"\n") {
+			t.Errorf("the section %s has no example", kind)
+		}
+	}
+	for i, part := range strings.Split(string(text), "```yaml\n")[1:] {
+		example, _, _ := strings.Cut(part, "```")
+		if o, _, err := Decode([]byte(example)); err != nil || o == nil {
+			t.Errorf("example %d is not accepted: %v", i+1, err)
+		}
+	}
+}
+
+// fieldsOf lists the fields as the page writes them: "ports[].name".
+func fieldsOf(prefix string, of reflect.Type) []string {
+	known := map[string]reflect.Type{}
+	addFields(known, of)
+	var all []string
+	for _, name := range sortedKeys(known) {
+		inner, path := known[name], prefix+name
+		if inner.Kind() == reflect.Slice {
+			inner = inner.Elem()
+			path += "[]"
+		}
+		if inner.Kind() == reflect.Pointer {
+			inner = inner.Elem()
+		}
+		if inner.Kind() == reflect.Struct {
+			all = append(all, fieldsOf(path+".", inner)...)
+		} else {
+			all = append(all, prefix+name)
+		}
+	}
+	return all
+}
