@@ -42,7 +42,7 @@ func (p *Peer) send(messages [][]byte) error { return errors.Join(p.Err(), p.Sen
 
 // Connect brings up a session for each share.
 func Connect(ctx context.Context, w *World, d *Daemon, shares []Share) ([]*Peer, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	peers := make([]*Peer, len(shares))
 	g, gctx := errgroup.WithContext(ctx)
