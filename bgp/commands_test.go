@@ -217,6 +217,37 @@ func TestMaxPrefixes(t *testing.T) {
 	}
 }
 
+// TestAdjOutLocalPref: a neighbor of another AS is sent no LOCAL_PREF.
+func TestAdjOutLocalPref(t *testing.T) {
+	a := newStation(t, "a", "127.0.32.1", bgp.Options{})
+	internal, c1 := neighborOf(a, "127.0.32.8")
+	external, c2 := neighborOf(a, "127.0.32.9")
+	external.ASN, c2.ASN, external.Multihop = 65001, 65001, true
+	a.conf.Originate = []netip.Prefix{prefix("10.0.1.0/26")}
+	a.conf.Neighbors = []bgp.Neighbor{internal, external}
+	a.apply()
+	for want, s := range map[uint32]struct {
+		bgp.Neighbor
+		c sender.Config
+	}{100: {internal, c1}, 0: {external, c2}} {
+		session := dial(t, s.c)
+		defer session.Abort()
+		a.sequence(s.Name, "up")
+		var got []uint32
+		a.eventually("the announcement", func() bool {
+			got = nil
+			err := a.AdjOut(t.Context(), s.Name, func(_ netip.Prefix, attrs caracal.Attrs) bool {
+				got = append(got, attrs.LocalPref)
+				return true
+			})
+			return err == nil && len(got) > 0
+		})
+		if len(got) != 1 || got[0] != want {
+			t.Errorf("%s: LOCAL_PREF %d, want %d", s.Name, got, want)
+		}
+	}
+}
+
 // TestLoop: what GoBGP would drop unseen comes through for the mirror to judge,
 // or an older path of the prefix would stand for good.
 func TestLoop(t *testing.T) {

@@ -86,13 +86,13 @@ func TestLogAdapter(t *testing.T) {
 	peer.Info("Peer Up") // we say that ourselves
 	peer.Warn("Closed an accepted connection", slog.String("State", "BGP_FSM_IDLE"))
 	peer.Warn("cannot set TTL", slog.String("Error", "no"))
-	peer.Info("received notification", slog.Int("Code", 6))
+	peer.Info("received notification", slog.Int("Code", 6), slog.Int("Subcode", 2), slog.String("Communicated-Reason", "rack move"), slog.Any("Data", []byte{}))
 	peer.Error("code logic bug")
 	peer.Debug("received update")
 	want := `level=WARN msg="connection refused: no neighbor has this address" neighbor=192.0.2.99
 level=WARN msg="connection refused: no neighbor has this address" neighbor=192.0.2.98
 level=WARN msg="gobgp: cannot set TTL" neighbor=mesh/b err=no
-level=INFO msg="gobgp: received notification" neighbor=mesh/b Code=6
+level=INFO msg="gobgp: received notification" neighbor=mesh/b reason="rack move" notification="Cease: administrative shutdown"
 level=ERROR msg="gobgp: code logic bug" neighbor=mesh/b
 `
 	if out.String() != want {

@@ -320,7 +320,7 @@ func fromPeerEvent(e *apiutil.WatchEventMessage_PeerEvent, at time.Time) change 
 	case api.PeerState_DISCONNECT_REASON_GRACEFUL_RESTART,
 		api.PeerState_DISCONNECT_REASON_READ_FAILED,
 		api.PeerState_DISCONNECT_REASON_WRITE_FAILED:
-		c.lost, c.reason = true, "connection lost"
+		c.lost, c.reason = true, reasonLost
 	case api.PeerState_DISCONNECT_REASON_HOLD_TIMER_EXPIRED:
 		c.reason = reasonHoldTime
 	case api.PeerState_DISCONNECT_REASON_NOTIFICATION_SENT:
@@ -328,24 +328,13 @@ func fromPeerEvent(e *apiutil.WatchEventMessage_PeerEvent, at time.Time) change 
 	case api.PeerState_DISCONNECT_REASON_NOTIFICATION_RECEIVED:
 		c.reason = "neighbor sent " + notification(st.DisconnectMessage)
 	case api.PeerState_DISCONNECT_REASON_BAD_PEER_AS:
-		c.reason = "neighbor's OPEN names another AS number than is configured for it"
+		c.reason = reasonBadAS
 	case api.PeerState_DISCONNECT_REASON_INVALID_MSG:
-		c.reason = "neighbor sent an invalid message before the session was up"
+		c.reason = reasonInvalid
 	case api.PeerState_DISCONNECT_REASON_ADMIN_DOWN:
 		c.reason = "disabled"
 	}
 	return c
-}
-
-const reasonHoldTime = "hold time expired: nothing heard from the neighbor"
-
-// notification shortens "notification-sent code 6(cease) subcode 4(administrative reset)".
-func notification(text string) string {
-	_, words, ok := strings.Cut(text, " ")
-	if !ok {
-		return "NOTIFICATION"
-	}
-	return "NOTIFICATION " + words
 }
 
 func fromState(s gobgp.FSMState) State {
@@ -391,7 +380,7 @@ func fromCapabilities(list []gobgp.ParameterCapabilityInterface) open {
 					o.stale6, o.kept6 = true, f
 				}
 			}
-			o.caps = append(o.caps, fmt.Sprintf("graceful-restart %s", o.restart))
+			o.caps = append(o.caps, fmt.Sprintf("graceful-restart %ds", v.Time))
 		case *gobgp.CapMultiProtocol:
 			o.caps = append(o.caps, v.CapValue.String())
 		case *gobgp.CapSoftwareVersion:

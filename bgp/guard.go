@@ -200,6 +200,10 @@ type faults struct {
 	lost func(neighbor netip.Addr, why string)
 	// unsure is told of those of which the line does not say.
 	unsure func(neighbor netip.Addr, why string, logged time.Time)
+	// attempted is told of lines that say why a session does not come up; down
+	// says whether to look for them.
+	attempted func(neighbor netip.Addr, a attempt)
+	down      func(neighbor netip.Addr) bool
 }
 
 func (f faults) see(attrs []slog.Attr, r slog.Record) {

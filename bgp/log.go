@@ -10,12 +10,13 @@ import (
 
 // logAdapter passes GoBGP's log on in our words. GoBGP logs each step of a
 // session at Info; we log sessions ourselves, so its Info becomes Debug but for
-// the few lines that say something more, and its Debug, which prints every
-// UPDATE, is never asked for.
+// the few lines that say something more. Its Debug, which prints every UPDATE, is
+// only looked at for neighbors without a session: it says why there is none.
 type logAdapter struct {
 	next  slog.Handler
 	name  func(netip.Addr) string
 	attrs []slog.Attr
+	peer  netip.Addr // whose log this is
 	seen  *seldom
 	faults
 }
@@ -77,10 +78,19 @@ func (s *seldom) again(key string, now time.Time) bool {
 }
 
 // Enabled implements slog.Handler.
-func (h *logAdapter) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+func (h *logAdapter) Enabled(_ context.Context, l slog.Level) bool {
+	return l >= slog.LevelInfo || h.down != nil && h.peer.IsValid() && h.down(h.peer)
+}
 
 // Handle implements slog.Handler.
 func (h *logAdapter) Handle(ctx context.Context, r slog.Record) error {
+	a, attempted := attemptOf(r)
+	if attempted && h.attempted != nil && h.peer.IsValid() {
+		h.attempted(h.peer, a)
+	}
+	if r.Level < slog.LevelInfo {
+		return nil
+	}
 	h.see(h.attrs, r)
 	level, known := levels[r.Message]
 	switch {
@@ -114,17 +124,27 @@ func (h *logAdapter) Handle(ctx context.Context, r slog.Record) error {
 		add(a)
 	}
 	r.Attrs(add)
-	if level == slog.LevelWarn && h.seen.again(r.Message+"\x00"+neighbor, r.Time) {
+	key := r.Message + "\x00" + neighbor
+	if attempted {
+		out.AddAttrs(slog.String("notification", notificationWords(a.code, a.subcode)))
+		key += notificationWords(a.code, a.subcode)
+	}
+	if (level == slog.LevelWarn || attempted) && h.seen.again(key, r.Time) {
 		return nil
 	}
 	return h.next.Handle(ctx, out)
 }
 
-// translate gives an attribute our key. GoBGP's topic says nothing here.
+// translate gives an attribute our key. GoBGP's topic says nothing here, codes
+// are said in words.
 func (h *logAdapter) translate(a slog.Attr) (slog.Attr, bool) {
 	switch a.Key {
-	case "Topic":
+	case "Topic", "Code", "Subcode":
 		return a, false
+	case "Data":
+		return a, a.Value.String() != "[]"
+	case "Communicated-Reason":
+		return slog.String("reason", a.Value.String()), a.Value.String() != ""
 	case "Key":
 		if addr, err := netip.ParseAddr(a.Value.String()); err == nil {
 			return slog.String("neighbor", h.name(addr)), true
@@ -145,6 +165,11 @@ func (h *logAdapter) translate(a slog.Attr) (slog.Attr, bool) {
 // WithAttrs implements slog.Handler.
 func (h *logAdapter) WithAttrs(attrs []slog.Attr) slog.Handler {
 	c := *h
+	for _, a := range attrs {
+		if addr, err := netip.ParseAddr(a.Value.String()); err == nil && a.Key == "Key" {
+			c.peer = addr
+		}
+	}
 	c.attrs = append(append([]slog.Attr(nil), h.attrs...), attrs...)
 	return &c
 }

@@ -57,7 +57,8 @@ func (s *Speaker) Neighbors(ctx context.Context) ([]NeighborStatus, error) {
 }
 
 // AdjOut calls fn with what a neighbor is announced until fn returns false; with
-// nothing while its session is down.
+// nothing while its session is down. LocalPref is 0 for a neighbor of another
+// AS, which is sent none (RFC 4271 section 5.1.5).
 func (s *Speaker) AdjOut(ctx context.Context, name string, fn func(netip.Prefix, caracal.Attrs) bool) error {
 	n, err := s.tracker.named(name)
 	if err != nil {
@@ -66,7 +67,14 @@ func (s *Speaker) AdjOut(ctx context.Context, name string, fn func(netip.Prefix,
 	if s.tracker.state(n.Addr) != Established {
 		return nil
 	}
-	if err := s.running.Load().adjOut(ctx, n, fn); err != nil {
+	external := n.ASN != s.tracker.ownASN()
+	sent := func(p netip.Prefix, a caracal.Attrs) bool {
+		if external {
+			a.LocalPref = 0
+		}
+		return fn(p, a)
+	}
+	if err := s.running.Load().adjOut(ctx, n, sent); err != nil {
 		return fmt.Errorf("bgp: list adj-rib-out of %s: %w", name, err)
 	}
 	return nil

@@ -182,7 +182,9 @@ func (s *Speaker) start(ctx context.Context, g Global) error {
 		return err
 	}
 	listening := g.without(missing)
-	log := slog.New(newLogAdapter(s.opts.Log.Handler(), s.tracker.name, faults{lost: s.tracker.lostTrack, unsure: s.tracker.unsure}))
+	log := slog.New(newLogAdapter(s.opts.Log.Handler(), s.tracker.name, faults{
+		lost: s.tracker.lostTrack, unsure: s.tracker.unsure, attempted: s.tracker.attempted, down: s.tracker.unsettled,
+	}))
 	e, err := startEngine(ctx, listening, log, s.tracker)
 	if err != nil {
 		return err

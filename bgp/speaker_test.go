@@ -294,7 +294,7 @@ func TestMesh(t *testing.T) {
 	c.eventually("a down with a Cease", func() bool {
 		return slices.ContainsFunc(c.all, func(e bgp.Event) bool {
 			return e.Session != nil && e.Session.Neighbor == "mesh/a" && e.Session.Was == bgp.Established &&
-				!e.Session.Graceful && strings.Contains(e.Session.Reason, "cease")
+				!e.Session.Graceful && strings.Contains(e.Session.Reason, "Cease: peer deconfigured")
 		})
 	})
 	if n := a.downs("mesh/b") + b.downs("mesh/a"); n != 0 {

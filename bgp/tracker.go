@@ -6,6 +6,7 @@ import (
 	"iter"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 )
@@ -62,8 +63,10 @@ type tracked struct {
 	restarted bool
 	// fault is why we end the session, in words; doubts are UPDATEs that may
 	// become one.
-	fault  string
-	doubts []*doubt
+	fault string
+	// trouble is why no session comes up.
+	trouble trouble
+	doubts  []*doubt
 	// sent and received is what GoBGP had counted when it was given the neighbor
 	// anew.
 	sent, received Messages
@@ -78,6 +81,12 @@ func (t *tracker) setEngine(e *engine, asn uint32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.engine, t.asn = e, asn
+}
+
+func (t *tracker) ownASN() uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.asn
 }
 
 // update takes a changed configuration of the same session.
@@ -108,6 +117,11 @@ func (t *tracker) setDisabled(addr netip.Addr, reason *string) {
 		return
 	}
 	nb.disabled = reason
+	if reason != nil {
+		nb.lastErr, nb.errAt = disabledBecause(*reason), time.Now()
+	} else {
+		nb.lastErr, nb.errAt, nb.trouble = "", time.Time{}, trouble{} // it is on its way
+	}
 	switch {
 	case reason == nil && nb.state == Disabled:
 		nb.held = false
@@ -234,6 +248,7 @@ func (t *tracker) changed(c change) {
 func (t *tracker) up(nb *tracked, c change, notified uint64) {
 	nb.open, nb.local, nb.remote = c.open, c.local, c.remote
 	nb.eor, nb.notified, nb.restarted, nb.fault = [2]bool{}, notified, false, ""
+	nb.trouble = trouble{}
 	nb.room = int(nb.conf.MaxPrefixes)
 	t.move(nb, Session{
 		State:      Established,
@@ -241,7 +256,7 @@ func (t *tracker) up(nb *tracked, c change, notified uint64) {
 		Preserved6: c.open.kept6,
 		At:         c.at,
 	})
-	t.log.Info("session up", "neighbor", nb.conf.Name, "local", c.local, "remote", c.remote, "capabilities", c.open.caps)
+	t.log.Info("session up", "neighbor", nb.conf.Name, "local", c.local, "remote", c.remote, "capabilities", strings.Join(c.open.caps, ","))
 	if nb.options.restarting && nb.conf.GracefulRestart {
 		go t.announceEarly(nb, c.at)
 	}
@@ -292,8 +307,9 @@ func (t *tracker) step(nb *tracked, c change) {
 	state := c.state
 	if state == Idle {
 		state = nb.downTo(c)
-		if c.reason != "" && nb.disabled == nil {
-			nb.lastErr, nb.errAt = c.reason, c.at
+		if c.reason != "" {
+			c.reason = t.unfinished(nb, c)
+			t.fail(nb, c.reason, c.at)
 		}
 	}
 	if state != nb.state {

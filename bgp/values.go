@@ -186,7 +186,8 @@ type NeighborStatus struct {
 	Advertised uint64
 	// Flaps counts how often the session went down.
 	Flaps uint64
-	// LastError is why the session last went down, in words.
+	// LastError is why the session last went down, in words, or why it does not
+	// come up since; LastErrorAt is since when.
 	LastError   string
 	LastErrorAt time.Time
 }
