@@ -177,19 +177,7 @@ func checkFields(path string, v any, t reflect.Type) Errors {
 		}
 		return errs
 	case reflect.String:
-		switch v.(type) {
-		case string:
-		case bool:
-			return Errors{{Path: path, Msg: "must be a string; put it in quotes, for y, n, yes, no, on, off, true and false mean true or false without"}}
-		case json.Number:
-			errs := mismatch("a string (in quotes)")
-			if isDuration(path) {
-				errs[0].Msg += fmt.Sprintf("; write %ss", clip(v.(json.Number).String()))
-			}
-			return errs
-		default:
-			return mismatch("a string (in quotes)")
-		}
+		return checkString(path, v)
 	case reflect.Bool:
 		if _, ok := v.(bool); !ok {
 			return mismatch("true or false")
@@ -198,6 +186,21 @@ func checkFields(path string, v any, t reflect.Type) Errors {
 		return checkNumber(path, v, t)
 	}
 	return nil
+}
+
+func checkString(path string, v any) Errors {
+	mismatch := Errors{{Path: path, Msg: "must be a string (in quotes), not " + nounOf(v)}}
+	switch v := v.(type) {
+	case string:
+		return nil
+	case bool:
+		mismatch[0].Msg = "must be a string; put it in quotes, for y, n, yes, no, on, off, true and false mean true or false without"
+	case json.Number:
+		if isDuration(path) {
+			mismatch[0].Msg += fmt.Sprintf("; write %ss", clip(v.String()))
+		}
+	}
+	return mismatch
 }
 
 // isDuration reports whether a field holds a duration, by its name.
