@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"caracal.dev/caracal/internal/dashes"
 )
 
 // DefaultID is the name of the lab that the command line builds.
@@ -71,7 +73,8 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err := c.parse(args[0], args[1:]); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
-		return 2 // the flag package has said what is wrong
+		fmt.Fprintf(stderr, "caracal lab %s: %v\n", args[0], err)
+		return 2
 	}
 	// A closed terminal, or a reader that has seen enough ("lab demo | head"), is
 	// to leave nothing behind either.
@@ -97,7 +100,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func (c *command) parse(word string, args []string) error {
 	f := flag.NewFlagSet("caracal lab "+word, flag.ContinueOnError)
-	f.SetOutput(c.errs)
+	f.SetOutput(io.Discard)
 	id := DefaultID
 	if word == "demo" {
 		id = "demo"
@@ -118,17 +121,19 @@ func (c *command) parse(word string, args []string) error {
 		f.BoolVar(&c.keep, "keep", false, "leave the lab running at the end")
 		f.BoolVar(&c.noColor, "no-color", false, "print without colors")
 	}
-	if err := f.Parse(args); err != nil {
-		return err
+	err := f.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		dashes.Print(c.out, f)
+	}
+	if err != nil {
+		return dashes.Error(err)
 	}
 	c.args = f.Args()
 	if word != "exec" && len(c.args) > 0 {
-		fmt.Fprintf(c.errs, "caracal lab %s takes no argument %q\n", word, c.args[0])
-		return errors.New("argument")
+		return fmt.Errorf("takes no argument %q; see caracal lab %s --help", c.args[0], word)
 	}
 	if (word == "up" || word == "demo") && (c.nodes < 1 || c.nodes > maxMesh || c.pods < 1 || c.pods > 50) {
-		fmt.Fprintf(c.errs, "caracal lab %s: from 1 to %d nodes and from 1 to 50 pods on each\n", word, maxMesh)
-		return errors.New("range")
+		return fmt.Errorf("from 1 to %d nodes and from 1 to 50 pods on each", maxMesh)
 	}
 	return nil
 }
@@ -170,9 +175,9 @@ func (c *command) up(ctx context.Context) error {
 	fmt.Fprintf(c.out, "lab %s is up after %v: %s in %s\n", l.ID(), since(start), count(len(l.Nodes()), "node"), l.Dir())
 	word := ""
 	if c.id != DefaultID {
-		word = "--id " + c.id + " "
+		word = " --id " + c.id
 	}
-	fmt.Fprintf(c.out, "try: caracal lab ping %[1]s\n     caracal lab exec %[1]sa caracal show route\n     caracal lab down %[1]s\n", word)
+	fmt.Fprintf(c.out, "try: %[1]s lab ping%[2]s\n     %[1]s lab exec%[2]s a caracal show route\n     %[1]s lab down%[2]s\n", os.Args[0], word)
 	return nil
 }
 

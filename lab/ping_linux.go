@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Matrix is the result of a ping from every pod to every other.
@@ -180,9 +182,9 @@ func newRound(n int) *round {
 	return r
 }
 
-// settle notes the first answer to a ping; err nil is an echo reply.
-func (r *round) settle(from, to int, err error) {
-	now := time.Now()
+// settle notes the first answer to a ping, which came at now; err nil is an echo
+// reply.
+func (r *round) settle(from, to int, now time.Time, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := [2]int{from, to}
@@ -190,7 +192,7 @@ func (r *round) settle(from, to int, err error) {
 	if _, settled := r.cells[key]; settled || !ok {
 		return
 	}
-	c := Cell{OK: err == nil, RTT: now.Sub(sent)}
+	c := Cell{OK: err == nil, RTT: max(now.Sub(sent), 0)}
 	if err != nil {
 		c.Why = err.Error()
 	}
@@ -219,7 +221,7 @@ func (r *round) cell(from, to int) Cell {
 
 // prober sends the pings of one pod and receives their answers.
 type prober struct {
-	conn    net.PacketConn
+	conn    *net.IPConn
 	family  Family
 	index   int
 	targets []netip.Addr
@@ -234,10 +236,31 @@ func (p *Pod) prober(f Family, index int, r *round) (*prober, error) {
 	}
 	pr := &prober{family: f, index: index, round: r}
 	err := inNetns(p.NS, func() (err error) {
-		pr.conn, err = net.ListenPacket(network, addr.String())
+		pr.conn, err = net.ListenIP(network, &net.IPAddr{IP: addr.AsSlice()})
 		return err
 	})
-	return pr, err
+	if err != nil {
+		return nil, err
+	}
+	if err := stamped(pr.conn); err != nil {
+		pr.conn.Close()
+		return nil, err
+	}
+	return pr, nil
+}
+
+// stamped has the kernel note when each message arrives: with many pings at once
+// it may be long before the program comes to read it.
+func stamped(conn *net.IPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	})
+	return errors.Join(err, set)
 }
 
 // The ICMP types used here (RFC 792, RFC 4443).
@@ -258,30 +281,41 @@ func (p *prober) send(to int) {
 		binary.BigEndian.PutUint16(msg[2:], checksum(msg))
 	}
 	p.round.mu.Lock()
-	p.round.sent[[2]int{p.index, to}] = time.Now()
+	p.round.sent[[2]int{p.index, to}] = time.Now().Round(0) // to compare with the kernel's clock
 	p.round.mu.Unlock()
 	if _, err := p.conn.WriteTo(msg, &net.IPAddr{IP: p.targets[to].AsSlice()}); err != nil {
-		p.round.settle(p.index, to, err)
+		p.round.settle(p.index, to, time.Now(), err)
 	}
 }
 
 func (p *prober) receive() {
-	buf := make([]byte, 1500)
+	buf, oob := make([]byte, 1500), make([]byte, 128)
 	for {
-		n, from, err := p.conn.ReadFrom(buf)
+		n, oobn, _, from, err := p.conn.ReadMsgIP(buf, oob)
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
 			continue
 		}
-		p.take(buf[:n], from.String())
+		msg := buf[:n]
+		if p.family == IPv4 { // a raw socket gives the header too (raw(7))
+			if n < 20 {
+				continue
+			}
+			msg = msg[min(int(msg[0]&0xf)*4, n):]
+		}
+		at := arrival(oob[:oobn])
+		if at.IsZero() {
+			at = time.Now()
+		}
+		p.take(msg, from.String(), at)
 	}
 }
 
 // take looks at one ICMP message: an answer to a ping of ours, or the news that
 // one could not be delivered.
-func (p *prober) take(msg []byte, from string) {
+func (p *prober) take(msg []byte, from string, at time.Time) {
 	reply, unreachable, request, inner := byte(echoReply4), byte(unreachable4), byte(echoRequest4), 0
 	if p.family == IPv6 {
 		reply, unreachable, request = echoReply6, unreachable6, echoRequest6
@@ -291,7 +325,7 @@ func (p *prober) take(msg []byte, from string) {
 	}
 	switch {
 	case msg[0] == reply:
-		p.match(msg, nil)
+		p.match(msg, at, nil)
 	case msg[0] == unreachable && len(msg) > 8:
 		// After the header follows the packet that could not be delivered.
 		inner = 8 + 40
@@ -299,17 +333,17 @@ func (p *prober) take(msg []byte, from string) {
 			inner = 8 + int(msg[8]&0xf)*4
 		}
 		if len(msg) >= inner+8 && msg[inner] == request {
-			p.match(msg[inner:], fmt.Errorf("unreachable, says %s", from))
+			p.match(msg[inner:], at, fmt.Errorf("unreachable, says %s", from))
 		}
 	}
 }
 
 // match settles the ping that an echo message belongs to, if it is of this
 // round.
-func (p *prober) match(echo []byte, err error) {
+func (p *prober) match(echo []byte, at time.Time, err error) {
 	to := int(binary.BigEndian.Uint16(echo[6:]))
 	if binary.BigEndian.Uint16(echo[4:]) == p.round.id && to < len(p.targets) {
-		p.round.settle(p.index, to, err)
+		p.round.settle(p.index, to, at, err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"caracal.dev/caracal/cli"
+	"caracal.dev/caracal/internal/dashes"
 	"caracal.dev/caracal/store/file"
 )
 
@@ -74,7 +75,7 @@ func parseInit(args []string) (file.InitOptions, error) {
 	asn := fs.Uint("asn", 0, "")
 	fs.StringVar(&o.Dir, "out", "", "")
 	if err := fs.Parse(args); err != nil {
-		return o, err
+		return o, dashes.Error(err)
 	}
 	o.ASN = uint32(*asn)
 	switch {

@@ -88,6 +88,8 @@ func TestInit(t *testing.T) {
 		{"", "--pool, --node and --out must be given"},
 		{"--pool x", "a pool is a range"},
 		{"--node web1", `node "web1" must be NAME=ADDR/LEN`},
+		{"--bogus", "caracal init: there is no flag --bogus\n"},
+		{"--asn x", "for flag --asn: parse error"},
 		{"web1", `"web1" is not a flag`},
 		{"--asn 4294967296", "more than 32 bits"},
 	} {
