@@ -275,12 +275,19 @@ func (t *routesTask) takeEvents() {
 		}
 		if ev.EndOfRIB != nil {
 			t.conv.look = true
-			t.monitor(api.MonitorEvent{Kind: api.EventSession, Neighbor: ev.EndOfRIB.Neighbor, Action: "End-of-RIB"})
+			t.monitor(api.MonitorEvent{Kind: api.EventSession, Neighbor: ev.EndOfRIB.Neighbor, Action: "End-of-RIB", Detail: familyName(ev.EndOfRIB.IPv6)})
 		}
 		if ev.Update != nil && t.feed.Active() {
 			t.monitorUpdate(ev.Update)
 		}
 	}
+}
+
+func familyName(ipv6 bool) string {
+	if ipv6 {
+		return "ipv6"
+	}
+	return "ipv4"
 }
 
 func (t *routesTask) session(s *bgp.Session) {
@@ -302,7 +309,7 @@ func (t *routesTask) choose(c rib.Choice) {
 	}
 	if len(c.NextHops) == 0 {
 		t.fib.Unset(c.NLRI)
-		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Prefix: c.NLRI, Action: "unreachable", Detail: "no accepted path is left"})
+		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Prefix: c.NLRI, Action: "gone", Detail: "no accepted path is left"})
 		return
 	}
 	if t.feed.Active() {

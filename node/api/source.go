@@ -269,7 +269,7 @@ type MonitorEvent struct {
 	Neighbor string
 	Prefix   netip.Prefix
 	// Action is one word for programs ("Established", "announced", "withdrawn",
-	// "refused", "installed", "deleted", "failed", …); Detail is for people.
+	// "refused", "chosen", "gone", "installed", "deleted", …); Detail is for people.
 	Action string
 	Detail string
 }
