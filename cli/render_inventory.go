@@ -66,9 +66,22 @@ func renderInterfaces(w io.Writer, list *pb.InterfaceList) {
 	}
 	g := newGrid("NAME", "TYPE", "STATE", ">MTU", "ADDRESSES", "USE", "PROBLEM")
 	for _, i := range list.Interfaces {
-		g.add(i.Name, orDash(i.Type), linkState(i), i.Mtu, some(i.Addresses), orDash(i.Use), i.Problem)
+		g.addWrapped([]any{i.Name, orDash(i.Type), linkState(i), i.Mtu},
+			addressLines(i.Addresses), wrap(orDash(i.Use), 32), wrap(i.Problem, 60))
 	}
 	g.print(w)
+}
+
+// addressLines has an address a line, of many only the first.
+func addressLines(addrs []string) []string {
+	const most = 4
+	switch n := len(addrs); {
+	case n == 0:
+		return []string{"-"}
+	case n > most:
+		return append(addrs[:most:most], fmt.Sprintf("and %d more", n-most))
+	}
+	return addrs
 }
 
 func linkState(i *pb.Interface) string {

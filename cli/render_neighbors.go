@@ -78,7 +78,7 @@ func renderNeighbor(w io.Writer, now time.Time, n *pb.Neighbor) {
 	g := &grid{right: make([]bool, 3)}
 	put := func(name, value string) {
 		if value != "" {
-			g.add("", name, value)
+			g.addWrapped([]any{"", name}, wrap(value, 90))
 		}
 	}
 	put("Address", remote(n))
@@ -140,9 +140,17 @@ func asText(n *pb.Neighbor) string {
 
 func timers(n *pb.Neighbor) string {
 	if n.HoldSeconds == 0 && n.KeepaliveSeconds == 0 {
-		return fmt.Sprintf("hold %gs to be proposed", n.ConfiguredHoldSeconds)
+		return fmt.Sprintf("hold %s to be proposed", spell(n.ConfiguredHoldSeconds))
 	}
-	return fmt.Sprintf("hold %gs, keepalive %gs", n.HoldSeconds, n.KeepaliveSeconds)
+	return fmt.Sprintf("hold %s, keepalive %s", spell(n.HoldSeconds), spell(n.KeepaliveSeconds))
+}
+
+// spell is a time that the protocol counts in seconds, as everywhere else.
+func spell(seconds float32) string {
+	if seconds < 60 && seconds != float32(int(seconds)) { // of a test, or a third of a short hold time
+		return fmt.Sprintf("%.3gs", seconds)
+	}
+	return duration(time.Duration(seconds) * time.Second)
 }
 
 func restartText(n *pb.Neighbor) string {
@@ -154,7 +162,7 @@ func restartText(n *pb.Neighbor) string {
 	case n.RestartSeconds == 0:
 		return "graceful"
 	}
-	return fmt.Sprintf("graceful, its routes are kept for %gs", n.RestartSeconds)
+	return fmt.Sprintf("graceful, its routes are kept for %s", spell(n.RestartSeconds))
 }
 
 func limit(n *pb.Neighbor) string {

@@ -145,6 +145,16 @@ func TestJSON(t *testing.T) {
 	golden(t, "nodes.yaml", out.String())
 }
 
+func TestWrap(t *testing.T) {
+	for _, tc := range []struct{ text, want string }{
+		{"", ""}, {"one", "one"}, {"one two three", "one two|three"}, {"1234567890 a", "1234567890|a"},
+	} {
+		if got := strings.Join(wrap(tc.text, 8), "|"); got != tc.want {
+			t.Errorf("%q: got %q, want %q", tc.text, got, tc.want)
+		}
+	}
+}
+
 func TestDuration(t *testing.T) {
 	for _, tc := range []struct {
 		d    time.Duration

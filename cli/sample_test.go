@@ -29,7 +29,7 @@ func sampleNeighbors() *pb.NeighborList {
 		{Name: "mesh/b", Node: "b", Address: "192.0.2.2", Port: 179, Asn: 64512, LocalAddress: "192.0.2.1", Families: []string{"ipv4", "ipv6"},
 			State: "Established", Since: ago(133 * time.Second), RouterId: "192.0.2.2", RemoteAsn: 64512,
 			LocalEndpoint: "192.0.2.1:41234", RemoteEndpoint: "192.0.2.2:179",
-			Capabilities: []string{"multiprotocol ipv4", "multiprotocol ipv6", "route refresh", "graceful restart", "4-octet AS"},
+			Capabilities: []string{"multiprotocol ipv4", "multiprotocol ipv6", "route refresh", "graceful restart", "4-octet AS", "enhanced route refresh", "extended message"},
 			HoldSeconds:  90, KeepaliveSeconds: 30, ConfiguredHoldSeconds: 90, GracefulRestart: true, RestartSeconds: 120,
 			EndOfRib: []string{"ipv4", "ipv6"}, Flaps: 1,
 			Sent: &pb.Messages{Open: 1, Update: 3, Keepalive: 8}, Received: &pb.Messages{Open: 1, Update: 102, Keepalive: 8, Refresh: 1},
@@ -105,6 +105,7 @@ func sampleInterfaces() *pb.InterfaceList {
 		{Name: "lo", Index: 1, Up: true, Carrier: true, Mtu: 65536, Type: "loopback", Addresses: []string{"127.0.0.1/8", "::1/128"}},
 		{Name: "eth0", Index: 2, Up: true, Carrier: true, Mtu: 1500, Type: "device", Addresses: []string{"192.0.2.1/24"}, Use: "sessions of mesh/b, mesh/c", Problem: "rp_filter is strict"},
 		{Name: "eth1", Index: 3, Up: true, Mtu: 1500, Type: "device"},
-		{Name: "cali9", Index: 4, Type: "veth", Mtu: 1450, Use: "workload default/db"},
+		{Name: "cali9", Index: 4, Type: "veth", Mtu: 1450, Use: "workload default/db", Addresses: []string{"fe80::1/64", "fe80::2/64", "fe80::3/64", "fe80::4/64", "fe80::5/64", "fe80::6/64"},
+			Problem: "rp_filter is strict (1), so packets that come another way than their answers go are dropped; set net.ipv4.conf.cali9.rp_filter to 2 or 0"},
 	}}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // grid prints rows in columns two blanks apart. The last column is as wide as it
-// wants to be; nothing is wrapped or cut.
+// wants to be; nothing is cut.
 type grid struct {
 	// right says which columns are numbers.
 	right []bool
@@ -62,6 +62,46 @@ func (g *grid) print(w io.Writer) {
 		}
 		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 	}
+}
+
+// addWrapped adds a row whose last cells are lists of parts, one below the other.
+func (g *grid) addWrapped(first []any, rest ...[]string) {
+	n := 1
+	for _, parts := range rest {
+		n = max(n, len(parts))
+	}
+	for i := range n {
+		row := make([]any, 0, len(g.right))
+		for _, cell := range first {
+			if i > 0 {
+				cell = ""
+			}
+			row = append(row, cell)
+		}
+		for _, parts := range rest {
+			cell := ""
+			if i < len(parts) {
+				cell = parts[i]
+			}
+			row = append(row, cell)
+		}
+		g.add(row...)
+	}
+}
+
+// wrap cuts text at blanks into lines of at most width characters; a longer word
+// has a line of its own.
+func wrap(text string, width int) []string {
+	var lines []string
+	for _, word := range strings.Fields(text) {
+		last := len(lines) - 1
+		if last < 0 || utf8.RuneCountInString(lines[last])+1+utf8.RuneCountInString(word) > width {
+			lines = append(lines, word)
+		} else {
+			lines[last] += " " + word
+		}
+	}
+	return lines
 }
 
 // age is the time from t to now with two units: "2m13s", "3d04h". "-" if t is
