@@ -110,7 +110,7 @@ type eventLines struct {
 }
 
 func (l *eventLines) text(e *pb.Event) string {
-	least := [4]int{len("session"), len("Established"), len("mesh/x"), len("10.64.100.0/26")}
+	least := [4]int{len("session"), len("Established"), len("mesh/x"), len("fd00:64:0:1::/122")}
 	var line strings.Builder
 	line.WriteString(e.At.AsTime().In(l.loc).Format(eventTime))
 	for i, cell := range []string{e.Kind, e.Action, e.Neighbor, e.Prefix} {

@@ -230,8 +230,8 @@ func TestMonitor(t *testing.T) {
 	close(d.events)
 	code, stdout, stderr := runWith(t, testOptions(""), "mon", "se", "ro", "--socket", path, "--timeout", "300ms")
 	want := `2026-11-22 03:00:00.000 session Established mesh/b
-2026-11-22 03:00:00.000 route   refused     mesh/b 10.64.1.0/26   it belongs to node c
-2026-11-22 03:00:00.000 fib     installed          10.64.1.0/26   via 192.0.2.2 dev eth0
+2026-11-22 03:00:00.000 route   refused     mesh/b 10.64.1.0/26      it belongs to node c
+2026-11-22 03:00:00.000 fib     installed          10.64.1.0/26      via 192.0.2.2 dev eth0
                         12 events were lost here: this terminal was slower than caracald
 `
 	if code != ExitNoDaemon || stdout != want || !strings.Contains(stderr, "caracald is stopping") || !strings.HasPrefix(d.history(), "monitor session,route") {
