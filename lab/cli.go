@@ -73,7 +73,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err := c.parse(args[0], args[1:]); errors.Is(err, flag.ErrHelp) {
 		return 0
 	} else if err != nil {
-		fmt.Fprintf(stderr, "caracal lab %s: %v\n", args[0], err)
+		fmt.Fprintf(stderr, "caracal lab %[1]s: %[2]v; see caracal lab %[1]s --help\n", args[0], err)
 		return 2
 	}
 	// A closed terminal, or a reader that has seen enough ("lab demo | head"), is
@@ -130,7 +130,7 @@ func (c *command) parse(word string, args []string) error {
 	}
 	c.args = f.Args()
 	if word != "exec" && len(c.args) > 0 {
-		return fmt.Errorf("takes no argument %q; see caracal lab %s --help", c.args[0], word)
+		return fmt.Errorf("takes no argument %q", c.args[0])
 	}
 	if (word == "up" || word == "demo") && (c.nodes < 1 || c.nodes > maxMesh || c.pods < 1 || c.pods > 50) {
 		return fmt.Errorf("from 1 to %d nodes and from 1 to 50 pods on each", maxMesh)
