@@ -18,7 +18,7 @@ func TestPredict(t *testing.T) {
 	}
 	with := func(nodes ...caracal.Node) *caracal.Snapshot {
 		s := caracal.NewSnapshot("a")
-		s.Synced, s.BGP.MeshEnabled, s.BGP.HoldTime = true, true, 90 * time.Second
+		s.Synced, s.BGP.MeshEnabled, s.BGP.HoldTime = true, true, 90*time.Second
 		for _, n := range nodes {
 			s.Nodes = s.Nodes.Put(n.Name, n)
 		}
