@@ -216,7 +216,10 @@ func TestRemakePod(t *testing.T) {
 	for _, a := range l.Pod("a1").Addrs {
 		mustExec(t, l.Node("a"), "ip", "route", "add", a.String(), "dev", PodInterface("a1"))
 	}
-	if m, err := l.PingMatrix(t.Context(), IPv6); err != nil || len(m.Failed()) > 0 {
+	// The new link may need a moment (carrier, neighbor discovery).
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if m, err := l.WaitPing(ctx, IPv6); err != nil || len(m.Failed()) > 0 {
 		t.Errorf("ping: %+v, %v", m, err)
 	}
 	if err := l.RemakePod(t.Context(), "zz"); err == nil {
