@@ -287,4 +287,6 @@ func (p *planner) ownBlocks() []netip.Prefix {
 	return own
 }
 
-func announced(pool caracal.Pool) bool { return !pool.Disabled && !pool.DisableBGPExport }
+// announced does not ask whether the pool is disabled: that stops new addresses,
+// and must not cut off the workloads that have some.
+func announced(pool caracal.Pool) bool { return !pool.DisableBGPExport }

@@ -134,7 +134,7 @@ originate fd00::/122
 			want: mesh + "originate 10.0.0.0/26\noriginate 10.0.9.0/24\noriginate 10.1.0.5/32\noriginate fd00::/122\n",
 		},
 		{
-			name: "pools not to be announced",
+			name: "a disabled pool is announced, one that is not to be exported is not",
 			change: func(s *caracal.Snapshot) {
 				for name, p := range s.Pools.All() {
 					p.Disabled, p.DisableBGPExport = name == "blocks", name == "six"
@@ -142,7 +142,7 @@ originate fd00::/122
 				}
 				workload(s, "guest", "b", "10.0.0.70")
 			},
-			want: mesh + "originate 10.1.0.5/32\n",
+			want: mesh + "originate 10.0.0.0/26\noriginate 10.0.0.70/32\noriginate 10.1.0.5/32\n",
 		},
 		{
 			name: "no IPv6 here",
