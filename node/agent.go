@@ -201,7 +201,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
 		settled: make(chan struct{}),
-		owners:  rib.NewOwners(), local: newLocal(), deferral: a.o.Deferral, networks: a.o.Networks,
+		owners:  rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
 	t.gate.Store(&gate{})

@@ -101,7 +101,7 @@ func (a *Agent) Interfaces(ctx context.Context) ([]api.Interface, error) {
 				}
 			}
 		}
-		i.Problem = join(i.Problem, a.interfaceProblem(at.Name))
+		i.Problem = join(join(i.Problem, downProblem(i)), a.interfaceProblem(at.Name))
 		out = append(out, i)
 	}
 	return out, nil
@@ -175,4 +175,16 @@ func hostNetworks() []netip.Prefix {
 		}
 	}
 	return out
+}
+
+// downProblem says what an interface in use costs while it is down.
+func downProblem(i api.Interface) string {
+	switch {
+	case i.Use == "" || i.Up && i.Carrier:
+		return ""
+	case i.Up:
+		return "no carrier, but it is in use"
+	default:
+		return "down, but it is in use: its routes are not installed"
+	}
 }

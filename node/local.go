@@ -17,17 +17,18 @@ type local struct {
 	workloads map[string]caracal.Workload
 	blocks    map[netip.Prefix]struct{}
 	wants     map[netip.Prefix]fib.Want
-	// networks are those that this host is directly on, as the kernel said last;
-	// inside are the blocks that lie within one of them.
-	networks []netip.Prefix
+	// networks asks the kernel for those that this host is directly on; inside are
+	// the blocks that lie within one of them.
+	networks func() []netip.Prefix
 	inside   []netip.Prefix
 	// owing says that removals were held back because the Snapshot was not
 	// complete; they are due once it is.
 	owing bool
 }
 
-func newLocal() *local {
+func newLocal(networks func() []netip.Prefix) *local {
 	return &local{
+		networks:  networks,
 		workloads: map[string]caracal.Workload{},
 		blocks:    map[netip.Prefix]struct{}{},
 		wants:     map[netip.Prefix]fib.Want{},
@@ -102,10 +103,11 @@ func (l *local) diff(gone func(netip.Prefix) bool) (set []fib.Want, unset []neti
 func (l *local) routes() map[netip.Prefix]fib.Want {
 	next := make(map[netip.Prefix]fib.Want, len(l.wants))
 	l.inside = nil
+	networks := l.networks()
 	for p := range l.blocks {
 		// A discard route inside a network that the host is on would cut it off
 		// from its neighbors there, and so from whoever could mend it.
-		if slices.ContainsFunc(l.networks, func(n netip.Prefix) bool { return n.Bits() < p.Bits() && n.Contains(p.Addr()) }) {
+		if slices.ContainsFunc(networks, func(n netip.Prefix) bool { return n.Bits() < p.Bits() && n.Contains(p.Addr()) }) {
 			l.inside = append(l.inside, p)
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/fib"
+	"caracal.dev/caracal/node/api"
 )
 
 func ip(s string) netip.Addr    { return netip.MustParseAddr(s) }
@@ -27,7 +28,7 @@ func text(set []fib.Want, unset []netip.Prefix) string {
 }
 
 func TestLocal(t *testing.T) {
-	l := newLocal()
+	l := newLocal(nowhere)
 	last := caracal.NewSnapshot("a")
 	last.Synced = true
 	step := func(name, want string, change func(*caracal.Snapshot)) {
@@ -76,7 +77,7 @@ func TestLocal(t *testing.T) {
 // sees only the last Snapshot.
 func TestLocalAgainstScratch(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 6))
-	l := newLocal()
+	l := newLocal(nowhere)
 	last := caracal.NewSnapshot("a")
 	last.Synced = true
 	have := map[netip.Prefix]fib.Want{}
@@ -102,11 +103,30 @@ func TestLocalAgainstScratch(t *testing.T) {
 		for _, p := range unset {
 			delete(have, p)
 		}
-		scratch := newLocal()
+		scratch := newLocal(nowhere)
 		scratch.update(caracal.NewSnapshot("a"), &next, func(netip.Prefix) string { return "" })
 		if !reflect.DeepEqual(have, scratch.wants) {
 			t.Fatalf("have %v\nwant %v", have, scratch.wants)
 		}
 		last = &next
+	}
+}
+
+// nowhere is a host that is on no network.
+func nowhere() []netip.Prefix { return nil }
+
+func TestDownProblem(t *testing.T) {
+	for _, c := range []struct {
+		i    api.Interface
+		want string
+	}{
+		{api.Interface{Use: "workload default/a", Up: true, Carrier: true}, ""},
+		{api.Interface{}, ""},
+		{api.Interface{Use: "workload default/a"}, "down, but it is in use: its routes are not installed"},
+		{api.Interface{Use: "workload default/a", Up: true}, "no carrier, but it is in use"},
+	} {
+		if got := downProblem(c.i); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.i, got, c.want)
+		}
 	}
 }

@@ -47,8 +47,7 @@ type routesTask struct {
 	bgpStarted func() time.Time // zero before
 	taken      func()           // a Snapshot was
 	deferral   time.Duration
-	networks   func() []netip.Prefix // that the host is directly on
-	settled    chan struct{}         // closed once everything of the last run is replaced
+	settled    chan struct{} // closed once everything of the last run is replaced
 
 	owners *rib.Owners
 	mirror *rib.Mirror
@@ -237,7 +236,6 @@ func (t *routesTask) takeSnapshot() {
 		old = caracal.NewSnapshot(cur.Self)
 	}
 	t.mirror.Rejudge(t.owners.Update(t.snap, cur))
-	t.local.networks = t.networks()
 	set, unset := t.local.update(old, cur, t.owners.OwnerOf)
 	for _, w := range set {
 		t.fib.Set(w)
