@@ -122,12 +122,6 @@ func (l *Lab) startMeter(ctx context.Context, spec MeterSpec) (*LossMeter, error
 	return m, nil
 }
 
-// Snapshot returns how many packets were sent and received in both directions
-// so far. The difference includes what is under way.
-func (m *LossMeter) Snapshot() (sent, received int) {
-	return int(m.ab.sent.Load() + m.ba.sent.Load()), int(m.ab.got.Load() + m.ba.got.Load())
-}
-
 // Stop ends the sending, waits up to half a second for what is under way, and
 // returns the counts. It may be called more than once.
 func (m *LossMeter) Stop() LossReport {

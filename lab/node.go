@@ -31,17 +31,9 @@ func (n *Node) Exec(ctx context.Context, argv ...string) (string, error) {
 	return n.lab.exec(ctx, n.NS, argv)
 }
 
-// Exec runs a command in the pod's namespace, as [Node.Exec] does.
-func (p *Pod) Exec(ctx context.Context, argv ...string) (string, error) {
-	return p.lab.exec(ctx, p.NS, argv)
-}
-
 // Do runs fn on a thread in the node's namespace: sockets that it opens stay
 // there, goroutines that it starts do not.
 func (n *Node) Do(fn func() error) error { return inNetns(n.NS, fn) }
-
-// Do runs fn in the pod's namespace, as [Node.Do] does.
-func (p *Pod) Do(fn func() error) error { return inNetns(p.NS, fn) }
 
 func (l *Lab) exec(ctx context.Context, ns string, argv []string) (string, error) {
 	cmd := l.command(ctx, argv)

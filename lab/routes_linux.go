@@ -66,9 +66,6 @@ func (n *Node) OwnRoutes() ([]Route, error) {
 	return slices.DeleteFunc(all, func(r Route) bool { return r.Protocol != Proto }), err
 }
 
-// Routes returns the pod's routes, as [Node.Routes] does.
-func (p *Pod) Routes() ([]Route, error) { return p.lab.routes(p.NS) }
-
 func (l *Lab) routes(ns string) ([]Route, error) {
 	out, err := l.listRoutes(ns)
 	if err != nil {
