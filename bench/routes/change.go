@@ -120,7 +120,13 @@ func runChanges(ctx context.Context, s stand.Subject, size, n int) (c cost, err 
 	if err != nil {
 		return c, err
 	}
-	if _, err := timed(ctx, d, (*stand.Peer).Announce, peers, func(n int) bool { return n >= before+size }); err != nil {
+	probe, err := w.NewProbe()
+	if err != nil {
+		return c, err
+	}
+	defer probe.Close()
+	m := &meter{d, probe, peers, shares}
+	if _, err := m.timed(ctx, (*stand.Peer).Announce, true, func(n int) bool { return n >= before+size }); err != nil {
 		return c, err
 	}
 	routes, p, path := shares[0].Routes, peers[0], sender.Path{NextHop: w.Addrs[0], LocalPref: 100}

@@ -57,7 +57,12 @@ func run(ctx context.Context, s stand.Subject, shares []stand.Share, single int)
 	}
 	defer stand.Abort(peers)
 	time.Sleep(time.Second) // lets the daemon settle
-	if res, err = measure(ctx, d, peers, shares); err != nil {
+	probe, err := w.NewProbe()
+	if err != nil {
+		return res, err
+	}
+	defer probe.Close()
+	if res, err = (&meter{d, probe, peers, shares}).measure(ctx); err != nil {
 		return res, err
 	}
 	first := shares[0].Routes
@@ -65,17 +70,25 @@ func run(ctx context.Context, s stand.Subject, shares []stand.Share, single int)
 	return res, err
 }
 
-func measure(ctx context.Context, d *stand.Daemon, peers []*stand.Peer, shares []stand.Share) (res result, err error) {
-	pid := d.PID()
+// meter times what the peers do to one daemon.
+type meter struct {
+	daemon *stand.Daemon
+	probe  *stand.Probe
+	peers  []*stand.Peer
+	shares []stand.Share
+}
+
+func (m *meter) measure(ctx context.Context) (res result, err error) {
+	pid := m.daemon.PID()
 	before, err := stand.KernelRoutes(pid)
 	if err != nil {
 		return res, err
 	}
 	want := before
-	for _, s := range shares {
+	for _, s := range m.shares {
 		want += len(s.Routes)
 	}
-	res.announce, err = timed(ctx, d, (*stand.Peer).Announce, peers, func(n int) bool { return n >= want })
+	res.announce, err = m.timed(ctx, (*stand.Peer).Announce, true, func(n int) bool { return n >= want })
 	if err != nil {
 		return res, fmt.Errorf("announce: %w", err)
 	}
@@ -83,7 +96,7 @@ func measure(ctx context.Context, d *stand.Daemon, peers []*stand.Peer, shares [
 	if n, err := stand.KernelRoutes(pid); err != nil || n != want {
 		return res, fmt.Errorf("the kernel holds %d routes, not %d: %w", n, want, err)
 	}
-	res.withdraw, err = timed(ctx, d, (*stand.Peer).Withdraw, peers, func(n int) bool { return n <= before })
+	res.withdraw, err = m.timed(ctx, (*stand.Peer).Withdraw, false, func(n int) bool { return n <= before })
 	if err != nil {
 		return res, fmt.Errorf("withdraw: %w", err)
 	}
@@ -92,35 +105,36 @@ func measure(ctx context.Context, d *stand.Daemon, peers []*stand.Peer, shares [
 }
 
 // timed has every peer send at once and waits until the kernel's count is done.
-func timed(ctx context.Context, d *stand.Daemon, send func(*stand.Peer) error, peers []*stand.Peer, done func(int) bool) (p phase, err error) {
-	pid := d.PID()
+func (m *meter) timed(ctx context.Context, send func(*stand.Peer) error, there bool, done func(int) bool) (p phase, err error) {
+	pid := m.daemon.PID()
 	cpu, err := stand.CPUTime(pid)
 	if err != nil {
 		return p, err
 	}
 	start := time.Now()
 	var g errgroup.Group
-	for _, peer := range peers {
+	for _, peer := range m.peers {
 		g.Go(func() error { return send(peer) })
 	}
-	for {
-		n, err := stand.KernelRoutes(pid)
+	// Counting costs the kernel a walk through all routes, and so a share of a
+	// processor that the daemon needs; it begins when each peer's last route says
+	// that the end is near.
+	for _, s := range m.shares {
+		last := s.Routes[len(s.Routes)-1]
+		err := m.until(ctx, start, func() (bool, error) {
+			has, err := m.probe.Has(last)
+			return has == there, err
+		})
 		if err != nil {
 			return p, err
 		}
-		if done(n) {
-			break
-		}
-		if err := stand.Lost(peers); err != nil {
-			return p, fmt.Errorf("%w; log of the daemon:\n%s", err, d.LastWords())
-		}
-		select {
-		case <-ctx.Done():
-			return p, fmt.Errorf("the kernel holds %d routes after %v; log of the daemon:\n%s", n, time.Since(start).Round(time.Second), d.LastWords())
-		case <-d.Exited():
-			return p, d.Alive()
-		case <-time.After(5 * time.Millisecond):
-		}
+	}
+	err = m.until(ctx, start, func() (bool, error) {
+		n, err := stand.KernelRoutes(pid)
+		return done(n), err
+	})
+	if err != nil {
+		return p, err
 	}
 	p.wall = time.Since(start)
 	if err := g.Wait(); err != nil {
@@ -130,4 +144,27 @@ func timed(ctx context.Context, d *stand.Daemon, send func(*stand.Peer) error, p
 	after, err := stand.CPUTime(pid)
 	p.cpu = after - cpu
 	return p, err
+}
+
+// pause between two looks is the precision of the wall times.
+const pause = 2 * time.Millisecond
+
+// until returns when look does, or with the reason why it never will.
+func (m *meter) until(ctx context.Context, start time.Time, look func() (bool, error)) error {
+	for {
+		if ok, err := look(); ok || err != nil {
+			return err
+		}
+		if err := stand.Lost(m.peers); err != nil {
+			return fmt.Errorf("%w; log of the daemon:\n%s", err, m.daemon.LastWords())
+		}
+		select {
+		case <-ctx.Done():
+			n, _ := stand.KernelRoutes(m.daemon.PID())
+			return fmt.Errorf("the kernel holds %d routes after %v; log of the daemon:\n%s", n, time.Since(start).Round(time.Second), m.daemon.LastWords())
+		case <-m.daemon.Exited():
+			return m.daemon.Alive()
+		case <-time.After(pause):
+		}
+	}
 }
