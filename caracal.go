@@ -29,7 +29,8 @@ type Snapshot struct {
 	Nodes     Table[string, Node]        // by name
 	Pools     Table[string, Pool]        // by name
 	Blocks    Table[netip.Prefix, Block] // by prefix
-	Peers     Table[string, Peer]        // by name; only those that apply to Self
+	Peers     Table[string, Peer]        // by Peer.Key; only those that apply to Self
+	Filters   Table[string, Filter]      // by name
 	Workloads Table[string, Workload]    // by "namespace/name"; those of all nodes
 
 	// Digest identifies the configuration: two hosts that read the same files
@@ -48,6 +49,7 @@ func NewSnapshot(self string) *Snapshot {
 		Pools:     NewTable[string, Pool](),
 		Blocks:    NewTableFunc[netip.Prefix, Block](netip.Prefix.Compare),
 		Peers:     NewTable[string, Peer](),
+		Filters:   NewTable[string, Filter](),
 		Workloads: NewTable[string, Workload](),
 	}
 }
@@ -105,6 +107,13 @@ type Node struct {
 	// ClusterID makes the node a route reflector of that cluster (RFC 4456);
 	// invalid otherwise.
 	ClusterID netip.Addr
+	// Reflectors are the names of the nodes that are route reflectors and that
+	// this node has a session with by a BGPPeer of either side, sorted. Two nodes
+	// that both have some need no mesh session with each other.
+	Reflectors []string
+	// Anycast are prefixes that the node serves together with other nodes, sorted:
+	// it announces them, and accepts them from the others as equals.
+	Anycast []netip.Prefix
 	// Tunnel is the address of the node's tunl0; invalid without one.
 	Tunnel netip.Addr
 	// PodCIDRs and Blocks of the node, sorted.
@@ -174,6 +183,13 @@ type BGP struct {
 	RestartTime     time.Duration
 	// MeshEnabled says that the nodes peer with each other directly.
 	MeshEnabled bool
+	// MeshPassword protects the sessions of the mesh (RFC 2385).
+	MeshPassword Password
+	// MeshBFD watches the neighbors of the mesh.
+	MeshBFD BFD
+	// Advertisements add communities to what this node announces, the most
+	// specific prefix first.
+	Advertisements []Advertisement
 }
 
 // Dataplane says how routes are written to the kernel.
@@ -188,24 +204,6 @@ type Dataplane struct {
 	// SetSysctls says whether ip_forward and its friends are set, or only
 	// reported when they are wrong.
 	SetSysctls bool
-}
-
-// Peer is a BGP neighbor that the operator configured, resolved for this node.
-type Peer struct {
-	Name string
-	Addr netip.Addr
-	Port uint16
-	// ASN is the neighbor's AS number; equal to the node's own for iBGP.
-	ASN uint32
-	// SourceAddr is the local end of the session; invalid means the node's
-	// address of the same family.
-	SourceAddr netip.Addr
-	// HoldTime and KeepaliveTime override BGP's when they are not 0.
-	HoldTime, KeepaliveTime time.Duration
-	// Multihop allows an eBGP neighbor that is not on a connected network.
-	Multihop bool
-	// Passive means that only the neighbor opens the connection.
-	Passive bool
 }
 
 // Workload is a pod, VM or container with addresses of its own.

@@ -44,6 +44,9 @@ type Attrs struct {
 	ClusterList      []netip.Addr
 	Communities      []uint32
 	LargeCommunities [][3]uint32
+	// Wire is the list of attributes as it was received, for bgp to pass it on
+	// with what is not understood here; nil for a path of our own.
+	Wire any
 }
 
 // Path is an NLRI with its attributes, as one neighbor announced it.

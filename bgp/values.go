@@ -16,7 +16,30 @@ type Config struct {
 	// NextHop4 and NextHop6 are the next hops of the originated prefixes; invalid
 	// where the node has no address of the family.
 	NextHop4, NextHop6 netip.Addr
+	// Communities are those of originated prefixes that have some.
+	Communities map[netip.Prefix][]caracal.Community
+	// Filters are those that a Neighbor names.
+	Filters map[string]caracal.Filter
+	// ClusterID makes this node a route reflector (RFC 4456): what it learns from
+	// internal neighbors it passes on. Invalid otherwise.
+	ClusterID netip.Addr
+	// Drain says how this node asks traffic to go elsewhere.
+	Drain Drain
 }
+
+// Drain is a stage of leaving that does not cut off this node's own workloads.
+type Drain uint8
+
+// The stages of [Drain].
+const (
+	// DrainNone: the node serves.
+	DrainNone Drain = iota
+	// DrainLast: what this node announces together with others, or passes on, is
+	// marked GRACEFUL_SHUTDOWN and is the last choice (RFC 8326).
+	DrainLast
+	// DrainOut: that is withdrawn.
+	DrainOut
+)
 
 // Global is what GoBGP can only be told at its start: a change of it needs a
 // restart of the process (see [RestartNeeded]).
@@ -47,8 +70,79 @@ type Neighbor struct {
 	RestartTime             time.Duration
 	Multihop                bool
 	// MaxPrefixes per family; the session is torn down beyond it (RFC 4486
-	// subcode 1).
-	MaxPrefixes uint32
+	// subcode 1), and begun anew after MaxPrefixesRetry unless that is 0. From
+	// WarnPrefixes on there is a warning; 0 for none.
+	MaxPrefixes, WarnPrefixes uint32
+	MaxPrefixesRetry          time.Duration
+
+	// Peer is the key of the caracal.Peer it comes from; empty for the mesh.
+	Peer string
+	// External says that the neighbor is in another AS and not one of our nodes:
+	// nothing is taken from it or passed to it that no policy allows (RFC 8212).
+	External bool
+	// Client says that the neighbor is a client of ours (RFC 4456): it gets what
+	// other internal neighbors announce, and they get what it does.
+	Client bool
+	// Reflector says that the neighbor reflects to us.
+	Reflector bool
+	// Interface is the device of an unnumbered session, whose Addr is then
+	// link-local with the zone of that device; or the one to send through.
+	Interface    string
+	LocalASN     uint32 // towards this neighbor; 0 means Global's
+	AllowLocalAS uint8
+	// TTLSecurity is the most hops away that the neighbor may be (RFC 5082); 0
+	// for no check.
+	TTLSecurity     uint8
+	Password        caracal.Password
+	BFD             caracal.BFD
+	LongLived       time.Duration
+	NextHop         caracal.NextHopMode
+	ExtendedNextHop bool
+	AddPathReceive  bool
+	AddPathSend     uint8
+	// Filters are the names of the filters, joined by commas, so that Neighbor is
+	// comparable.
+	Filters string
+}
+
+// Relay is a path that is passed on from one neighbor to others, with the
+// attributes that it came with. Without Attrs it is passed on no more.
+type Relay struct {
+	NLRI  netip.Prefix
+	Attrs *caracal.Attrs
+	// From is the neighbor it came from. Internal says that it is in our own AS,
+	// Client that it is a client of ours: a path of another internal neighbor goes
+	// to clients only (RFC 4456 section 6).
+	From             string
+	Internal, Client bool
+}
+
+// Facts are what [Plan] must know beside the Snapshot. The zero value is a
+// daemon that has just started.
+type Facts struct {
+	Now time.Time
+	// Last is the Config that was applied last.
+	Last Config
+	// Sessions are those of Last, by neighbor name.
+	Sessions map[string]SessionFact
+	// Covered has the mesh neighbors all of whose accepted paths came by
+	// reflectors as well, and since when.
+	Covered map[string]time.Time
+	// Gateway4 and Gateway6 are the next hops of the kernel's default routes, with
+	// a zone where they are link-local.
+	Gateway4, Gateway6 netip.Addr
+	// Routers are the neighbors that unnumbered sessions found, by device: the
+	// link-local address, with its zone, of the router that advertises itself there.
+	Routers map[string]netip.Addr
+	Drain   Drain
+}
+
+// SessionFact is what [Plan] must know of a session.
+type SessionFact struct {
+	Established bool
+	// Since is when it became so, EndOfRIB when it had sent all it had, of every
+	// family; zero if not.
+	Since, EndOfRIB time.Time
 }
 
 // Event is one thing that happened in the speaker. Exactly one of its fields is

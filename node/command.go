@@ -138,7 +138,7 @@ func changes(old, next *caracal.Snapshot) []string {
 		func(n string, was, is *caracal.Node) { note("NodeConfig", n, was != nil, is != nil) })
 	next.Pools.Diff(old.Pools, func(a, b caracal.Pool) bool { return a == b },
 		func(n string, was, is *caracal.Pool) { note("IPPool", n, was != nil, is != nil) })
-	next.Peers.Diff(old.Peers, func(a, b caracal.Peer) bool { return a == b },
+	next.Peers.Diff(old.Peers, func(a, b caracal.Peer) bool { return reflect.DeepEqual(a, b) },
 		func(n string, was, is *caracal.Peer) { note("BGPPeer", n, was != nil, is != nil) })
 	sameWorkload := func(a, b caracal.Workload) bool {
 		a.Source = b.Source // a file that got another name changes nothing

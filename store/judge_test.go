@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -185,7 +186,7 @@ func TestBuild(t *testing.T) {
 	}
 	one, _ := a.Peers.Get("one")
 	if want := (caracal.Peer{Name: "one", Addr: netip.MustParseAddr("198.51.100.1"), Port: 1790, ASN: 1, SourceAddr: netip.MustParseAddr("192.0.2.1"),
-		HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second, Multihop: true, Passive: true}); one != want {
+		HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second, Multihop: true, Passive: true}); !reflect.DeepEqual(one, want) {
 		t.Errorf("peer %+v", one)
 	}
 	c, _ := a.Nodes.Get("c")
