@@ -58,6 +58,30 @@ type Sessions interface {
 	RefreshOut(ctx context.Context, name string) error
 }
 
+// Network is what the links of this host say that a configuration can depend
+// on. It is read at any time, by any task.
+type Network interface {
+	// Gateways returns the next hops of the kernel's default routes, those of
+	// ours aside, with a zone where they are link-local; invalid without one.
+	Gateways() (v4, v6 netip.Addr)
+	// Routers returns the link-local address, with its zone, of the router that
+	// advertises itself on a device, by device. The map must not be changed.
+	Routers() map[string]netip.Addr
+	// Bell rings when one of these changes. It has one listener.
+	Bell() <-chan struct{}
+	// Advertise says on which devices routers are looked for, and this node
+	// advertises itself as one, from now on.
+	Advertise(devices []string)
+}
+
+// Failer is how a session is ended because the way to its neighbor is gone.
+type Failer interface {
+	// Fail ends the session of a neighbor at once; graceful keeps its paths as
+	// stale for its restart time (RFC 4724 section 4.2). A neighbor that is not
+	// Established is left alone.
+	Fail(ctx context.Context, name, reason string, graceful bool) error
+}
+
 // bell returns a channel that can hold one ring, and the function that rings
 // it without ever blocking.
 func bell() (<-chan struct{}, func()) {
