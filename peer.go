@@ -15,6 +15,8 @@ type Peer struct {
 	Name string
 	// Node is the name of the node at the other end; empty if it is not one.
 	Node string
+	// Selected says that a peerSelector found Node, on this side or on the other.
+	Selected bool
 	Addr netip.Addr
 	Port uint16
 	// Interface asks for an unnumbered session on this device: the neighbor is
@@ -72,6 +74,8 @@ type Peer struct {
 	MaxPrefixesRetry          time.Duration
 
 	// Filters are the names of the BGPFilters in the order in which they are asked.
+	// One that is not in [Snapshot.Filters] rejects every path, both ways: what it
+	// would have kept out is not known.
 	Filters []string
 	// AcceptRanges lets in what these prefixes cover and no filter spoke of.
 	AcceptRanges []netip.Prefix
@@ -85,7 +89,7 @@ type Peer struct {
 // Key returns the peer's key in a Snapshot: its name, or "name@node" for one of
 // several of that name.
 func (p Peer) Key() string {
-	if p.Node != "" && !p.Addr.IsValid() {
+	if p.Selected {
 		return p.Name + "@" + p.Node
 	}
 	return p.Name
