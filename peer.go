@@ -17,8 +17,8 @@ type Peer struct {
 	Node string
 	// Selected says that a peerSelector found Node, on this side or on the other.
 	Selected bool
-	Addr netip.Addr
-	Port uint16
+	Addr     netip.Addr
+	Port     uint16
 	// Interface asks for an unnumbered session on this device: the neighbor is
 	// whoever advertises itself there as a router (RFC 4861, RFC 8950).
 	Interface string
