@@ -38,6 +38,7 @@ type FIB struct {
 
 	nexthops   map[netip.Addr]*nexthop
 	byDevice   map[string]map[*want]struct{}
+	pins       map[netip.Addr]*want // by the address that is pinned to a gateway
 	asking     []*nexthop
 	askNow     bool // a route waits for an answer
 	lastLookup time.Time
@@ -81,7 +82,7 @@ func New(k Kernel, o Options) *FIB {
 		kernel: k, now: o.Now, observe: o.Observe, maxPerApply: o.MaxPerApply,
 		table:  newTable(),
 		groups: newInterned[group](), wants: newInterned[want](),
-		nexthops: map[netip.Addr]*nexthop{}, byDevice: map[string]map[*want]struct{}{},
+		nexthops: map[netip.Addr]*nexthop{}, byDevice: map[string]map[*want]struct{}{}, pins: map[netip.Addr]*want{},
 		links: map[int]Link{}, linkIndex: map[string]int{},
 		failures: map[id]*failure{}, blockers: map[id]uint8{},
 	}
@@ -121,6 +122,7 @@ func (f *FIB) Set(w Want) {
 		e.received = w.Received.UnixNano()
 	}
 	f.join(i, e, to)
+	f.pin(w.Dst, to)
 	if to.fresh || to.group != e.have || e.is(flagVerify) || f.failures[i] != nil {
 		f.queue(i, e)
 	} else if e.have != 0 {
@@ -141,6 +143,7 @@ func (f *FIB) Unset(dst netip.Prefix) {
 	e := f.table.at(i)
 	e.flags &^= flagAdopted
 	f.join(i, e, f.wants.vals[unwanted])
+	f.pin(e.dst(), f.wants.vals[unwanted])
 	f.queue(i, e)
 }
 

@@ -78,6 +78,14 @@ func (f *FIB) askAll() {
 
 // NextHop implements [View].
 func (f *FIB) NextHop(a netip.Addr) (Answer, bool) {
+	if w := f.pins[a]; w != nil {
+		return f.pinned(a, w)
+	}
+	return f.asked(a)
+}
+
+// asked is what the kernel said of an address.
+func (f *FIB) asked(a netip.Addr) (Answer, bool) {
 	if n := f.nexthops[a]; n != nil && n.known {
 		return n.answer, true
 	}
@@ -218,17 +226,26 @@ func (f *FIB) resolveAgain(ws map[*want]struct{}) {
 // resolve brings a want up to date and queues its routes if that changed it.
 func (f *FIB) resolve(w *want) {
 	w.fresh = false
-	r, reason := Resolve(w.Want, f)
-	if reason != w.reason {
+	view := View(f)
+	if w.Kind == Pinned {
+		view = unpinned{f}
+	}
+	r, reason := Resolve(w.Want, view)
+	worded := reason != w.reason
+	if worded {
 		w.reason, w.since = reason, f.now().UnixNano()
 	}
 	var g uint32
 	if reason == "" {
 		g = f.groupOf(r)
 	}
-	if g == w.group {
+	if g != w.group {
+		f.swap(&w.group, g)
+		f.routes(w, f.queue)
+	} else if !worded {
 		return
 	}
-	f.swap(&w.group, g)
-	f.routes(w, f.queue)
+	if w.Kind == Pinned {
+		f.routes(w, func(_ id, e *entry) { f.resolveThrough(e.dst().Addr()) })
+	}
 }

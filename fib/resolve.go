@@ -1,6 +1,7 @@
 package fib
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,8 +33,8 @@ type View interface {
 
 // Resolve returns the route that w becomes on this machine, or the reason, in
 // words for an operator, why there is none now. It is pure. A learned next hop
-// resolves through the kernel's own and foreign routes, never through ours: to
-// itself where it is on a connected network, else to the gateway of the route
+// resolves through the kernel's own and foreign routes, and of ours only through
+// one that is [Pinned] to its address: to itself where it is on a connected network, else to the gateway of the route
 // that matches. Of several next hops those that resolve are taken; hops without
 // carrier are left out while others have it.
 func Resolve(w Want, v View) (Route, string) {
@@ -42,7 +43,7 @@ func Resolve(w Want, v View) (Route, string) {
 		return Route{Dst: w.Dst, Kind: Unreachable}, ""
 	case Local:
 		return resolveLocal(w, v)
-	case Learned:
+	case Learned, Pinned:
 		return resolveLearned(w, v)
 	}
 	return Route{}, "nothing is wanted"
@@ -156,6 +157,8 @@ func refusal(a Answer) string {
 		return "no route to it"
 	case a.Err == syscall.EINVAL || a.Err == syscall.EACCES:
 		return "the route to it discards packets (blackhole or prohibit)"
+	case errors.As(a.Err, new(pinError)):
+		return a.Err.Error()
 	case a.Err != nil:
 		return fmt.Sprintf("the kernel cannot say how to reach it (%v)", a.Err)
 	case a.Type == typeLocal:

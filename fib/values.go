@@ -141,6 +141,10 @@ const (
 	// (icmp(7), icmp_ratelimit). Either keeps a packet to an unassigned
 	// address from following the default route back out, and looping.
 	Discard
+	// Pinned leads to a single address by the gateway that an operator named for
+	// it, NextHops. It is the one route of ours that next hops resolve through: a
+	// Learned next hop with that address goes by the gateway, or nowhere.
+	Pinned
 )
 
 // String returns the word that `show fib` prints.
@@ -152,6 +156,8 @@ func (k WantKind) String() string {
 		return "local"
 	case Discard:
 		return "discard"
+	case Pinned:
+		return "pinned"
 	}
 	return "none"
 }
@@ -160,8 +166,9 @@ func (k WantKind) String() string {
 type Want struct {
 	Dst  netip.Prefix
 	Kind WantKind
-	// NextHops of a Learned route; several make it ECMP. A link-local one
-	// carries its device as the zone. The slice is copied.
+	// NextHops of a Learned or Pinned route; several make it ECMP. A link-local
+	// one carries its device as the zone. One of an IPv4 route may be IPv6
+	// (RFC 8950), but not the other way round. The slice is copied.
 	NextHops []netip.Addr
 	// Tunnel, if its Device is set, wraps packets to the next hops.
 	Tunnel Tunnel
