@@ -32,9 +32,11 @@ const (
 // is in the kernel; a nil ready stands for all. Without a Node of that name the
 // Config is the zero value, which [Speaker.Apply] refuses.
 //
+// Facts are what the world says at this moment; Plan itself asks nobody.
+//
 // The problems are sessions and prefixes that were left out, each with what to
 // do about it; their Since is not set.
-func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool) (Config, []caracal.Problem) {
+func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Config, []caracal.Problem) {
 	self, ok := s.SelfNode()
 	if !ok {
 		return Config{}, []caracal.Problem{{Kind: "Node", Name: s.Self, Message: fmt.Sprintf(

@@ -211,7 +211,7 @@ warning Node d: mesh/d has this node's own address 2001:db8::2, so there is no s
 			if tc.change != nil {
 				tc.change(s)
 			}
-			if got := renderPlan(bgp.Plan(s, tc.ready)); v6.Replace(got) != v6.Replace(tc.want) {
+			if got := renderPlan(bgp.Plan(s, tc.ready, bgp.Facts{})); v6.Replace(got) != v6.Replace(tc.want) {
 				t.Errorf("got:\n%s\nwant:\n%s", got, tc.want)
 			}
 		})
@@ -249,7 +249,7 @@ func TestPlanPairs(t *testing.T) {
 		for name := range s.Nodes.All() {
 			one := *s
 			one.Self = name
-			c, _ := bgp.Plan(&one, nil)
+			c, _ := bgp.Plan(&one, nil, bgp.Facts{})
 			plans[name] = map[string]bgp.Neighbor{}
 			for _, n := range c.Neighbors {
 				plans[name][n.Node] = n

@@ -92,7 +92,7 @@ func predict(res *api.ConfigureResult, have bgp.Config, next *caracal.Snapshot) 
 	if _, ok := next.SelfNode(); !ok || have.Global == (bgp.Global{}) {
 		return
 	}
-	want, _ := bgp.Plan(next, nil)
+	want, _ := bgp.Plan(next, nil, bgp.Facts{})
 	for _, name := range bgp.Resets(have, want) {
 		res.Resets = append(res.Resets, api.NeighborReset{Neighbor: name, Reason: "its configuration changed in a way that only a new session can take"})
 	}

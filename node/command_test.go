@@ -27,7 +27,7 @@ func TestPredict(t *testing.T) {
 	a, b := node("a", "192.0.2.1/24", 64512), node("b", "192.0.2.2/24", 64512)
 	moved := node("b", "192.0.2.9/24", 64512)
 	c, d := node("c", "192.0.2.3/24", 64512), node("d", "192.0.2.4/24", 64512)
-	have, problems := bgp.Plan(with(a, b, c), nil)
+	have, problems := bgp.Plan(with(a, b, c), nil, bgp.Facts{})
 	if len(have.Neighbors) != 2 {
 		t.Fatalf("planned %v, %v", have.Neighbors, problems)
 	}

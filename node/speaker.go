@@ -103,7 +103,7 @@ func (t *speakerTask) pass(ctx context.Context) error {
 		return nil // the last configuration, if any, stays in force
 	}
 	open := *t.gate.Load()
-	config, problems := bgp.Plan(snap, func(p netip.Prefix) bool { _, ok := open[p]; return ok })
+	config, problems := bgp.Plan(snap, func(p netip.Prefix) bool { _, ok := open[p]; return ok }, bgp.Facts{})
 	if last.applied && reflect.DeepEqual(config, last.config) {
 		return nil
 	}
