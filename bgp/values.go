@@ -155,7 +155,9 @@ type SessionFact struct {
 //     stale and drops the others;
 //   - back in Established, what the neighbor does not announce again before the
 //     EndOfRIB of the family goes at that EndOfRIB (RFC 4724 section 4.2);
-//   - Session with Expired: what is still stale goes;
+//   - Session with Expired: what is still stale goes, but for the families that
+//     LongLived4 and LongLived6 name, whose stale paths are the last choice from
+//     then on (RFC 9494); those go with the next Expired that does not name them;
 //   - Session with Removed: the neighbor is gone with all its paths, and is the
 //     last event of its name until it is configured again.
 //
@@ -232,6 +234,12 @@ type Session struct {
 	// restart time passed without its return, or twice that time without
 	// End-of-RIB. State and Was are then equal, and may be Established.
 	Expired bool
+	// LongLived4 and LongLived6 are set with Expired alone. The stale paths of
+	// that family are not dropped but become long-lived stale (RFC 9494 section
+	// 4.3): less preferred than any other path, marked LLGR_STALE where they are
+	// passed on, and dropped at once if they have NO_LLGR. A session that comes
+	// back in that state refreshes them as after a restart, until its EndOfRIB.
+	LongLived4, LongLived6 bool
 	// Removed says that the neighbor is no longer configured.
 	Removed bool
 	// Reason is why the session went down, in words; empty otherwise.
@@ -263,11 +271,26 @@ type NeighborStatus struct {
 	// NeighborRestartTime is what the neighbor announced; 0 if it does no graceful
 	// restart.
 	NeighborRestartTime time.Duration
-	// Restarting says that paths of an ended session are kept as stale.
-	Restarting bool
+	// LocalCapabilities are what we announced in OPEN, in words; empty unless
+	// Established.
+	LocalCapabilities []string
+	// Restarting says that paths of an ended session are kept as stale, until
+	// StaleUntil at the latest. LongLivedStale says that they are the last choice
+	// by now (RFC 9494).
+	Restarting     bool
+	StaleUntil     time.Time
+	LongLivedStale bool
+	// Prefixes are those received in this session, of the family with more of
+	// them. Warned says that they passed WarnPrefixes.
+	Prefixes uint64
+	Warned   bool
 	// Held says that the neighbor passed MaxPrefixes and stays down for it until
-	// it is enabled.
-	Held bool
+	// it is enabled, or until HeldUntil if that is not zero.
+	Held      bool
+	HeldUntil time.Time
+	// Refused says that there can be no session with the configuration as it is,
+	// since its password cannot be read or used; LastError says why.
+	Refused bool
 	// Deferring says that changes are not announced to the neighbor yet, only what
 	// was there when the session came up, since this node itself restarts
 	// (RFC 4724 section 4.1).
@@ -284,6 +307,20 @@ type NeighborStatus struct {
 	// come up since; LastErrorAt is since when.
 	LastError   string
 	LastErrorAt time.Time
+	// LastNotification is the last one that was sent or received, in this session
+	// or before it; zero if there was none.
+	LastNotification Notification
+}
+
+// Notification is a NOTIFICATION message (RFC 4271 section 4.5).
+type Notification struct {
+	// Sent says that it was ours.
+	Sent          bool
+	Code, Subcode uint8
+	// Text is the shutdown communication of a Cease (RFC 9003), with everything
+	// that does not print replaced.
+	Text string
+	At   time.Time
 }
 
 // Messages counts messages by type (RFC 4271 section 4.1, RFC 2918).
