@@ -110,8 +110,11 @@ func resolveNextHop(w Want, nh netip.Addr, v View) ([]Hop, string) {
 		}
 		hops = append(hops, h)
 	}
-	if len(hops) == 0 {
+	switch {
+	case len(hops) == 0:
 		return nil, down
+	case w.Kind == Pinned && !direct:
+		return nil, "a gateway must be on a network that this machine is connected to"
 	}
 	if w.Tunnel.Device == "" || (direct && w.Tunnel.CrossSubnet) {
 		return hops, ""

@@ -15,6 +15,8 @@ type SysctlNeeds struct {
 	// Workloads are the devices of local workloads, Uplinks those that lead to
 	// other machines.
 	Workloads, Uplinks []string
+	// ECMP says that routes with several next hops are expected.
+	ECMP bool
 	// Neighbors is how many machines and workloads this one talks to directly,
 	// Routes6 how many IPv6 routes are expected; 0 if that is not known.
 	Neighbors, Routes6 int
@@ -61,6 +63,9 @@ func CheckSysctls(needs SysctlNeeds, read func(key string) (string, bool)) []Sys
 	}
 	if needs.IPv4 {
 		c.reversePath(needs.Uplinks)
+	}
+	if needs.ECMP {
+		c.multipath(needs)
 	}
 	c.limits(needs)
 	return c.found
@@ -123,6 +128,20 @@ func (c *sysctlCheck) reversePath(uplinks []string) {
 			continue
 		}
 		c.advise(key, "2", "strict filtering drops packets that come in on "+dev+" while the route back leads elsewhere, as with several uplinks or ECMP")
+	}
+}
+
+// multipath has flows spread over next hops by their ports too, as switches do.
+// By addresses alone (0, the kernel's default) all that two hosts say to each
+// other goes one way. 2 and 3 are somebody's own choice and left alone.
+func (c *sysctlCheck) multipath(needs SysctlNeeds) {
+	for _, family := range []struct {
+		name   string
+		routed bool
+	}{{"ipv4", needs.IPv4}, {"ipv6", needs.IPv6}} {
+		if key := "net/" + family.name + "/fib_multipath_hash_policy"; family.routed && c.value(key) == 0 {
+			c.must(key, "1", "all connections between two addresses take the same of several next hops")
+		}
 	}
 }
 

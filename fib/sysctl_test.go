@@ -53,6 +53,21 @@ func TestCheckSysctls(t *testing.T) {
 			want: []string{"net/ipv4/conf/cali.1/proxy_arp=1", "net/ipv6/conf/cali.1/accept_ra=0"},
 		},
 		{
+			name: "spread by addresses alone", set: map[string]string{"net/ipv4/fib_multipath_hash_policy": "0", "net/ipv6/fib_multipath_hash_policy": "0"},
+			need: func(n *SysctlNeeds) { n.ECMP = true },
+			want: []string{"net/ipv4/fib_multipath_hash_policy=1", "net/ipv6/fib_multipath_hash_policy=1"},
+		},
+		{
+			name: "spread by addresses alone, of one family", set: map[string]string{"net/ipv4/fib_multipath_hash_policy": "0", "net/ipv6/fib_multipath_hash_policy": "0"},
+			need: func(n *SysctlNeeds) { n.ECMP, n.IPv6 = true, false },
+			want: []string{"net/ipv4/fib_multipath_hash_policy=1"},
+		},
+		{
+			name: "spread by what an operator chose", set: map[string]string{"net/ipv4/fib_multipath_hash_policy": "2"},
+			need: func(n *SysctlNeeds) { n.ECMP = true },
+		},
+		{name: "never several next hops", set: map[string]string{"net/ipv4/fib_multipath_hash_policy": "0"}},
+		{
 			name: "tables too small", need: func(n *SysctlNeeds) { n.Neighbors, n.Routes6 = 600, 5000 },
 			want: []string{"net/ipv4/neigh/default/gc_thresh3=2400?", "net/ipv6/neigh/default/gc_thresh3=2400?", "net/ipv6/route/max_size=20000?"},
 		},
