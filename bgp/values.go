@@ -25,6 +25,17 @@ type Config struct {
 	ClusterID netip.Addr
 	// Drain says how this node asks traffic to go elsewhere.
 	Drain Drain
+
+	// Lingers are neighbors that would be gone, or would no longer be what they
+	// are to us, if others had taken their place already; each with the time when
+	// that ends at the latest, zero for none.
+	Lingers map[string]time.Time
+	// Reflects is until when ClusterID stays although the node is no longer
+	// configured to be a reflector; zero if it is, or is none.
+	Reflects time.Time
+	// Wake is when [Plan] must be asked again even if nothing it was told of has
+	// changed; zero for never. It is nothing to apply.
+	Wake time.Time
 }
 
 // Drain is a stage of leaving that does not cut off this node's own workloads.
@@ -143,6 +154,9 @@ type SessionFact struct {
 	// Since is when it became so, EndOfRIB when it had sent all it had, of every
 	// family; zero if not.
 	Since, EndOfRIB time.Time
+	// Silent says that of what it sent no path was accepted, so that nothing is
+	// known of the neighbor beyond the session.
+	Silent bool
 }
 
 // Event is one thing that happened in the speaker. Exactly one of its fields is
@@ -158,6 +172,8 @@ type SessionFact struct {
 //   - Session with Expired: what is still stale goes, but for the families that
 //     LongLived4 and LongLived6 name, whose stale paths are the last choice from
 //     then on (RFC 9494); those go with the next Expired that does not name them;
+//   - Session with Renamed: from now on it has another name; the one it had is
+//     another's, if anyone's;
 //   - Session with Removed: the neighbor is gone with all its paths, and is the
 //     last event of its name until it is configured again.
 //
@@ -242,6 +258,9 @@ type Session struct {
 	LongLived4, LongLived6 bool
 	// Removed says that the neighbor is no longer configured.
 	Removed bool
+	// Renamed is what the neighbor was called until now. Nothing else about it
+	// has changed: State and Was are equal, and its paths are those of Neighbor.
+	Renamed string
 	// Reason is why the session went down, in words; empty otherwise.
 	Reason string
 	At     time.Time
