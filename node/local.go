@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -11,10 +12,12 @@ import (
 )
 
 // local is this node's own part of the Snapshot, as routes: a device route for
-// each address of a local workload, and a discard route for each block, so
-// that an unassigned address does not loop back to the default route.
+// each address of a local workload, a discard route for each block, so that an
+// unassigned address does not loop back to the default route, and a host route
+// for each peer that is reached by a gateway of its own.
 type local struct {
 	workloads map[string]caracal.Workload
+	reached   map[string]caracal.Peer // with ReachableBy, by key
 	blocks    map[netip.Prefix]struct{}
 	wants     map[netip.Prefix]fib.Want
 	// networks asks the kernel for those that this host is directly on; inside are
@@ -30,6 +33,7 @@ func newLocal(networks func() []netip.Prefix) *local {
 	return &local{
 		networks:  networks,
 		workloads: map[string]caracal.Workload{},
+		reached:   map[string]caracal.Peer{},
 		blocks:    map[netip.Prefix]struct{}{},
 		wants:     map[netip.Prefix]fib.Want{},
 	}
@@ -61,6 +65,16 @@ func (l *local) update(old, cur *caracal.Snapshot, owner func(netip.Prefix) stri
 		delete(l.blocks, p)
 		if mine {
 			l.blocks[p] = struct{}{}
+		}
+	})
+	samePeer := func(a, b caracal.Peer) bool { return a.Addr == b.Addr && a.ReachableBy == b.ReachableBy }
+	cur.Peers.Diff(old.Peers, samePeer, func(key string, _, is *caracal.Peer) {
+		_, had := l.reached[key]
+		pinned := is != nil && is.ReachableBy.IsValid() && is.Addr.IsValid()
+		changed = changed || had || pinned
+		delete(l.reached, key)
+		if pinned {
+			l.reached[key] = *is
 		}
 	})
 	if !changed {
@@ -117,6 +131,13 @@ func (l *local) routes() map[netip.Prefix]fib.Want {
 		for _, a := range w.Addrs {
 			p := caracal.HostPrefix(a)
 			next[p] = fib.Want{Dst: p, Kind: fib.Local, Link: w.Interface, Source: "workload " + key}
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(l.reached)) {
+		peer := l.reached[key]
+		p := caracal.HostPrefix(peer.Addr.Unmap())
+		if _, taken := next[p]; !taken {
+			next[p] = fib.Want{Dst: p, Kind: fib.Pinned, NextHops: []netip.Addr{peer.ReachableBy.Unmap()}, Source: "reachableBy of peer " + key}
 		}
 	}
 	return next

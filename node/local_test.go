@@ -71,6 +71,18 @@ func TestLocal(t *testing.T) {
 	step("the block goes to b", "-10.1.0.0/26\n", func(s *caracal.Snapshot) {
 		s.Blocks = s.Blocks.Put(pfx("10.1.0.0/26"), caracal.Block{CIDR: pfx("10.1.0.0/26"), Node: "b"})
 	})
+	peer := func(s *caracal.Snapshot, addr, by string) {
+		p := caracal.Peer{Name: "tor", Addr: ip(addr), ASN: 65000}
+		if by != "" {
+			p.ReachableBy = ip(by)
+		}
+		s.Peers = s.Peers.Put(p.Key(), p)
+	}
+	step("a peer that routes lead to", "", func(s *caracal.Snapshot) { peer(s, "192.0.2.9", "") })
+	step("a peer behind a gateway", "+192.0.2.9/32 pinned \n", func(s *caracal.Snapshot) { peer(s, "192.0.2.9", "10.0.0.1") })
+	step("another gateway", "+192.0.2.9/32 pinned \n", func(s *caracal.Snapshot) { peer(s, "192.0.2.9", "10.0.0.2") })
+	step("another address", "+192.0.2.8/32 pinned \n-192.0.2.9/32\n", func(s *caracal.Snapshot) { peer(s, "192.0.2.8", "10.0.0.2") })
+	step("no gateway any more", "-192.0.2.8/32\n", func(s *caracal.Snapshot) { peer(s, "192.0.2.8", "") })
 }
 
 // TestLocalAgainstScratch holds what the deltas add up to against a local that

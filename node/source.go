@@ -80,8 +80,10 @@ func (t *routesTask) matching(q api.RouteQuery) (locals []netip.Prefix, refs []r
 	default:
 		refs = t.mirror.Refs()
 		if withLocal {
-			for p := range t.local.wants {
-				locals = append(locals, p)
+			for p, w := range t.local.wants {
+				if w.Kind != fib.Pinned { // which is a way, not a path
+					locals = append(locals, p)
+				}
 			}
 			slices.SortFunc(locals, netip.Prefix.Compare)
 		}

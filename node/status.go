@@ -246,6 +246,8 @@ func sourceOf(w fib.Want) api.PathSource {
 		return api.FromBlock
 	case fib.Local:
 		return api.FromWorkload
+	case fib.Pinned:
+		return api.FromPeer
 	default:
 		return api.FromBGP
 	}

@@ -50,6 +50,7 @@ func (t *sysctlTask) check(links []string, snap *caracal.Snapshot) {
 	needs := fib.SysctlNeeds{
 		IPv4: self.IPv4.IsValid(), IPv6: self.IPv6.IsValid(),
 		Workloads: links, Uplinks: uplinks(self), Neighbors: snap.Nodes.Len() + len(links), Routes6: snap.Blocks.Len(),
+		ECMP: gateways(snap) > 1,
 	}
 	found := fib.CheckSysctls(needs, fib.ReadSysctl)
 	if snap.Dataplane.SetSysctls {
@@ -71,6 +72,17 @@ func (t *sysctlTask) check(links []string, snap *caracal.Snapshot) {
 	}
 	t.said = standing
 	t.agent.sysctlProblems.Store(&problems)
+}
+
+// gateways counts the peers that are not our own nodes: equal paths of several
+// share a route.
+func gateways(snap *caracal.Snapshot) (n int) {
+	for _, p := range snap.Peers.All() {
+		if p.Node == "" {
+			n++
+		}
+	}
+	return n
 }
 
 // sysctlDevice returns the device that a key below .../conf/DEVICE/ is about.

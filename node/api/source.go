@@ -183,6 +183,7 @@ const (
 	FromBGP      PathSource = "bgp"
 	FromBlock    PathSource = "block"    // a block of this node
 	FromWorkload PathSource = "workload" // a workload on this node
+	FromPeer     PathSource = "peer"     // the way to a BGPPeer with reachableBy
 )
 
 // RoutePath is one path and everything that was decided about it. In
