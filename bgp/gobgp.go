@@ -19,20 +19,8 @@ import (
 
 const (
 	importPolicy = "local-only"
-	// allowAnyLoop keeps GoBGP from dropping paths with our AS number in the
-	// AS_PATH unseen. A drop would also leave an older path of the same prefix
-	// standing; the consumer judges loops instead.
-	allowAnyLoop = 255
-	multihopTTL  = 255
 	// defaultLocalPref is that of a path without LOCAL_PREF.
 	defaultLocalPref = 100
-	// connectTime is announced beside the restart time. GoBGP first connects 1.5 to
-	// 2 s after its start, and what an operator counts as the time of a restart ends
-	// before that.
-	connectTime    = 1 * time.Second
-	maxRestartTime = 1<<12 - 1 // RFC 4724 section 3
-	// idleAfterReset is how long a session that we reset stays down.
-	idleAfterReset = 1 * time.Second
 )
 
 func toGlobal(g Global) *api.Global {
@@ -63,76 +51,6 @@ func toPolicy() (*api.Policy, *api.PolicyAssignment) {
 		Policies:      []*api.Policy{{Name: importPolicy}},
 		DefaultAction: api.RouteAction_ROUTE_ACTION_ACCEPT,
 	}
-}
-
-// peerOptions is what a neighbor is told beside its configuration.
-type peerOptions struct {
-	restarting bool // set the R and F bits, and defer announcements
-	deferral   time.Duration
-	down       bool
-	// limit makes GoBGP itself hold to the prefix limit. It then counts the
-	// whole table for each UPDATE, so it is set only to have it act on a limit
-	// that is passed already (see tracker.checkLimit).
-	limit bool
-}
-
-func toPeer(n Neighbor, o peerOptions) *api.Peer {
-	p := &api.Peer{
-		Conf: &api.PeerConf{
-			NeighborAddress: n.Addr.String(),
-			PeerAsn:         n.ASN,
-			AllowOwnAsn:     allowAnyLoop,
-			AdminDown:       o.down,
-		},
-		Transport: &api.Transport{
-			LocalAddress: n.Local.String(),
-			RemotePort:   uint32(n.Port),
-			PassiveMode:  n.Passive,
-		},
-		Timers: &api.Timers{Config: &api.TimersConfig{
-			ConnectRetry:           seconds(n.ConnectRetry),
-			HoldTime:               seconds(n.HoldTime),
-			KeepaliveInterval:      seconds(n.KeepaliveTime),
-			IdleHoldTimeAfterReset: seconds(idleAfterReset),
-		}},
-		GracefulRestart: &api.GracefulRestart{
-			Enabled:         n.GracefulRestart,
-			RestartTime:     uint32(min(seconds(n.RestartTime+connectTime), maxRestartTime)),
-			DeferralTime:    uint32(seconds(o.deferral)),
-			LocalRestarting: n.GracefulRestart && o.restarting,
-		},
-	}
-	if n.Multihop {
-		p.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: multihopTTL}
-	}
-	limit := &api.PrefixLimit{}
-	if o.limit {
-		limit.MaxPrefixes = n.MaxPrefixes
-	}
-	for _, f := range n.families() {
-		family := apiutil.ToApiFamily(f.Afi(), f.Safi())
-		p.AfiSafis = append(p.AfiSafis, &api.AfiSafi{
-			Config:            &api.AfiSafiConfig{Family: family, Enabled: true},
-			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: n.GracefulRestart}},
-			PrefixLimits:      limit,
-		})
-	}
-	return p
-}
-
-// seconds rounds up, so that a time below a second does not become GoBGP's
-// default.
-func seconds(d time.Duration) uint64 { return uint64((d + time.Second - 1) / time.Second) }
-
-func (n Neighbor) families() []gobgp.Family {
-	var list []gobgp.Family
-	if n.IPv4 {
-		list = append(list, gobgp.RF_IPv4_UC)
-	}
-	if n.IPv6 {
-		list = append(list, gobgp.RF_IPv6_UC)
-	}
-	return list
 }
 
 func familyOf(v6 bool) gobgp.Family {
@@ -235,7 +153,7 @@ func sameAttrs(a, b []gobgp.PathAttributeInterface) bool {
 		// GoBGP makes one MP_REACH_NLRI for each prefix.
 		x, ok1 := a[i].(*gobgp.PathAttributeMpReachNLRI)
 		y, ok2 := b[i].(*gobgp.PathAttributeMpReachNLRI)
-		if !ok1 || !ok2 || x.Nexthop != y.Nexthop {
+		if !ok1 || !ok2 || x.Nexthop != y.Nexthop || x.LinkLocalNexthop != y.LinkLocalNexthop {
 			return false
 		}
 	}
@@ -252,6 +170,11 @@ func fromAttrs(list []gobgp.PathAttributeInterface) *caracal.Attrs {
 			a.NextHop = v.Value
 		case *gobgp.PathAttributeMpReachNLRI:
 			a.NextHop = v.Nexthop
+			// On an unnumbered link a router has no global address: it leaves it
+			// empty, or says the link-local one twice (RFC 2545 section 3).
+			if ll := v.LinkLocalNexthop; ll.IsLinkLocalUnicast() && (!v.Nexthop.IsValid() || v.Nexthop.IsUnspecified()) {
+				a.NextHop = ll
+			}
 		case *gobgp.PathAttributeAsPath:
 			fromASPath(a, v)
 		case *gobgp.PathAttributeLocalPref:
@@ -298,7 +221,8 @@ type change struct {
 	open   open // when Established
 	local,
 	remote netip.AddrPort
-	at time.Time
+	device string // that has local; IPv6 only
+	at     time.Time
 }
 
 func fromPeerEvent(e *apiutil.WatchEventMessage_PeerEvent, at time.Time) change {

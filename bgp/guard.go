@@ -23,6 +23,8 @@ type guard struct {
 	neighbor Neighbor
 	// external says that the neighbor is in another AS than this node.
 	external bool
+	// device is where link-local next hops are.
+	device string
 	// report is told the first prefix of each set of attributes that is treated
 	// as withdrawn, and why.
 	report func(nlri netip.Prefix, why string)
@@ -30,12 +32,7 @@ type guard struct {
 
 // carries reports whether the session carries the prefix's family. GoBGP does
 // not ask if it found an attribute to discard before.
-func (g *guard) carries(p netip.Prefix) bool {
-	if p.Addr().Is6() {
-		return g.neighbor.IPv6
-	}
-	return g.neighbor.IPv4
-}
+func (g *guard) carries(p netip.Prefix) bool { return g.neighbor.carries(p) }
 
 // attrs converts the attributes that a prefix came with; nil if it is to be
 // treated as withdrawn for them.
@@ -49,6 +46,10 @@ func (g *guard) attrs(list []gobgp.PathAttributeInterface, nlri netip.Prefix) *c
 	if g.external {
 		ofAnotherAS(a)
 	}
+	if a.NextHop.Is6() && a.NextHop.IsLinkLocalUnicast() {
+		a.NextHop = a.NextHop.WithZone(g.device)
+	}
+	a.Wire = list // GoBGP's Adj-RIB-In keeps it anyway
 	return a
 }
 
@@ -234,11 +235,16 @@ func (f faults) see(attrs []slog.Attr, r slog.Record) {
 	}
 }
 
-// guardOf returns the guard of a neighbor. The caller holds the lock.
-func (t *tracker) guardOf(n Neighbor) guard {
+// guardOf returns the guard of a neighbor with a session. The caller holds the
+// lock.
+func (t *tracker) guardOf(nb *tracked) guard {
+	n := nb.conf
+	external := n.external(t.asn)
+	n.ASN = nb.open.asn // which the configuration may leave open
 	return guard{
 		neighbor: n,
-		external: n.ASN != t.asn,
+		external: external,
+		device:   nb.device,
 		report: func(nlri netip.Prefix, why string) {
 			if !t.refusals.again(n.Name, time.Now()) {
 				t.log.Warn("UPDATE treated as withdrawal", "neighbor", n.Name, "nlri", nlri, "reason", why)

@@ -256,3 +256,23 @@ func listening(file string, port uint16) []string {
 	}
 	return inodes
 }
+
+// deviceOf returns the device that has an address; empty if there is none.
+func deviceOf(addr netip.Addr) string {
+	devices, err := net.Interfaces()
+	if err != nil {
+		return ""
+	}
+	for _, d := range devices {
+		addrs, err := d.Addrs()
+		if err != nil {
+			continue
+		}
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr() == addr.WithZone("") {
+				return d.Name
+			}
+		}
+	}
+	return ""
+}

@@ -67,7 +67,7 @@ func (s *Speaker) AdjOut(ctx context.Context, name string, fn func(netip.Prefix,
 	if s.tracker.state(n.Addr) != Established {
 		return nil
 	}
-	external := n.ASN != s.tracker.ownASN()
+	external := n.external(s.tracker.ownASN())
 	sent := func(p netip.Prefix, a caracal.Attrs) bool {
 		if external {
 			a.LocalPref = 0

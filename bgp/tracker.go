@@ -40,6 +40,7 @@ type tracked struct {
 	open    open // of the present or the last session
 	local   netip.AddrPort
 	remote  netip.AddrPort
+	device  string  // where link-local addresses of the session are
 	eor     [2]bool // IPv4, IPv6
 	flaps   uint64
 	lastErr string
@@ -146,7 +147,7 @@ func (t *tracker) paths(addr netip.Addr, convert func(guard) []Event) {
 	up := nb != nil && nb.state == Established
 	var g guard
 	if up {
-		g = t.guardOf(nb.conf)
+		g = t.guardOf(nb)
 	}
 	t.mu.Unlock()
 	if !up {
@@ -224,6 +225,9 @@ func (t *tracker) changed(c change) {
 	if c.state == Established || c.lost {
 		notified = t.engine.counters(c.addr).sent.Notification
 	}
+	if c.state == Established && c.local.Addr().Is6() {
+		c.device = deviceOf(c.local.Addr())
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	nb := t.byAddr[c.addr]
@@ -247,6 +251,9 @@ func (t *tracker) changed(c change) {
 
 func (t *tracker) up(nb *tracked, c change, notified uint64) {
 	nb.open, nb.local, nb.remote = c.open, c.local, c.remote
+	if nb.device = nb.conf.device(); nb.device == "" {
+		nb.device = c.device
+	}
 	nb.eor, nb.notified, nb.restarted, nb.fault = [2]bool{}, notified, false, ""
 	nb.trouble = trouble{}
 	nb.room = int(nb.conf.MaxPrefixes)
