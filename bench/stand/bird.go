@@ -9,7 +9,10 @@ import (
 )
 
 // BIRD is BIRD 2 with what a node of a mesh needs and nothing more.
-type BIRD struct{}
+type BIRD struct {
+	// Reflect makes the peers its clients (RFC 4456).
+	Reflect bool
+}
 
 // Name implements [Subject].
 func (BIRD) Name() string { return "BIRD 2" }
@@ -18,9 +21,9 @@ func (BIRD) Name() string { return "BIRD 2" }
 func (BIRD) Program() string { return "bird" }
 
 // Start implements [Subject].
-func (BIRD) Start(w *World, dir string, shares []Share) (*Daemon, error) {
+func (bird BIRD) Start(w *World, dir string, shares []Share) (*Daemon, error) {
 	conf := filepath.Join(dir, "bird.conf")
-	if err := os.WriteFile(conf, []byte(birdConfig(w.Addrs[:len(shares)])), 0o600); err != nil {
+	if err := os.WriteFile(conf, []byte(birdConfig(w.Addrs[:len(shares)], bird.Reflect)), 0o600); err != nil {
 		return nil, err
 	}
 	return w.start(dir, "bird", "-f", "-c", conf, "-s", filepath.Join(dir, "bird.ctl"))
@@ -28,8 +31,12 @@ func (BIRD) Start(w *World, dir string, shares []Share) (*Daemon, error) {
 
 // birdConfig has one protocol for each peer. The peers dial, so that none waits
 // for BIRD's connect timer.
-func birdConfig(peers []netip.Addr) string {
+func birdConfig(peers []netip.Addr, reflect bool) string {
 	var b strings.Builder
+	passOn, client := "source = RTS_STATIC", ""
+	if reflect {
+		passOn, client = "source = RTS_BGP", "rr client;"
+	}
 	fmt.Fprintf(&b, `router id %s;
 protocol device {}
 protocol direct { ipv4; }
@@ -38,9 +45,10 @@ template bgp mesh {
   local %s as %d;
   passive on;
   graceful restart on;
-  ipv4 { import all; export where source = RTS_STATIC; };
+  %s
+  ipv4 { import all; export where %s; };
 }
-`, DaemonAddr, DaemonAddr, asn)
+`, DaemonAddr, DaemonAddr, asn, client, passOn)
 	for i, a := range peers {
 		fmt.Fprintf(&b, "protocol bgp peer%d from mesh { neighbor %s as %d; }\n", i, a, asn)
 	}

@@ -16,6 +16,8 @@ type Caracald struct {
 	// Audit is the time between whole comparisons with the kernel, in whole
 	// seconds; 0 for the daemon's default.
 	Audit time.Duration
+	// Reflect makes the peers its clients (RFC 4456).
+	Reflect bool
 }
 
 // Name implements [Subject].
@@ -27,7 +29,7 @@ func (c Caracald) Program() string { return c.Binary }
 // Start implements [Subject]. The daemon's socket is [Socket] in dir, its HTTP
 // port [HTTPPort] on the loopback of its namespace.
 func (c Caracald) Start(w *World, dir string, shares []Share) (*Daemon, error) {
-	if err := configure(dir, caracalConfig(w, shares)+c.dataplane()); err != nil {
+	if err := configure(dir, c.nodes(w, shares)+c.dataplane()+c.reflector()); err != nil {
 		return nil, err
 	}
 	return w.start(dir, c.Binary,
@@ -45,7 +47,7 @@ const (
 // soon as it sees it: share i belongs to the node of peer i. The file appears
 // with all it has.
 func Configure(w *World, dir string, shares []Share) error {
-	return configure(dir, caracalConfig(w, shares))
+	return configure(dir, Caracald{}.nodes(w, shares))
 }
 
 func configure(dir, text string) error {
@@ -72,9 +74,27 @@ spec: {auditInterval: %s}
 `, c.Audit)
 }
 
-// caracalConfig has one NodeConfig for the daemon and one for each peer. The
+// reflector adds what makes of the mesh a reflector and its clients.
+func (c Caracald) reflector() string {
+	if !c.Reflect {
+		return ""
+	}
+	return fmt.Sprintf(`---
+apiVersion: caracal.dev/v1
+kind: NodeConfig
+metadata: {name: router, labels: {reflector: "yes"}}
+spec: {addresses: [%s], routeReflectorClusterID: %s}
+---
+apiVersion: caracal.dev/v1
+kind: BGPPeer
+metadata: {name: reflectors}
+spec: {nodeSelector: "!has(reflector)", peerSelector: has(reflector)}
+`, netip.PrefixFrom(DaemonAddr, prefixBits), DaemonAddr)
+}
+
+// nodes has one NodeConfig for the daemon and one for each peer. The
 // daemon's address is the highest, so that the peers dial.
-func caracalConfig(w *World, shares []Share) string {
+func (c Caracald) nodes(w *World, shares []Share) string {
 	var b strings.Builder
 	b.WriteString(`apiVersion: caracal.dev/v1
 kind: IPPool
@@ -89,7 +109,9 @@ metadata: {name: %s}
 spec: {addresses: [%s], podCIDRs: [%s]}
 `, name, netip.PrefixFrom(addr, prefixBits), podCIDRs)
 	}
-	node("router", DaemonAddr, "")
+	if !c.Reflect {
+		node("router", DaemonAddr, "")
+	}
 	for i, s := range shares {
 		node(fmt.Sprintf("peer%d", i), w.Addrs[i], s.Block.String())
 	}

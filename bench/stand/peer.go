@@ -20,8 +20,10 @@ type Peer struct {
 
 // newPeer brings up the session of peer i, trying again until ctx ends: a
 // daemon may listen before it takes sessions.
-func newPeer(ctx context.Context, w *World, i int, routes []netip.Prefix) (*Peer, error) {
-	s, err := sender.Dial(ctx, w.Session(i))
+func newPeer(ctx context.Context, w *World, i int, routes []netip.Prefix, on func(kind byte, body []byte)) (*Peer, error) {
+	c := w.Session(i)
+	c.OnMessage = on
+	s, err := sender.Dial(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -42,13 +44,19 @@ func (p *Peer) send(messages [][]byte) error { return errors.Join(p.Err(), p.Sen
 
 // Connect brings up a session for each share.
 func Connect(ctx context.Context, w *World, d *Daemon, shares []Share) ([]*Peer, error) {
+	return ConnectFunc(ctx, w, d, shares, func(int) func(byte, []byte) { return nil })
+}
+
+// ConnectFunc is Connect with what is to be called for the messages that each
+// peer receives, as in [sender.Config].
+func ConnectFunc(ctx context.Context, w *World, d *Daemon, shares []Share, on func(peer int) func(kind byte, body []byte)) ([]*Peer, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	peers := make([]*Peer, len(shares))
 	g, gctx := errgroup.WithContext(ctx)
 	for i, s := range shares {
 		g.Go(func() (err error) {
-			peers[i], err = newPeer(gctx, w, i, s.Routes)
+			peers[i], err = newPeer(gctx, w, i, s.Routes, on(i))
 			return err
 		})
 	}
