@@ -12,19 +12,11 @@ import (
 )
 
 const (
-	// meshConnectRetry is short since a node that restarts has only its
+	// nodeConnectRetry is short since a node that restarts has only its
 	// neighbors' restart time to come back; a refused SYN per second costs
 	// nothing.
-	meshConnectRetry = time.Second
+	nodeConnectRetry = time.Second
 	peerConnectRetry = 3 * time.Second
-	// A mesh neighbor may announce four times what it owns, and is never held to
-	// less than minPrefixes; the step keeps a growing node from changing the
-	// limit with each block.
-	minPrefixes  = 1000
-	maxOwnedBits = 17
-	maxOwned     = 1 << maxOwnedBits
-	prefixStep   = 1000
-	peerPrefixes = 10000
 )
 
 // Plan derives the speaker's configuration for the node s.Self. A prefix is
@@ -32,19 +24,27 @@ const (
 // is in the kernel; a nil ready stands for all. Without a Node of that name the
 // Config is the zero value, which [Speaker.Apply] refuses.
 //
-// Facts are what the world says at this moment; Plan itself asks nobody.
+// Facts are what the world says at this moment; Plan itself asks nobody. What
+// was planned last counts among them, for a session that others replace stays
+// until they have (see [Config.Lingers]), and one whose neighbor is out of sight
+// stays as it is.
 //
-// The problems are sessions and prefixes that were left out, each with what to
-// do about it; their Since is not set.
+// The problems are sessions and prefixes that were left out, or that are kept
+// against the configuration, each with what to do about it; their Since is not
+// set.
 func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Config, []caracal.Problem) {
 	self, ok := s.SelfNode()
 	if !ok {
 		return Config{}, []caracal.Problem{{Kind: "Node", Name: s.Self, Message: fmt.Sprintf(
 			"node %s is not configured, so it has no BGP sessions; add a NodeConfig for it", s.Self)}}
 	}
-	p := &planner{s: s, self: self, ready: ready, byAddr: map[netip.Addr]Neighbor{}}
+	p := &planner{
+		s: s, self: self, ready: ready, facts: facts, byAddr: map[netip.Addr]Neighbor{},
+		lingers: map[string]time.Time{}, down: map[netip.Addr]bool{},
+	}
 	p.peers()
 	p.mesh()
+	p.linger()
 	cfg := Config{
 		Global: Global{
 			ASN:         self.ASN,
@@ -56,17 +56,36 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 		Originate: p.originate(),
 		NextHop4:  self.IPv4.Addr(),
 		NextHop6:  self.IPv6.Addr(),
+		ClusterID: self.ClusterID,
+		Drain:     facts.Drain,
+		Wake:      p.wake,
 	}
+	if p.reflects.After(facts.Now) {
+		cfg.ClusterID, cfg.Reflects = facts.Last.ClusterID, p.reflects
+	}
+	if len(p.lingers) > 0 {
+		cfg.Lingers = p.lingers
+	}
+	cfg.Filters = p.filters(cfg.Neighbors)
+	cfg.Communities = p.communities(cfg.Originate)
 	slices.SortFunc(p.problems, func(a, b caracal.Problem) int { return strings.Compare(a.Message, b.Message) })
 	return cfg, p.problems
 }
 
 type planner struct {
-	s        *caracal.Snapshot
-	self     caracal.Node
-	ready    func(netip.Prefix) bool
-	byAddr   map[netip.Addr]Neighbor
+	s      *caracal.Snapshot
+	self   caracal.Node
+	ready  func(netip.Prefix) bool
+	facts  Facts
+	byAddr map[netip.Addr]Neighbor
+	owns   map[string]int // see owned
+	// down are those that have no session for want of a password.
+	down     map[netip.Addr]bool
 	problems []caracal.Problem
+
+	lingers  map[string]time.Time
+	reflects time.Time
+	wake     time.Time
 }
 
 func (p *planner) warn(kind, name, format string, args ...any) {
@@ -92,17 +111,31 @@ func (p *planner) listen() string {
 }
 
 // add takes a neighbor unless its address is taken: GoBGP, as most speakers,
-// tells neighbors apart by address.
+// tells neighbors apart by address. Two BGPPeers that say the same of one
+// session, as those of its two ends may, are one.
 func (p *planner) add(kind, name string, n Neighbor) {
 	if n.Addr == p.self.IPv4.Addr() || n.Addr == p.self.IPv6.Addr() {
 		p.warn(kind, name, "%s has this node's own address %s, so there is no session; correct one of the two", n.Name, n.Addr)
 		return
 	}
-	if other, ok := p.byAddr[n.Addr]; ok {
-		p.warn(kind, name, "%s and %s have the same address %s; only %s is used, remove one", n.Name, other.Name, n.Addr, other.Name)
+	other, taken := p.byAddr[n.Addr]
+	if !taken {
+		p.byAddr[n.Addr] = n
 		return
 	}
-	p.byAddr[n.Addr] = n
+	same := n
+	same.Peer = other.Peer
+	if same != other {
+		p.warn(kind, name, "%s and %s have the same address %s; only %s is used, remove one", n.label(), other.label(), n.Addr, other.label())
+	}
+}
+
+// label names a neighbor with where it comes from, for two that contend.
+func (n Neighbor) label() string {
+	if n.Peer != "" && !strings.HasPrefix(n.Name, "peer/") {
+		return fmt.Sprintf("%s of BGPPeer %s", n.Name, n.Peer)
+	}
+	return n.Name
 }
 
 // base is a neighbor with what all neighbors share.
@@ -116,179 +149,56 @@ func (p *planner) base(v6 bool) Neighbor {
 		KeepaliveTime:   b.KeepaliveTime,
 		GracefulRestart: b.GracefulRestart,
 		RestartTime:     b.RestartTime,
+		NextHop:         caracal.NextHopAuto,
 	}
 }
 
-// peers adds the configured ones. They come before the mesh: what an operator
-// wrote for an address wins over what is derived.
-func (p *planner) peers() {
-	nodes := map[netip.Addr]string{}
-	for name, node := range p.s.Nodes.All() {
-		for _, a := range []netip.Addr{node.IPv4.Addr(), node.IPv6.Addr()} {
-			if a.IsValid() {
-				nodes[a] = name
+// common are the families that this node and another have both.
+func (p *planner) common(node caracal.Node) (v4, v6 bool) {
+	return p.self.IPv4.IsValid() && node.IPv4.IsValid(), p.self.IPv6.IsValid() && node.IPv6.IsValid()
+}
+
+// between is the session of two nodes as far as the nodes alone say: all that
+// must stay the same when it comes from a BGPPeer instead of the mesh. Of each
+// pair the end with the lower address dials, so that the two never race to
+// connect and close each other's connection. It reports false if the nodes have
+// no family in common.
+func (p *planner) between(node caracal.Node) (Neighbor, bool) {
+	v4, v6 := p.common(node)
+	if !v4 && !v6 {
+		return Neighbor{}, false
+	}
+	n := p.base(!v4)
+	n.Name, n.Node = "mesh/"+node.Name, node.Name
+	n.Addr, n.Port, n.ASN = node.Addr(!v4), node.Port, node.ASN
+	n.Passive = n.Addr.Less(n.Local)
+	n.IPv4, n.IPv6 = v4, v6
+	n.ConnectRetry = nodeConnectRetry
+	n.Multihop = node.ASN != p.self.ASN
+	n.Password, n.BFD = p.s.BGP.MeshPassword, p.s.BGP.MeshBFD
+	return n, true
+}
+
+// unreadable reports whether a session must stay down since its password cannot
+// be read.
+func unreadable(w caracal.Password) bool { return w.From != "" && w.Secret.IsZero() }
+
+// filters are those that the neighbors name. One that does not exist is missing
+// here too, and whoever asks for it takes that for a rejection.
+func (p *planner) filters(neighbors []Neighbor) map[string]caracal.Filter {
+	var found map[string]caracal.Filter
+	for _, n := range neighbors {
+		if n.Filters == "" {
+			continue
+		}
+		for name := range strings.SplitSeq(n.Filters, ",") {
+			if f, ok := p.s.Filters.Get(name); ok {
+				if found == nil {
+					found = map[string]caracal.Filter{}
+				}
+				found[name] = f
 			}
 		}
 	}
-	for name, peer := range p.s.Peers.All() {
-		addr := peer.Addr.Unmap()
-		n := p.base(addr.Is6())
-		n.Name = fmt.Sprintf("peer/%s@%s", name, addr)
-		n.Node = nodes[addr]
-		n.Addr, n.Port, n.ASN = addr, peer.Port, peer.ASN
-		if peer.SourceAddr.IsValid() {
-			n.Local = peer.SourceAddr.Unmap()
-		}
-		if !n.Local.IsValid() {
-			p.warn("BGPPeer", name, "BGPPeer %s has the address %s, but this node has no address of that family, so there is no session; give the node one, or the peer a sourceAddress", name, addr)
-			continue
-		}
-		if peer.HoldTime != 0 {
-			n.HoldTime = peer.HoldTime
-		}
-		if peer.KeepaliveTime != 0 {
-			n.KeepaliveTime = peer.KeepaliveTime
-		}
-		n.ConnectRetry = peerConnectRetry
-		n.Multihop, n.Passive = peer.Multihop, peer.Passive
-		n.MaxPrefixes = peerPrefixes
-		p.add("BGPPeer", name, n)
-	}
+	return found
 }
-
-// mesh adds the other nodes. Of each pair the end with the lower address dials,
-// so that the two never race to connect and close each other's connection.
-func (p *planner) mesh() {
-	if !p.s.BGP.MeshEnabled || !p.self.MeshEnabled {
-		return
-	}
-	owned := p.owned()
-	for name, node := range p.s.Nodes.All() {
-		if name == p.self.Name || !node.MeshEnabled {
-			continue
-		}
-		v4 := p.self.IPv4.IsValid() && node.IPv4.IsValid()
-		v6 := p.self.IPv6.IsValid() && node.IPv6.IsValid()
-		if !v4 && !v6 {
-			p.warn("Node", name, "node %s and this node have no address family in common, so there is no session; give both an IPv4 or both an IPv6 address", name)
-			continue
-		}
-		if node.RouterID == p.self.RouterID && node.ASN == p.self.ASN {
-			p.warn("Node", name, "node %s has the same router ID %s as this node, so the session cannot come up (RFC 6286); change one", name, node.RouterID)
-		}
-		n := p.base(!v4)
-		n.Name, n.Node = "mesh/"+name, name
-		n.Addr, n.Port, n.ASN = node.Addr(!v4), node.Port, node.ASN
-		n.Passive = n.Addr.Less(n.Local)
-		n.IPv4, n.IPv6 = v4, v6
-		n.ConnectRetry = meshConnectRetry
-		n.Multihop = node.ASN != p.self.ASN
-		n.MaxPrefixes = meshLimit(owned[name])
-		p.add("Node", name, n)
-	}
-}
-
-func meshLimit(owned int) uint32 {
-	n := max(4*owned, minPrefixes)
-	return uint32((n + prefixStep - 1) / prefixStep * prefixStep)
-}
-
-// owned counts the addresses that each node owns, which is what it may have to
-// announce as host routes, and those of its workloads, which may be borrowed. A
-// node that owns more than maxOwned, as with any IPv6 podCIDR, counts as that.
-func (p *planner) owned() map[string]int {
-	count := map[string]int{}
-	add := func(node string, n int) { count[node] = min(count[node]+n, maxOwned) }
-	for _, b := range p.s.Blocks.All() {
-		add(b.Node, addresses(b.CIDR))
-	}
-	for name, n := range p.s.Nodes.All() {
-		for _, c := range n.PodCIDRs {
-			add(name, addresses(c))
-		}
-	}
-	hosts := false
-	for _, pool := range p.s.Pools.All() {
-		hosts = hosts || pool.Advertise == caracal.AdvertiseHosts
-	}
-	if hosts {
-		for _, w := range p.s.Workloads.All() {
-			add(w.Node, len(w.Addrs))
-		}
-	}
-	return count
-}
-
-// addresses is how many addresses a prefix has, at most maxOwned.
-func addresses(p netip.Prefix) int {
-	return 1 << min(p.Addr().BitLen()-p.Bits(), maxOwnedBits)
-}
-
-// pool returns the most specific pool that covers prefix.
-func (p *planner) pool(prefix netip.Prefix) (caracal.Pool, bool) {
-	var best caracal.Pool
-	found := false
-	for _, pool := range p.s.Pools.All() {
-		if caracal.Covers(pool.CIDR, prefix) && (!found || pool.CIDR.Bits() > best.CIDR.Bits()) {
-			best, found = pool, true
-		}
-	}
-	return best, found
-}
-
-// originate lists the prefixes to announce, sorted.
-func (p *planner) originate() []netip.Prefix {
-	want := map[netip.Prefix]bool{}
-	own := p.ownBlocks()
-	for _, b := range own {
-		pool, ok := p.pool(b)
-		if ok && announced(pool) && pool.Advertise != caracal.AdvertiseHosts {
-			want[b] = true
-		}
-	}
-	for _, w := range p.s.Workloads.All() {
-		if w.Node != p.self.Name {
-			continue
-		}
-		for _, a := range w.Addrs {
-			host := caracal.HostPrefix(a)
-			pool, ok := p.pool(host)
-			if !ok || !announced(pool) {
-				continue
-			}
-			// An address borrowed from another node's block is announced by
-			// itself: the longer prefix leads to where the workload is.
-			borrowed := !slices.ContainsFunc(own, func(b netip.Prefix) bool { return b.Contains(a) })
-			if borrowed || pool.Advertise == caracal.AdvertiseHosts {
-				want[host] = true
-			}
-		}
-	}
-	list := make([]netip.Prefix, 0, len(want))
-	for prefix := range want {
-		if !p.self.Addr(prefix.Addr().Is6()).IsValid() {
-			p.warn("Node", p.self.Name, "%s cannot be announced: node %s has no address of that family to be its next hop", prefix, p.self.Name)
-			continue
-		}
-		if p.ready == nil || p.ready(prefix) {
-			list = append(list, prefix)
-		}
-	}
-	slices.SortFunc(list, netip.Prefix.Compare)
-	return list
-}
-
-// ownBlocks are this node's blocks and podCIDRs.
-func (p *planner) ownBlocks() []netip.Prefix {
-	own := slices.Clone(p.self.PodCIDRs)
-	for prefix, b := range p.s.Blocks.All() {
-		if b.Node == p.self.Name {
-			own = append(own, prefix)
-		}
-	}
-	return own
-}
-
-// announced does not ask whether the pool is disabled: that stops new addresses,
-// and must not cut off the workloads that have some.
-func announced(pool caracal.Pool) bool { return !pool.DisableBGPExport }

@@ -163,9 +163,9 @@ warning Node d: node d and this node have no address family in common, so there 
 			change: func(s *caracal.Snapshot) {
 				s.BGP.MeshEnabled = false
 				s.BGP.ListenAddrs = []netip.Addr{addr("192.0.2.2"), addr("127.0.0.1")}
-				peer(s, caracal.Peer{Name: "tor", Addr: addr("198.51.100.1"), Port: 179, ASN: 65000, Multihop: true})
+				peer(s, caracal.Peer{Name: "tor", Addr: addr("198.51.100.1"), Port: 179, ASN: 65000, Multihop: true, GracefulRestart: true})
 				peer(s, caracal.Peer{Name: "six", Addr: addr("2001:db8::9"), Port: 1790, ASN: 65000, Passive: true,
-					HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, SourceAddr: addr("2001:db8::77")})
+					HoldTime: 9 * time.Second, KeepaliveTime: 3 * time.Second, SourceAddr: addr("2001:db8::77"), GracefulRestart: true})
 			},
 			want: `AS 64512 id 192.0.2.2 port 179 listen 127.0.0.1,192.0.2.2
 peer/six@2001:db8::9 node="" 2001:db8::9:1790 AS 65000 from 2001:db8::77 passive v4 v6 gr hold=9s keepalive=3s max=10000
@@ -180,9 +180,8 @@ peer/tor@198.51.100.1 node="" 198.51.100.1:179 AS 65000 from 192.0.2.2 v4 v6 mul
 				peer(s, caracal.Peer{Name: "rr", Addr: addr("192.0.2.1"), Port: 179, ASN: 64512})
 			},
 			want: `AS 64512 id 192.0.2.2 port 179 listen 192.0.2.2,2001:db8::2
-peer/rr@192.0.2.1 node="c" 192.0.2.1:179 AS 64512 from 192.0.2.2 v4 v6 gr hold=1m30s keepalive=30s max=10000
-` + origin + `warning Node a: mesh/a and peer/rr@192.0.2.1 have the same address 192.0.2.1; only peer/rr@192.0.2.1 is used, remove one
-warning Node c: mesh/c and peer/rr@192.0.2.1 have the same address 192.0.2.1; only peer/rr@192.0.2.1 is used, remove one
+mesh/c node="c" 192.0.2.1:179 AS 64512 from 192.0.2.2 passive v4 hold=1m30s keepalive=30s max=10000
+` + origin + `warning Node a: mesh/a and mesh/c of BGPPeer rr have the same address 192.0.2.1; only mesh/c of BGPPeer rr is used, remove one
 warning Node d: mesh/d has this node's own address 2001:db8::2, so there is no session; correct one of the two
 `,
 		},
