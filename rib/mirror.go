@@ -18,6 +18,7 @@ type Mirror struct {
 	asn       uint32 // our own
 	table     bart.Table[*entry]
 	neighbors map[string]*neighbor
+	former    map[string]*neighbor // by a name that the speaker still calls them
 	dirty     []*entry
 	sets      map[netip.Addr]*[]netip.Addr // interned single next hops
 	// kept is the last accepted version of paths that were replaced by a refused
@@ -58,6 +59,7 @@ type update struct {
 // neighbor is one session's part of the mirror.
 type neighbor struct {
 	name     string
+	addr     netip.Addr
 	known    bool // configured
 	external bool
 	up       bool
@@ -78,23 +80,25 @@ type Counts struct {
 
 // NewMirror returns an empty Mirror that judges by owners.
 func NewMirror(owners *Owners) *Mirror {
-	return &Mirror{owners: owners, neighbors: map[string]*neighbor{}, sets: map[netip.Addr]*[]netip.Addr{}, kept: map[*path]*caracal.Attrs{}}
+	return &Mirror{owners: owners, neighbors: map[string]*neighbor{}, former: map[string]*neighbor{}, sets: map[netip.Addr]*[]netip.Addr{}, kept: map[*path]*caracal.Attrs{}}
 }
 
 // SetNeighbors tells which neighbors are configured. What an unconfigured one
 // announced is refused until its removal is reported.
 func (m *Mirror) SetNeighbors(asn uint32, neighbors []bgp.Neighbor) {
 	m.asn = asn
+	m.rename(neighbors)
 	known := make(map[string]bool, len(neighbors))
 	for _, n := range neighbors {
 		known[n.Name] = true
-		nb := m.neighbor(n.Name)
+		nb := m.named(n.Name)
 		external := n.ASN != asn && n.Node == ""
 		if !nb.known || nb.external != external {
 			nb.known, nb.external = true, external
 			m.dirtyAll(nb)
 		}
 		nb.families = [2]bool{n.IPv4, n.IPv6}
+		nb.addr = n.Addr
 	}
 	for name, nb := range m.neighbors {
 		if known[name] {
@@ -179,11 +183,16 @@ func (m *Mirror) announce(nb *neighbor, n bgp.NLRI, u *update) {
 }
 
 func (m *Mirror) session(s *bgp.Session) {
+	if s.Renamed != "" {
+		m.renamed(s)
+		return
+	}
 	nb := m.neighbor(s.Neighbor)
 	switch {
 	case s.Removed:
 		m.dropWhere(nb, func(*path) bool { return true })
 		nb.up, nb.seen, nb.eor = false, false, [2]bool{}
+		delete(m.former, s.Neighbor)
 		if !nb.known { // it may be configured anew already
 			delete(m.neighbors, s.Neighbor)
 		}
@@ -276,7 +285,16 @@ func (m *Mirror) Counts(name string) Counts {
 // Len returns the number of prefixes with at least one path.
 func (m *Mirror) Len() int { return m.table.Size() }
 
+// neighbor returns the one that the speaker calls so.
 func (m *Mirror) neighbor(name string) *neighbor {
+	if nb := m.former[name]; nb != nil {
+		return nb
+	}
+	return m.named(name)
+}
+
+// named returns the one that is configured under a name.
+func (m *Mirror) named(name string) *neighbor {
 	nb := m.neighbors[name]
 	if nb == nil {
 		nb = &neighbor{name: name, families: [2]bool{true, true}}
