@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"net/netip"
 	"reflect"
 
@@ -8,19 +9,22 @@ import (
 	v1 "caracal.dev/caracal/api/v1"
 )
 
-// Build returns the Snapshot of the objects for the node prev.Self, and whether
-// its tables or settings differ from those of prev. What is equal is shared with
-// prev. Generation, Synced, Incomplete, Digest and Problems are left as in prev:
-// they are the store's to say.
-func Build(prev *caracal.Snapshot, objects []*Object) (*caracal.Snapshot, bool) {
+// Build returns the Snapshot of the objects, sorted by kind and name, for the
+// node prev.Self, and whether its tables or settings differ from those of prev.
+// What is equal is shared with prev. Generation, Synced, Incomplete, Digest and
+// Problems are left as in prev: they are the store's to say, and the Problems
+// that are returned are those of this node alone: passwords that cannot be read,
+// labels that are missing. A nil secrets finds none.
+func Build(prev *caracal.Snapshot, objects []*Object, secrets Secrets) (*caracal.Snapshot, []caracal.Problem, bool) {
 	next := *prev
-	b := builder{self: prev.Self, configs: newSettings(ofKind(objects, v1.KindBGPConfiguration))}
+	b := builder{self: prev.Self, secrets: secrets, configs: newSettings(ofKind(objects, v1.KindBGPConfiguration))}
 	b.collect(objects)
 
 	changed := update(&next.Nodes, b.nodes)
 	changed = update(&next.Pools, b.pools) || changed
 	changed = update(&next.Blocks, b.blocks) || changed
 	changed = update(&next.Peers, b.peers) || changed
+	changed = update(&next.Filters, b.filters) || changed
 	changed = update(&next.Workloads, b.workloads) || changed
 	if !reflect.DeepEqual(next.BGP, b.bgp) {
 		next.BGP, changed = b.bgp, true
@@ -28,7 +32,7 @@ func Build(prev *caracal.Snapshot, objects []*Object) (*caracal.Snapshot, bool) 
 	if next.Dataplane != b.dataplane {
 		next.Dataplane, changed = b.dataplane, true
 	}
-	return &next, changed
+	return &next, b.problems, changed
 }
 
 func ofKind(objects []*Object, kind string) []*entry {
@@ -45,51 +49,64 @@ func ofKind(objects []*Object, kind string) []*entry {
 type builder struct {
 	self    string
 	configs *settings
+	secrets Secrets
 
 	nodes     map[string]caracal.Node
 	pools     map[string]caracal.Pool
 	blocks    map[netip.Prefix]caracal.Block
 	peers     map[string]caracal.Peer
+	filters   map[string]caracal.Filter
 	workloads map[string]caracal.Workload
 	bgp       caracal.BGP
 	dataplane caracal.Dataplane
+	problems  []caracal.Problem
 }
 
 func (b *builder) collect(objects []*Object) {
 	b.nodes, b.pools = map[string]caracal.Node{}, map[string]caracal.Pool{}
-	b.blocks, b.peers = map[netip.Prefix]caracal.Block{}, map[string]caracal.Peer{}
+	b.blocks, b.filters = map[netip.Prefix]caracal.Block{}, map[string]caracal.Filter{}
 	b.workloads = map[string]caracal.Workload{}
 	b.dataplane = v1.DefaultDataplane()
+	var peers []*v1.BGPPeer
+	labels := map[string]map[string]string{}
 	for _, o := range objects {
 		switch v := o.Value.(type) {
 		case *v1.NodeConfig:
 			s, _ := b.configs.of(v)
 			n := v.Node(s)
-			b.nodes[o.Name] = n
+			b.nodes[o.Name], labels[o.Name] = n, n.Labels
 			for _, p := range n.PodCIDRs {
 				b.blocks[p] = caracal.Block{CIDR: p, Node: n.Name}
 			}
 		case *v1.IPPool:
 			b.pools[o.Name] = v.Pool()
+		case *v1.BGPPeer:
+			peers = append(peers, v)
+		case *v1.BGPFilter:
+			b.filters[o.Name] = v.Filter()
 		case *v1.Workload:
 			b.workloads[o.Name] = v.Workload(o.Source)
 		case *v1.DataplaneConfiguration:
 			b.dataplane = v.Dataplane()
 		}
 	}
+	pick := newPicker(labels)
+	setReflectors(b.nodes, peers, pick)
 	self := b.nodes[b.self]
-	s, _ := b.configs.named(b.self, self.Labels)
-	b.bgp = s.BGP
-	for _, o := range objects {
-		v, ok := o.Value.(*v1.BGPPeer)
-		if !ok || !v.Selection().Selects(b.self, self.Labels) {
-			continue
-		}
-		// A peer for all nodes may be one of the nodes: not with itself.
-		if p := v.Peer(); p.Addr != self.IPv4.Addr() && p.Addr != self.IPv6.Addr() {
-			b.peers[o.Name] = p
-		}
+	settings, _ := b.configs.named(b.self, self.Labels)
+	b.bgp = settings.BGP
+	b.bgp.MeshPassword = b.secrets.password(settings.MeshPassword)
+	if p := b.bgp.MeshPassword; p.From != "" && p.Secret.IsZero() {
+		b.problems = append(b.problems, caracal.Problem{Severity: caracal.Warning, Kind: v1.KindBGPConfiguration,
+			Message: Sentence("", Key{Kind: v1.KindBGPConfiguration}, fmt.Sprintf("spec.nodeMeshPassword: %s: %s; the sessions of the mesh stay down until it can be read", p.From, p.Err))})
 	}
+	p := peering{self: self, settings: settings, nodes: b.nodes, pick: pick, secrets: b.secrets,
+		peers: map[string]caracal.Peer{}, by: map[string]*Object{}}
+	if self.Name != "" {
+		p.collect(objects)
+	}
+	b.peers = p.peers
+	b.problems = append(b.problems, p.problems...)
 }
 
 // update makes t hold exactly want, and reports whether anything differed.

@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -210,38 +211,48 @@ func routerIDConflicts(all map[string][]*entry) []conflict {
 	return found
 }
 
-// peerConflicts finds two peers with the same address for one node: a node has
-// one session with an address.
+// peerConflicts finds two peers with the same place for one node: a node has one
+// session with an address, on an interface and with its default gateway. Those
+// that selectors find are no conflict; see [peering].
 func peerConflicts(all map[string][]*entry) []conflict {
-	byAddr := map[netip.Addr][]*entry{}
+	byPlace := map[string][]*entry{}
 	for _, e := range all[v1.KindBGPPeer] {
-		a := e.Value.(*v1.BGPPeer).Peer().Addr
-		byAddr[a] = append(byAddr[a], e)
+		place := placeOf(e.Value.(*v1.BGPPeer))
+		byPlace[place] = append(byPlace[place], e)
 	}
+	delete(byPlace, "")
+	var pick *picker
 	var found []conflict
-	for addr, peers := range byAddr {
+	for _, place := range slices.Sorted(maps.Keys(byPlace)) {
+		peers := byPlace[place]
+		if len(peers) > 1 && pick == nil {
+			pick = pickerOf(all[v1.KindNodeConfig])
+		}
 		for i, a := range peers {
 			for _, b := range peers[i+1:] {
-				if node := commonNode(a, b, all[v1.KindNodeConfig]); node != "" {
-					blame, with := later(a, b)
-					found = append(found, conflict{blame, with,
-						fmt.Sprintf("spec.peerIP: node %s peers with %s by %s already", node, addr, with.from())})
+				first := pick.of(a.Value.(*v1.BGPPeer).Selection()).and(pick.of(b.Value.(*v1.BGPPeer).Selection())).first()
+				if first < 0 {
+					continue
 				}
+				blame, with := later(a, b)
+				found = append(found, conflict{blame, with,
+					fmt.Sprintf("spec.peerIP: node %s peers with %s by %s already", pick.names[first], place, with.from())})
 			}
 		}
 	}
 	return found
 }
 
-// commonNode returns the first node that both peers are for.
-func commonNode(a, b *entry, nodes []*entry) string {
-	selA, selB := a.Value.(*v1.BGPPeer).Selection(), b.Value.(*v1.BGPPeer).Selection()
-	name := ""
-	for _, n := range nodes {
-		labels := n.Value.Meta().Labels
-		if selA.Selects(n.Name, labels) && selB.Selects(n.Name, labels) && (name == "" || n.Name < name) {
-			name = n.Name
-		}
+// placeOf says where the one neighbor of a BGPPeer is; empty if a selector finds
+// them.
+func placeOf(p *v1.BGPPeer) string {
+	switch ap, _ := p.Address(); {
+	case ap.IsValid():
+		return ap.Addr().String()
+	case p.Spec.Interface != "":
+		return "the neighbor on " + p.Spec.Interface
+	case p.Spec.PeerIP == v1.DefaultGateway:
+		return "its default gateway"
 	}
-	return name
+	return ""
 }

@@ -180,13 +180,15 @@ func TestBuild(t *testing.T) {
 		node(t, "a", 1, "10.0.0.0/26"), node(t, "b", 2, "10.0.1.0/26"),
 		object(t, "", "NodeConfig", "c, labels: {rack: r1}", "addresses: [192.0.2.3/24]"),
 	)
-	a, changed := Build(caracal.NewSnapshot("a"), objects)
+	a, _, changed := Build(caracal.NewSnapshot("a"), objects, nil)
 	if !changed {
 		t.Error("nothing changed")
 	}
 	one, _ := a.Peers.Get("one")
 	if want := (caracal.Peer{Name: "one", Addr: netip.MustParseAddr("198.51.100.1"), Port: 1790, ASN: 1, SourceAddr: netip.MustParseAddr("192.0.2.1"),
-		HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second, Multihop: true, Passive: true}); !reflect.DeepEqual(one, want) {
+		HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second, Multihop: true, Passive: true,
+		GracefulRestart: true, RestartTime: 2 * time.Minute, NextHop: caracal.NextHopAuto,
+		MaxPrefixes: 10000, WarnPrefixes: 7500, MaxPrefixesRetry: 5 * time.Minute}); !reflect.DeepEqual(one, want) {
 		t.Errorf("peer %+v", one)
 	}
 	c, _ := a.Nodes.Get("c")
@@ -196,14 +198,14 @@ func TestBuild(t *testing.T) {
 	if a.BGP.HoldTime != 90*time.Second || !a.BGP.MeshEnabled || a.Dataplane.Table != 100 || a.Dataplane.SetSysctls || a.Peers.Len() != 2 {
 		t.Errorf("%+v %+v %d peers", a.BGP, a.Dataplane, a.Peers.Len())
 	}
-	if _, changed := Build(a, objects); changed {
+	if _, _, changed := Build(a, objects, nil); changed {
 		t.Error("the same again is a change")
 	}
 	// b does not peer with itself.
-	if b, _ := Build(caracal.NewSnapshot("b"), objects); b.Peers.Len() != 0 {
+	if b, _, _ := Build(caracal.NewSnapshot("b"), objects, nil); b.Peers.Len() != 0 {
 		t.Errorf("b has %d peers", b.Peers.Len())
 	}
-	if c, _ := Build(caracal.NewSnapshot("c"), objects); c.Peers.Len() != 2 || c.BGP.HoldTime != 9*time.Second || c.BGP.MeshEnabled {
+	if c, _, _ := Build(caracal.NewSnapshot("c"), objects, nil); c.Peers.Len() != 2 || c.BGP.HoldTime != 9*time.Second || c.BGP.MeshEnabled {
 		t.Errorf("c has %d peers, %+v", c.Peers.Len(), c.BGP)
 	}
 }
@@ -225,7 +227,7 @@ func TestWarningsAlike(t *testing.T) {
 	for i := range 30 {
 		objects = append(objects, node(t, fmt.Sprintf("n%02d", i), i+1, fmt.Sprintf("10.0.%d.0/26", i)))
 	}
-	w := Warnings(objects, "")
+	w := Warnings(objects)
 	if len(w) != maxAlike+1 || w[maxAlike].Message != "20 more objects have the same warning, NodeConfig n10 first." {
 		t.Errorf("%d warnings, the last %q", len(w), w[len(w)-1].Message)
 	}

@@ -11,11 +11,13 @@ import (
 // maxAlike is how many warnings of one sort are listed one by one.
 const maxAlike = 10
 
-// Warnings lists what is accepted but likely not meant so, as seen by the node
-// self. Of a sort of which there are many, the rest is one warning with their
+// Warnings lists what is accepted but likely not meant so. Of a sort of which there are many, the rest is one warning with their
 // number.
-func Warnings(objects []*Object, self string) []caracal.Problem {
-	w := &warner{self: self, nodes: map[string]map[string]string{}, addrs: map[netip.Addr]string{}, sorts: map[string][]caracal.Problem{}}
+func Warnings(objects []*Object) []caracal.Problem {
+	w := &warner{
+		nodes: map[string]map[string]string{}, addrs: map[netip.Addr]string{},
+		reflectors: map[string]bool{}, filters: map[string]bool{}, sorts: map[string][]caracal.Problem{},
+	}
 	for _, o := range objects {
 		switch v := o.Value.(type) {
 		case *v1.IPPool:
@@ -24,10 +26,9 @@ func Warnings(objects []*Object, self string) []caracal.Problem {
 			w.nodes[o.Name] = v.Labels
 			v4, v6 := v.Addrs()
 			w.addrs[v4.Addr()], w.addrs[v6.Addr()] = o.Name, o.Name
-			if o.Name == self {
-				s, _ := newSettings(ofKind(objects, v1.KindBGPConfiguration)).of(v)
-				w.asn = v.Node(s).ASN
-			}
+			w.reflectors[o.Name] = v.Spec.RouteReflectorClusterID != ""
+		case *v1.BGPFilter:
+			w.filters[o.Name] = true
 		}
 	}
 	for _, o := range objects {
@@ -37,11 +38,12 @@ func Warnings(objects []*Object, self string) []caracal.Problem {
 }
 
 type warner struct {
-	self  string
-	asn   uint32 // that of self; 0 if it is unknown
 	pools []caracal.Pool
 	nodes map[string]map[string]string // labels by name
 	addrs map[netip.Addr]string
+
+	reflectors, filters map[string]bool // by name
+
 	sorts map[string][]caracal.Problem
 	order []string
 }
@@ -91,11 +93,17 @@ func (w *warner) peer(o *Object, v *v1.BGPPeer) {
 	case v.Spec.NodeSelector != "":
 		w.add("selector", o, "spec.nodeSelector: %s selects no node", v.Spec.NodeSelector)
 	}
-	if asn := v.Peer().ASN; w.asn != 0 && asn != w.asn && v.Selection().Selects(w.self, w.nodes[w.self]) {
-		w.add("external peer", o, "it is external (AS %d is not this node's %d): its routes are refused, since import filters are not there yet; this node's own prefixes are announced to it", asn, w.asn)
+	if sel, ok := v.PeerSelection(); ok && !w.selectsAny(sel) {
+		w.add("peerSelector", o, "spec.peerSelector: %s selects no node, so there is nobody to peer with", v.Spec.PeerSelector)
 	}
-	if node, ok := w.addrs[v.Peer().Addr]; ok {
-		w.add("peer in mesh", o, "spec.peerIP: %s is node %s; while the node-to-node mesh is enabled the nodes peer with it without a BGPPeer", v.Peer().Addr, node)
+	ap, _ := v.Address()
+	if node, ok := w.addrs[ap.Addr()]; ok && ap.IsValid() && !w.reflectors[node] && v.Spec.PeerSelector == "" {
+		w.add("peer in mesh", o, "spec.peerIP: %s is node %s; while the node-to-node mesh is enabled the nodes peer with it without a BGPPeer", ap.Addr(), node)
+	}
+	for i, name := range v.Spec.Filters {
+		if !w.filters[name] {
+			w.add("missing filter", o, "spec.filters[%d]: there is no BGPFilter %s; until there is, nothing is taken from the neighbor nor announced to it", i, name)
+		}
 	}
 }
 

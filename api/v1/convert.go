@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"caracal.dev/caracal"
-	"caracal.dev/caracal/selector"
 )
 
 // HostnameLabel is a label that every node has for selectors, whether it is in
@@ -26,6 +25,13 @@ func (o *NodeConfig) Ranges() []netip.Prefix {
 	}
 	slices.SortFunc(all, netip.Prefix.Compare)
 	return slices.Compact(all)
+}
+
+// Anycast returns the anycast prefixes of a valid NodeConfig, sorted.
+func (o *NodeConfig) Anycast() []netip.Prefix {
+	all := parsePrefixes(o.Spec.AnycastPrefixes)
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return all
 }
 
 // Addrs returns the node's addresses with the lengths of their networks; the
@@ -54,6 +60,7 @@ func (o *NodeConfig) Node(s NodeBGP) caracal.Node {
 	}
 	n.ClusterID, _ = netip.ParseAddr(o.Spec.RouteReflectorClusterID)
 	n.Tunnel, _ = netip.ParseAddr(o.Spec.TunnelAddress)
+	n.Anycast = o.Anycast()
 	return n
 }
 
@@ -95,22 +102,6 @@ func (o *IPPool) Pool() caracal.Pool {
 	}
 }
 
-// Peer returns the noun of a valid BGPPeer.
-func (o *BGPPeer) Peer() caracal.Peer {
-	s := o.Spec
-	ap, _ := parsePeerIP(s.PeerIP)
-	p := caracal.Peer{
-		Name: o.Name, Addr: ap.Addr(), Port: ap.Port(), ASN: *s.ASNumber,
-		HoldTime: parsedDuration(s.HoldTime), KeepaliveTime: parsedDuration(s.KeepaliveTime),
-		Multihop: s.EBGPMultihop, Passive: s.Passive,
-	}
-	if p.HoldTime > 0 {
-		p.KeepaliveTime = keepaliveFor(p.HoldTime, p.KeepaliveTime)
-	}
-	p.SourceAddr, _ = netip.ParseAddr(s.SourceAddress)
-	return p
-}
-
 // Workload returns the noun of a valid Workload; source says where it comes
 // from.
 func (o *Workload) Workload(source string) caracal.Workload {
@@ -149,43 +140,6 @@ func DefaultDataplane() caracal.Dataplane {
 	o := &DataplaneConfiguration{}
 	o.Default()
 	return o.Dataplane()
-}
-
-// Selection says which nodes an object is for.
-type Selection struct {
-	node string
-	sel  *selector.Selector
-	all  bool
-}
-
-// Selection returns the nodes that peer with a valid BGPPeer.
-func (o *BGPPeer) Selection() Selection { return newSelection(o.Spec.Node, o.Spec.NodeSelector) }
-
-// Selection returns the nodes that a valid BGPConfiguration is for.
-func (o *BGPConfiguration) Selection() Selection { return newSelection("", o.Spec.NodeSelector) }
-
-func newSelection(node, sel string) Selection {
-	parsed, err := selector.Parse(sel)
-	if err != nil { // the object was not validated: it is for nobody
-		parsed, _ = selector.Parse("!all()")
-	}
-	return Selection{node, parsed, node == "" && parsed.String() == "all()"}
-}
-
-// Selects reports whether the node is one of those selected.
-func (s Selection) Selects(name string, labels map[string]string) bool {
-	if s.all || s.node != "" {
-		return s.all || s.node == name
-	}
-	if _, ok := labels[HostnameLabel]; !ok {
-		with := make(map[string]string, len(labels)+1)
-		for k, v := range labels {
-			with[k] = v
-		}
-		with[HostnameLabel] = name
-		labels = with
-	}
-	return s.sel.Matches(labels)
 }
 
 // mustPrefix parses what validation has let through; the zero Prefix if it did

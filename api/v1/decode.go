@@ -132,6 +132,11 @@ func trimYAML(err error) string {
 	return clip(strings.Join(strings.Fields(strings.ReplaceAll(s, "\n", ";")), " "))
 }
 
+// treeChecker is a type that says itself what may stand in its place.
+type treeChecker interface {
+	checkTree(path string, v any) Errors
+}
+
 // checkFields compares a tree with the Go type that it is to be decoded into:
 // encoding/json neither gives the path of an unknown field nor minds the case
 // of letters.
@@ -139,7 +144,13 @@ func checkFields(path string, v any, t reflect.Type) Errors {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if v == nil || reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
+	if v == nil {
+		return nil
+	}
+	if own, ok := reflect.Zero(t).Interface().(treeChecker); ok {
+		return own.checkTree(path, v)
+	}
+	if reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]()) {
 		return nil
 	}
 	mismatch := func(want string) Errors {
@@ -233,7 +244,7 @@ func checkStruct(path string, m map[string]any, t reflect.Type) Errors {
 	for _, k := range sortedKeys(m) {
 		ft, ok := known[k]
 		if !ok {
-			errs = append(errs, FieldError{prefix + k, "unknown field" + suggest(k, known)})
+			errs = append(errs, FieldError{prefix + clip(k), "unknown field" + suggest(k, known)})
 			continue
 		}
 		errs = append(errs, checkFields(prefix+k, m[k], ft)...)
@@ -252,8 +263,20 @@ func addFields(known map[string]reflect.Type, t reflect.Type) {
 	}
 }
 
+// elsewhere says how fields of Calico that have no namesake here are written.
+var elsewhere = map[string]string{
+	"keepOriginalNextHop":    "write nextHopMode: Keep",
+	"maxRestartTime":         "write gracefulRestart: {restartTime: …}",
+	"nodeMeshMaxRestartTime": "write gracefulRestart: {restartTime: …}",
+	"localWorkloadSelector":  "workloads are no neighbors here",
+	"setPriority":            "write setLocalPreference or setMED",
+}
+
 // suggest offers the known field that was likely meant.
 func suggest(name string, known map[string]reflect.Type) string {
+	if instead, ok := elsewhere[name]; ok {
+		return " (" + instead + ")"
+	}
 	for k := range known {
 		if strings.EqualFold(k, name) {
 			return fmt.Sprintf(" (did you mean %s?)", k)

@@ -34,6 +34,14 @@ const (
 	// DefaultRestartTime is how long neighbors keep our routes while the daemon
 	// is away: enough for an upgrade of the package, and the usual value.
 	DefaultRestartTime = 120 * time.Second
+	// DefaultBFDInterval and DefaultBFDMultiplier notice a dead neighbor within
+	// 0.9 s, and leave a busy host as long to answer.
+	DefaultBFDInterval   = 300 * time.Millisecond
+	DefaultBFDMultiplier = 3
+	// DefaultMaxPrefixes of a BGPPeer, and when it warns and tries again.
+	DefaultMaxPrefixes        = 10000
+	DefaultMaxPrefixesWarning = 75 // percent
+	DefaultMaxPrefixesRetry   = 5 * time.Minute
 
 	// DefaultTable is the kernel's main table.
 	DefaultTable = 254
@@ -54,6 +62,12 @@ const (
 	// UseNodeIP as a BGPPeer's sourceAddress means the node's address of the
 	// neighbor's family.
 	UseNodeIP = "UseNodeIP"
+	// DefaultGateway as a BGPPeer's peerIP means the next hop of the node's default
+	// route.
+	DefaultGateway = "defaultGateway"
+	// ReverseAuto and ReverseManual are the values of a BGPPeer's reversePeering.
+	ReverseAuto   = "Auto"
+	ReverseManual = "Manual"
 	// RouterIDAddress and RouterIDHash are sources of a router ID.
 	RouterIDAddress = "address"
 	RouterIDHash    = "hash"
@@ -65,6 +79,7 @@ func (o *NodeConfig) Default() {
 	o.Spec.Addresses = canonicalList(o.Spec.Addresses, canonicalPrefix)
 	o.Spec.PodCIDRs = canonicalList(o.Spec.PodCIDRs, canonicalPrefix)
 	o.Spec.Blocks = canonicalList(o.Spec.Blocks, canonicalPrefix)
+	o.Spec.AnycastPrefixes = canonicalList(o.Spec.AnycastPrefixes, canonicalPrefix)
 	o.Spec.TunnelAddress = canonicalAddr(o.Spec.TunnelAddress)
 	if len(o.Labels) == 0 {
 		o.Labels = nil
@@ -99,6 +114,17 @@ func (o *BGPConfiguration) Default() {
 	if s.GracefulRestart != nil {
 		s.GracefulRestart.RestartTime = canonicalDuration(s.GracefulRestart.RestartTime)
 	}
+	if s.BFD != nil {
+		s.BFD.TransmitInterval, s.BFD.ReceiveInterval = canonicalDuration(s.BFD.TransmitInterval), canonicalDuration(s.BFD.ReceiveInterval)
+	}
+	for i := range s.Communities {
+		s.Communities[i].Value = canonicalCommunity(s.Communities[i].Value)
+	}
+	for i := range s.PrefixAdvertisements {
+		a := &s.PrefixAdvertisements[i]
+		a.CIDR = canonicalPrefix(a.CIDR)
+		a.Communities = canonicalList(a.Communities, canonicalCommunity)
+	}
 	if o.Name != DefaultName {
 		return
 	}
@@ -112,22 +138,13 @@ func (o *BGPConfiguration) Default() {
 	}
 	setIfNil(&s.GracefulRestart.Enabled, true)
 	setIfEmpty(&s.GracefulRestart.RestartTime, DefaultRestartTime.String())
-}
-
-// Default implements [Object].
-func (o *BGPPeer) Default() {
-	setType(o, &o.Kind, &o.APIVersion)
-	s := &o.Spec
-	s.NodeSelector = canonicalSelector(s.NodeSelector)
-	if ap, err := parsePeerIP(s.PeerIP); err == nil {
-		s.PeerIP = ap.Addr().String()
-		if ap.Port() != DefaultPort {
-			s.PeerIP = ap.String()
-		}
+	if s.BFD == nil {
+		s.BFD = &BFDDefaults{}
 	}
-	setIfEmpty(&s.SourceAddress, UseNodeIP)
-	s.SourceAddress = canonicalAddr(s.SourceAddress)
-	s.HoldTime, s.KeepaliveTime = canonicalDuration(s.HoldTime), canonicalDuration(s.KeepaliveTime)
+	setIfNil(&s.BFD.NodeMeshEnabled, false)
+	setIfEmpty(&s.BFD.TransmitInterval, DefaultBFDInterval.String())
+	setIfEmpty(&s.BFD.ReceiveInterval, DefaultBFDInterval.String())
+	setIfNil(&s.BFD.Multiplier, DefaultBFDMultiplier)
 }
 
 // Default implements [Object].

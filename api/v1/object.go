@@ -16,6 +16,7 @@ const (
 	KindIPPool                 = "IPPool"
 	KindBGPConfiguration       = "BGPConfiguration"
 	KindBGPPeer                = "BGPPeer"
+	KindBGPFilter              = "BGPFilter"
 	KindWorkload               = "Workload"
 	KindDataplaneConfiguration = "DataplaneConfiguration"
 )
@@ -27,7 +28,7 @@ const DefaultName = "default"
 // Kinds lists every kind in alphabetical order.
 func Kinds() []string {
 	return []string{
-		KindBGPConfiguration, KindBGPPeer, KindDataplaneConfiguration,
+		KindBGPConfiguration, KindBGPFilter, KindBGPPeer, KindDataplaneConfiguration,
 		KindIPPool, KindNodeConfig, KindWorkload,
 	}
 }
@@ -43,6 +44,8 @@ func New(kind string) Object {
 		return &BGPConfiguration{}
 	case KindBGPPeer:
 		return &BGPPeer{}
+	case KindBGPFilter:
+		return &BGPFilter{}
 	case KindWorkload:
 		return &Workload{}
 	case KindDataplaneConfiguration:

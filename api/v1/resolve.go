@@ -15,6 +15,11 @@ type NodeBGP struct {
 	// RouterID is the source of the router ID: see [NodeConfig.RouterID].
 	RouterID string
 	BGP      caracal.BGP
+	// BFD has the timers of peers that name none; it is not Enabled.
+	BFD caracal.BFD
+	// MeshPassword is where the mesh's password is; nil without one. BGP does not
+	// have it yet.
+	MeshPassword *SecretKeyRef
 }
 
 // ResolveBGP returns what is in force for a node, given the BGPConfigurations
@@ -51,7 +56,31 @@ func ResolveBGP(selected []*BGPConfiguration) NodeBGP {
 		}
 	}
 	n.BGP.KeepaliveTime = keepaliveFor(n.BGP.HoldTime, n.BGP.KeepaliveTime)
+	n.BGP.Advertisements = s.advertisements()
+	n.BFD = bfdOf(s.BFD.TransmitInterval, s.BFD.ReceiveInterval, s.BFD.Multiplier, caracal.BFD{})
+	if *s.BFD.NodeMeshEnabled {
+		n.BGP.MeshBFD = n.BFD
+		n.BGP.MeshBFD.Enabled = true
+	}
+	if s.NodeMeshPassword != nil {
+		n.MeshPassword = s.NodeMeshPassword.SecretKeyRef
+	}
 	return n
+}
+
+// bfdOf returns timers of BFD, those of def where they are absent.
+func bfdOf(transmit, receive string, multiplier *int, def caracal.BFD) caracal.BFD {
+	b := def
+	if transmit != "" {
+		b.Transmit = parsedDuration(transmit)
+	}
+	if receive != "" {
+		b.Receive = parsedDuration(receive)
+	}
+	if multiplier != nil {
+		b.Multiplier = uint8(*multiplier)
+	}
+	return b
 }
 
 // keepaliveFor is a third of the hold time (RFC 4271 section 4.4) unless a
@@ -77,6 +106,17 @@ func override(s *BGPConfigurationSpec, by BGPConfigurationSpec) {
 	if g := by.GracefulRestart; g != nil {
 		setIf(&s.GracefulRestart.Enabled, g.Enabled)
 		setIfSaid(&s.GracefulRestart.RestartTime, g.RestartTime)
+	}
+	if b := by.BFD; b != nil {
+		setIf(&s.BFD.NodeMeshEnabled, b.NodeMeshEnabled)
+		setIfSaid(&s.BFD.TransmitInterval, b.TransmitInterval)
+		setIfSaid(&s.BFD.ReceiveInterval, b.ReceiveInterval)
+		setIf(&s.BFD.Multiplier, b.Multiplier)
+	}
+	setIf(&s.NodeMeshPassword, by.NodeMeshPassword)
+	if len(by.PrefixAdvertisements) > 0 {
+		// The names in it are those of its own object.
+		s.PrefixAdvertisements, s.Communities = by.PrefixAdvertisements, by.Communities
 	}
 }
 
@@ -131,6 +171,25 @@ func flatten(o *BGPConfiguration) map[string]any {
 		if g.RestartTime != "" {
 			set["spec.gracefulRestart.restartTime"] = g.RestartTime
 		}
+	}
+	if b := s.BFD; b != nil {
+		if b.NodeMeshEnabled != nil {
+			set["spec.bfd.nodeMeshEnabled"] = *b.NodeMeshEnabled
+		}
+		if b.Multiplier != nil {
+			set["spec.bfd.multiplier"] = *b.Multiplier
+		}
+		for path, v := range map[string]string{"spec.bfd.transmitInterval": b.TransmitInterval, "spec.bfd.receiveInterval": b.ReceiveInterval} {
+			if v != "" {
+				set[path] = v
+			}
+		}
+	}
+	if s.NodeMeshPassword != nil {
+		set["spec.nodeMeshPassword"] = *s.NodeMeshPassword.SecretKeyRef
+	}
+	if len(s.PrefixAdvertisements) > 0 {
+		set["spec.prefixAdvertisements"] = s.advertisements()
 	}
 	return set
 }

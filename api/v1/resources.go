@@ -28,6 +28,9 @@ type NodeConfigSpec struct {
 	// the one for parts of an IPPool; they mean the same here.
 	PodCIDRs []string `json:"podCIDRs,omitempty"`
 	Blocks   []string `json:"blocks,omitempty"`
+	// AnycastPrefixes are prefixes that the node serves together with other nodes:
+	// it announces them, and several nodes may list the same.
+	AnycastPrefixes []string `json:"anycastPrefixes,omitempty"`
 }
 
 // IPPool is a range that pod addresses come from.
@@ -87,6 +90,51 @@ type BGPConfigurationSpec struct {
 	HoldTime        string           `json:"holdTime,omitempty"`
 	KeepaliveTime   string           `json:"keepaliveTime,omitempty"`
 	GracefulRestart *GracefulRestart `json:"gracefulRestart,omitempty"`
+	// NodeMeshPassword protects the sessions of the mesh (RFC 2385).
+	NodeMeshPassword *Password `json:"nodeMeshPassword,omitempty"`
+	// BFD has the timers of neighbors that name none of their own.
+	BFD *BFDDefaults `json:"bfd,omitempty"`
+	// Communities gives names to communities for PrefixAdvertisements.
+	Communities []NamedCommunity `json:"communities,omitempty"`
+	// PrefixAdvertisements adds communities to what the nodes announce.
+	PrefixAdvertisements []PrefixAdvertisement `json:"prefixAdvertisements,omitempty"`
+}
+
+// BFDDefaults configures BFD (RFC 5880) where a BGPPeer does not.
+type BFDDefaults struct {
+	// NodeMeshEnabled watches the neighbors of the mesh; false by default.
+	NodeMeshEnabled *bool `json:"nodeMeshEnabled,omitempty"`
+	// TransmitInterval and ReceiveInterval are 300ms, Multiplier is 3 by default.
+	TransmitInterval string `json:"transmitInterval,omitempty"`
+	ReceiveInterval  string `json:"receiveInterval,omitempty"`
+	Multiplier       *int   `json:"multiplier,omitempty"`
+}
+
+// NamedCommunity gives a community a name.
+type NamedCommunity struct {
+	Name string `json:"name"`
+	// Value is a standard community, "65000:1", or a large one, "65000:1:2".
+	Value string `json:"value"`
+}
+
+// PrefixAdvertisement adds communities to what is announced of a range.
+type PrefixAdvertisement struct {
+	CIDR string `json:"cidr"`
+	// Communities are values, or names that the same object gives.
+	Communities []string `json:"communities"`
+}
+
+// Password says where the password of a TCP-MD5 session is (RFC 2385). It is
+// never written into a resource itself.
+type Password struct {
+	SecretKeyRef *SecretKeyRef `json:"secretKeyRef"`
+}
+
+// SecretKeyRef is one key of a secret. In the file store it is the file
+// local/secrets/NAME/KEY of the configuration directory.
+type SecretKeyRef struct {
+	Name string `json:"name"`
+	Key  string `json:"key"`
 }
 
 // GracefulRestart configures RFC 4724.
@@ -96,37 +144,6 @@ type GracefulRestart struct {
 	// RestartTime is how long neighbors keep our routes while we are away; 120s
 	// by default, at most 4095s (12 bits in the capability, RFC 4724 section 3).
 	RestartTime string `json:"restartTime,omitempty"`
-}
-
-// BGPPeer is a neighbor that is not a node of the mesh. Without node and
-// nodeSelector every node peers with it.
-type BGPPeer struct {
-	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata"`
-	Spec              BGPPeerSpec `json:"spec"`
-}
-
-// BGPPeerSpec describes a neighbor.
-type BGPPeerSpec struct {
-	// Node is the name of the one node that peers; NodeSelector selects several.
-	Node         string `json:"node,omitempty"`
-	NodeSelector string `json:"nodeSelector,omitempty"`
-	// PeerIP is the neighbor's address, with a port if it is not 179:
-	// "192.0.2.1", "192.0.2.1:1179", "2001:db8::1", "[2001:db8::1]:1179".
-	PeerIP string `json:"peerIP"`
-	// ASNumber is the neighbor's AS number.
-	ASNumber *uint32 `json:"asNumber"`
-	// SourceAddress is our end of the session: "UseNodeIP" (the node's address of
-	// the same family; the default) or an address of the node.
-	SourceAddress string `json:"sourceAddress,omitempty"`
-	// HoldTime and KeepaliveTime override those of the BGPConfiguration.
-	HoldTime      string `json:"holdTime,omitempty"`
-	KeepaliveTime string `json:"keepaliveTime,omitempty"`
-	// EBGPMultihop allows a neighbor in another AS that is not on a network of
-	// the node.
-	EBGPMultihop bool `json:"ebgpMultihop,omitempty"`
-	// Passive leaves it to the neighbor to open the connection.
-	Passive bool `json:"passive,omitempty"`
 }
 
 // Workload is a pod, VM or container that the operator connected by hand. Its
@@ -191,9 +208,6 @@ func (o *IPPool) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
 func (o *BGPConfiguration) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
 
 // Meta implements [Object].
-func (o *BGPPeer) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
-
-// Meta implements [Object].
 func (o *Workload) Meta() *metav1.ObjectMeta { return &o.ObjectMeta }
 
 // Meta implements [Object].
@@ -207,9 +221,6 @@ func (*IPPool) ResourceKind() string { return KindIPPool }
 
 // ResourceKind implements [Object].
 func (*BGPConfiguration) ResourceKind() string { return KindBGPConfiguration }
-
-// ResourceKind implements [Object].
-func (*BGPPeer) ResourceKind() string { return KindBGPPeer }
 
 // ResourceKind implements [Object].
 func (*Workload) ResourceKind() string { return KindWorkload }

@@ -43,7 +43,45 @@ func (o *NodeConfig) Validate() Errors {
 		}
 	}
 	c.ranges(s)
+	c.anycast(s)
 	return c.errs
+}
+
+// anycast checks prefixes that several nodes serve: none of them is a range of
+// the node's own, nor holds its address.
+func (c *checker) anycast(s NodeConfigSpec) {
+	own := append(parsePrefixes(s.PodCIDRs), parsePrefixes(s.Blocks)...)
+	for i, text := range s.AnycastPrefixes {
+		path := fmt.Sprintf("spec.anycastPrefixes[%d]", i)
+		p, ok := c.prefix(path, text)
+		if !ok || !c.poolRange(path, p) {
+			continue
+		}
+		for _, o := range own {
+			if p.Overlaps(o) {
+				c.failf(path, "%s overlaps %s, which belongs to this node alone; an anycast prefix lies outside of all pools", p, o)
+			}
+		}
+		for _, a := range parsePrefixes(s.Addresses) {
+			if p.Contains(a.Addr()) {
+				c.failf(path, "%s contains %s, the node's own address", p, a.Addr())
+			}
+		}
+		if slices.Contains(s.AnycastPrefixes[:i], text) {
+			c.failf(path, "%s is listed twice", p)
+		}
+	}
+}
+
+// parsePrefixes leaves out what is none.
+func parsePrefixes(list []string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, s := range list {
+		if p, err := netip.ParsePrefix(s); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // ranges checks that the node's own ranges are apart from each other; the same
@@ -159,47 +197,43 @@ func (o *BGPConfiguration) Validate() Errors {
 	}
 	c.timers(s.HoldTime, s.KeepaliveTime)
 	if s.GracefulRestart != nil && s.GracefulRestart.RestartTime != "" {
-		c.duration("spec.gracefulRestart.restartTime", s.GracefulRestart.RestartTime, time.Second, 4095*time.Second)
+		c.duration("spec.gracefulRestart.restartTime", s.GracefulRestart.RestartTime, time.Second, maxRestartTime)
 	}
+	c.password("spec.nodeMeshPassword", s.NodeMeshPassword)
+	if s.BFD != nil {
+		c.bfd(s.BFD.TransmitInterval, s.BFD.ReceiveInterval, s.BFD.Multiplier)
+	}
+	c.advertisements(s)
 	return c.errs
 }
 
-// Validate implements [Object].
-func (o *BGPPeer) Validate() Errors {
-	c := &checker{}
-	c.meta(&o.ObjectMeta, o.Kind, false)
-	s := o.Spec
-	if s.Node != "" {
-		c.name("spec.node", s.Node)
-		if s.NodeSelector != "" {
-			c.failf("spec.nodeSelector", "must not be set together with spec.node")
+// maxRestartTime has 12 bits in the capability (RFC 4724 section 3),
+// maxStaleTime 24 (RFC 9494 section 3.1).
+const (
+	maxRestartTime = 4095 * time.Second
+	maxStaleTime   = (1<<24 - 1) * time.Second
+)
+
+// bfd checks timers of BFD. Below 10 ms no host keeps them; the multiplier has 8
+// bits and is never 0 (RFC 5880 section 4.1).
+func (c *checker) bfd(transmit, receive string, multiplier *int) {
+	for _, i := range []struct{ field, of string }{{"transmitInterval", transmit}, {"receiveInterval", receive}} {
+		if i.of == "" {
+			continue
+		}
+		path := "spec.bfd." + i.field
+		switch d, err := time.ParseDuration(i.of); {
+		case err != nil:
+			c.failf(path, "%q is not a duration, such as \"300ms\" or \"1s\"", clip(i.of))
+		case d%time.Millisecond != 0:
+			c.failf(path, "%s must be whole milliseconds", d)
+		case d < 10*time.Millisecond || d > time.Minute:
+			c.failf(path, "%s must be from 10ms to 60s", d)
 		}
 	}
-	c.selector("spec.nodeSelector", s.NodeSelector)
-	ap, err := parsePeerIP(s.PeerIP)
-	switch {
-	case s.PeerIP == "":
-		c.failf("spec.peerIP", "is missing")
-	case err != nil || ap.Addr().Zone() != "":
-		c.failf("spec.peerIP", "%q is not an address with an optional port, such as 192.0.2.1, 192.0.2.1:1179 or [2001:db8::1]:1179", clip(s.PeerIP))
-	case ap.Addr().Is4In6():
-		c.failf("spec.peerIP", "%s is an IPv4 address in IPv6; write %s", ap.Addr(), ap.Addr().Unmap())
-	default:
-		c.unicast("spec.peerIP", ap.Addr())
+	if multiplier != nil && (*multiplier < 1 || *multiplier > 255) {
+		c.failf("spec.bfd.multiplier", "%d must be from 1 to 255", *multiplier)
 	}
-	if s.ASNumber == nil {
-		c.failf("spec.asNumber", "is missing; it must be the AS number of the neighbor")
-	}
-	c.asn("spec.asNumber", s.ASNumber)
-	if s.SourceAddress != UseNodeIP {
-		if a, perr := netip.ParseAddr(s.SourceAddress); perr != nil || a.Zone() != "" {
-			c.failf("spec.sourceAddress", "%q must be %s or an address of the node", clip(s.SourceAddress), UseNodeIP)
-		} else if c.unicast("spec.sourceAddress", a) && err == nil && a.Is4() != ap.Addr().Is4() {
-			c.failf("spec.sourceAddress", "%s and the peerIP %s are not of the same family", a, ap.Addr())
-		}
-	}
-	c.timers(s.HoldTime, s.KeepaliveTime)
-	return c.errs
 }
 
 // Validate implements [Object].
@@ -208,13 +242,10 @@ func (o *Workload) Validate() Errors {
 	c.meta(&o.ObjectMeta, o.Kind, true)
 	s := o.Spec
 	c.name("spec.node", s.Node)
-	// The kernel's rules for names of interfaces: dev_valid_name in
-	// net/core/dev.c.
-	switch n := s.InterfaceName; {
-	case n == "":
+	if s.InterfaceName == "" {
 		c.failf("spec.interfaceName", "is missing; it is the host's end of the workload's link")
-	case len(n) > 15 || n == "." || n == ".." || slices.ContainsFunc([]rune(n), badInInterface):
-		c.failf("spec.interfaceName", "%q is not a name of an interface: at most 15 bytes, no blanks, no / and no :", clip(n))
+	} else {
+		c.interfaceName("spec.interfaceName", s.InterfaceName)
 	}
 	if len(s.IPNetworks) == 0 {
 		c.failf("spec.ipNetworks", "is missing; a workload needs an address")
@@ -236,6 +267,13 @@ func (o *Workload) Validate() Errors {
 	}
 	c.ports(s.Ports)
 	return c.errs
+}
+
+// interfaceName applies the kernel's rules: dev_valid_name in net/core/dev.c.
+func (c *checker) interfaceName(path, n string) {
+	if n == "" || len(n) > 15 || n == "." || n == ".." || slices.ContainsFunc([]rune(n), badInInterface) {
+		c.failf(path, "%q is not a name of an interface: at most 15 bytes, no blanks, no / and no :", clip(n))
+	}
 }
 
 func badInInterface(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == 0x7f }

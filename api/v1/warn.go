@@ -5,9 +5,6 @@ import "caracal.dev/caracal"
 // Warnings implements [Object].
 func (o *NodeConfig) Warnings() Errors {
 	var w Errors
-	if o.Spec.RouteReflectorClusterID != "" {
-		w = append(w, FieldError{"spec.routeReflectorClusterID", "this version keeps it but does not reflect routes yet"})
-	}
 	if o.Spec.TunnelAddress != "" {
 		w = append(w, FieldError{"spec.tunnelAddress", "this version keeps it but makes no tunnels yet"})
 	}
@@ -28,9 +25,6 @@ func (o *IPPool) Warnings() Errors {
 
 // Warnings implements [Object].
 func (o *BGPConfiguration) Warnings() Errors { return nil }
-
-// Warnings implements [Object].
-func (o *BGPPeer) Warnings() Errors { return nil }
 
 // Warnings implements [Object].
 func (o *Workload) Warnings() Errors { return nil }

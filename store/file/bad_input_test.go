@@ -29,21 +29,21 @@ var badInput = []struct {
 	{name: "invalid field of a new object", files: map[string]string{"bgppeers/rack2.yaml": strings.Replace(peer("rack2", 2), "64512", "0", 1)}, want: []string{
 		"rejected: bgppeers/rack2.yaml: BGPPeer rack2: spec.asNumber: must not be 0"}},
 	{name: "unknown kind", files: map[string]string{"x.yaml": doc("NetworkPolicy", "deny", "  podSelector: {}\n")}, want: []string{
-		"rejected: x.yaml: NetworkPolicy deny: kind: NetworkPolicy is not known; it must be one of BGPConfiguration, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"}},
+		"rejected: x.yaml: NetworkPolicy deny: kind: NetworkPolicy is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"}},
 	{name: "no kind", files: map[string]string{"x.yaml": "apiVersion: caracal.dev/v1\nmetadata: {name: a}\n"}, want: []string{
-		"rejected: x.yaml: document at line 1: kind: is missing; it must be one of BGPConfiguration, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"}},
+		"rejected: x.yaml: document at line 1: kind: is missing; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"}},
 	{name: "no name", files: map[string]string{"bgppeers/rack1.yaml": strings.Replace(peer("rack1", 1), "  name: rack1", "  labels: {}", 1)}, want: []string{
 		"rejected: bgppeers/rack1.yaml: BGPPeer: document at line 1: metadata.name: is missing",
 		"rejected: bgppeers/rack1.yaml: BGPPeer rack1: it is not in the file any more, but a document of the file is refused; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "cut off in the name", files: map[string]string{"bgppeers/rack1.yaml": peer("rack1", 1)[:strings.Index(peer("rack1", 1), "ck1")]}, want: []string{
-		"rejected: bgppeers/rack1.yaml: BGPPeer ra: spec.peerIP: is missing; spec.asNumber: is missing; it must be the AS number of the neighbor",
+		"rejected: bgppeers/rack1.yaml: BGPPeer ra: spec.peerIP: is missing; it, peerSelector or interface must say where the neighbor is; spec.asNumber: is missing; it must be the AS number of the neighbor, internal or external",
 		"rejected: bgppeers/rack1.yaml: BGPPeer rack1: it is not in the file any more, but a document of the file is refused; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "unknown field", files: map[string]string{"bgppeers/rack1.yaml": peer("rack1", 1) + "  peerAsn: 1\n"}, want: []string{
 		"rejected: bgppeers/rack1.yaml: BGPPeer rack1: spec.peerAsn: unknown field; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "repeated key", files: map[string]string{"bgppeers/rack1.yaml": peer("rack1", 1) + "  asNumber: 2\n"}, want: []string{
 		`rejected: bgppeers/rack1.yaml: BGPPeer rack1: document: line 8: key "asNumber" already set in map; the version accepted at 2026-11-01T12:00:00Z stays in force`}},
 	{name: "one of two documents is bad", files: map[string]string{"bgppeers/rack1.yaml": peer("rack1", 1) + "---\n" + doc("BGPPeer", "rack2", "  asNumber: 1\n")}, want: []string{
-		"rejected: bgppeers/rack1.yaml: BGPPeer rack2: spec.peerIP: is missing"}},
+		"rejected: bgppeers/rack1.yaml: BGPPeer rack2: spec.peerIP: is missing; it, peerSelector or interface must say where the neighbor is"}},
 	{name: "empty file", files: map[string]string{"bgppeers/rack1.yaml": "\x00empty"}, want: []string{
 		"rejected: bgppeers/rack1.yaml: it is empty; delete the file to remove its objects; BGPPeer rack1 as accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "cut off in a line", files: map[string]string{"bgppeers/rack1.yaml": peer("rack1", 1)[:len(peer("rack1", 1))-3]}, want: []string{
@@ -102,10 +102,9 @@ var badInput = []struct {
 		"warning: cluster/bgp.yaml: BGPConfiguration one: spec.nodeSelector: has(gone) selects no node"}},
 	{name: "peer that is a node", changed: true, files: map[string]string{"bgppeers/x.yaml": doc("BGPPeer", "x", "  peerIP: 192.0.2.3\n  asNumber: 64512\n")}, want: []string{
 		"warning: bgppeers/x.yaml: BGPPeer x: spec.peerIP: 192.0.2.3 is node c; while the node-to-node mesh is enabled the nodes peer with it without a BGPPeer"}},
-	{name: "external peer", changed: true, files: map[string]string{
-		"bgppeers/tor.yaml":   strings.Replace(peer("tor", 9), "64512", "65001", 1),
-		"bgppeers/other.yaml": strings.Replace(peer("other", 8), "64512", "65001", 1) + "  node: b\n"}, want: []string{
-		"warning: bgppeers/tor.yaml: BGPPeer tor: it is external (AS 65001 is not this node's 64512): its routes are refused, since import filters are not there yet; this node's own prefixes are announced to it"}},
+	{name: "missing filter", changed: true, files: map[string]string{
+		"bgppeers/tor.yaml": peer("tor", 9) + "  filters: [racks]\n"}, want: []string{
+		"warning: bgppeers/tor.yaml: BGPPeer tor: spec.filters[0]: there is no BGPFilter racks; until there is, nothing is taken from the neighbor nor announced to it"}},
 	{name: "fields that do nothing yet", changed: true, files: map[string]string{"cluster/pool.yaml": pool() + "  ipipMode: Always\n  natOutgoing: true\n"}, want: []string{
 		"warning: cluster/pool.yaml: IPPool pods: spec.ipipMode: this version makes no tunnels yet: packets travel without one, as with Never",
 		"warning: cluster/pool.yaml: IPPool pods: spec.natOutgoing: this version does no NAT yet: packets leave with the pod's address"}},

@@ -212,7 +212,7 @@ func (p *pass) finish() outcome {
 		}
 		accepted[o.Key] = o
 	}
-	p.problems = append(p.problems, store.Warnings(out.objects, p.self)...)
+	p.problems = append(p.problems, store.Warnings(out.objects)...)
 	p.missingSelf(accepted)
 	lost := p.lost()
 	out.state = state{

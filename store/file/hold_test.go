@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
 )
 
 func TestRemoval(t *testing.T) {
@@ -131,7 +132,7 @@ func TestDirectoryGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 {
-		h.eventually("the directory is gone", func(s *caracal.Snapshot) bool { return len(s.Incomplete) == 6 })
+		h.eventually("the directory is gone", func(s *caracal.Snapshot) bool { return len(s.Incomplete) == len(v1.Kinds()) })
 		h.wantProblems("rejected: the configuration directory cannot be read: read ETC: no such file or directory; the 7 objects accepted before, the last at 2026-11-01T12:00:00Z, stay in force")
 		if s := h.store.Snapshot(); s.Digest != before || !s.Synced || s.Complete() {
 			t.Errorf("digest %s, synced %v, complete %v", s.Digest, s.Synced, s.Complete())

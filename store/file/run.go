@@ -129,7 +129,9 @@ func (s *Store) pass(o passOptions) passResult {
 	}
 	before := s.state
 	s.state = out.state
-	s.publish(out)
+	if s.publish(out) && res.again == 0 {
+		res.again = 100 * time.Millisecond
+	}
 	if s.dirty || !maps.Equal(before.accepted, out.state.accepted) {
 		if why := s.save(out.objects); why != s.saving {
 			s.saving = why
@@ -184,16 +186,16 @@ func (s *Store) input(found *scan, confirm, settled bool) input {
 
 // compose makes the Snapshot of an outcome, and reports whether it differs from
 // the present one.
-func (s *Store) compose(out outcome) (*caracal.Snapshot, bool) {
+func (s *Store) compose(out outcome, look *look) (*caracal.Snapshot, bool) {
 	prev := s.Snapshot()
-	next, changed := store.Build(prev, out.objects)
+	next, found, changed := store.Build(prev, out.objects, look.password)
 	next.Synced = out.state.synced
 	next.Incomplete = out.incomplete
 	if len(next.Incomplete) == 0 {
 		next.Incomplete = nil
 	}
 	next.Digest = store.Digest(shared(out.objects))
-	next.Problems = s.problems(prev, out)
+	next.Problems = s.problems(prev, slices.Concat(out.problems, found, look.problems))
 	if changed || next.Synced != prev.Synced || next.Digest != prev.Digest ||
 		!maps.Equal(next.Incomplete, prev.Incomplete) || !slices.Equal(next.Problems, prev.Problems) {
 		next.Generation = prev.Generation + 1
@@ -212,8 +214,8 @@ func shared(objects []*store.Object) []*store.Object {
 
 // problems puts the Problems into order; one that was there before keeps its
 // Since.
-func (s *Store) problems(prev *caracal.Snapshot, out outcome) []caracal.Problem {
-	list := slices.Concat(out.problems, s.stillLoading())
+func (s *Store) problems(prev *caracal.Snapshot, found []caracal.Problem) []caracal.Problem {
+	list := slices.Concat(found, s.stillLoading())
 	for _, why := range []string{s.saving, s.watch, s.waiting} {
 		if why != "" {
 			list = append(list, caracal.Problem{Severity: caracal.Warning, Message: why})
@@ -252,11 +254,15 @@ func (s *Store) stillLoading() []caracal.Problem {
 	})
 }
 
-func (s *Store) publish(out outcome) {
+// publish takes an outcome, and reports whether a password in it is just being
+// written.
+func (s *Store) publish(out outcome) (unsettled bool) {
 	prev := s.Snapshot()
-	next, changed := s.compose(out)
+	look := s.vault.look()
+	next, changed := s.compose(out, look)
+	look.keep()
 	if !changed {
-		return
+		return look.unsettled
 	}
 	s.snap.Store(next)
 	s.mu.Lock()
@@ -269,6 +275,7 @@ func (s *Store) publish(out outcome) {
 		}
 	}
 	s.log(prev, next)
+	return look.unsettled
 }
 
 // log says what became different, once.

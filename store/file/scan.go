@@ -189,6 +189,8 @@ func (s *scanner) walk(res *scan, rel string, depth int, paths *[]string) error 
 			isDir = target.IsDir()
 		}
 		switch {
+		case isDir && at == secretsDir:
+			maps.Copy(res.dirs, secretDirs(s.dir))
 		case isDir:
 			// One deleted between being listed and being read is simply gone.
 			if err := s.walk(res, at, depth+1, paths); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -81,6 +81,7 @@ type Store struct {
 
 	// What follows belongs to the goroutine of Run.
 	scanner *scanner
+	vault   *vault
 	kept    *accepted.Dir
 	state   state
 	// disk are Problems with the directory of accepted objects: those of loading
@@ -110,7 +111,7 @@ func New(opts Options) *Store {
 	opts.fill()
 	s := &Store{
 		opts: opts, requests: make(chan request), done: make(chan struct{}),
-		scanner: newScanner(opts.Dir, opts.Now), kept: accepted.Open(opts.StateDir),
+		scanner: newScanner(opts.Dir, opts.Now), vault: newVault(opts.Dir), kept: accepted.Open(opts.StateDir),
 	}
 	s.snap.Store(caracal.NewSnapshot(opts.Node))
 	s.bell = s.Subscribe()
@@ -166,7 +167,7 @@ func (s *Store) Check(ctx context.Context) (*caracal.Snapshot, error) {
 	var snap *caracal.Snapshot
 	err := s.request(ctx, func() {
 		out := plan(s.input(s.scanner.scan(), false, true))
-		snap, _ = s.compose(out)
+		snap, _ = s.compose(out, s.vault.look())
 	})
 	if err != nil {
 		return nil, fmt.Errorf("store/file: check %s: %w", s.opts.Dir, err)
@@ -204,6 +205,6 @@ func Load(dir, node string) (*caracal.Snapshot, error) {
 	if found.err != nil {
 		return nil, fmt.Errorf("store/file: load: %w", found.err)
 	}
-	snap, _ := s.compose(plan(s.input(found, false, true)))
+	snap, _ := s.compose(plan(s.input(found, false, true)), s.vault.look())
 	return snap, nil
 }
