@@ -1,6 +1,9 @@
 package fib
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Limits of what an [Events] keeps before it says "everything".
 const (
@@ -93,4 +96,38 @@ func (e *Events) bound() {
 	}
 	e.Lost = true
 	e.Routes, e.Links, e.Addrs = nil, nil, nil
+}
+
+// Split lets two read what happens. Neither waits for the other: what one has
+// not fetched yet is merged with what comes. The second is not told of Routes.
+// Both channels are closed when in is.
+func Split(in <-chan Events) (first, second <-chan Events) {
+	a, b := make(chan Events, 1), make(chan Events, 1)
+	go func() {
+		defer close(a)
+		defer close(b)
+		for ev := range in {
+			other := Events{
+				Lost: ev.Lost, Links: slices.Clone(ev.Links), Addrs: slices.Clone(ev.Addrs),
+				Foreign: slices.Clone(ev.Foreign), ForeignMany: ev.ForeignMany,
+			}
+			if !other.Empty() {
+				merge(b, other)
+			}
+			merge(a, ev)
+		}
+	}()
+	return a, b
+}
+
+// merge sends ev after what is unread in out. The caller is the only one that
+// sends there, so the place it makes stays free.
+func merge(out chan Events, ev Events) {
+	select {
+	case before := <-out:
+		before.add(ev)
+		ev = before
+	default:
+	}
+	out <- ev
 }

@@ -63,8 +63,7 @@ func (k *Netlink) Watch(ctx context.Context) (<-chan Events, error) {
 	return out, nil
 }
 
-// read parses notifications until f is closed. Only it sends on out, so the
-// place it makes there by taking back what is unread stays free.
+// read parses notifications until f is closed.
 func (k *Netlink) read(f *os.File, out chan Events) {
 	buf := make([]byte, readBuffer)
 	for {
@@ -84,13 +83,7 @@ func (k *Netlink) read(f *os.File, out chan Events) {
 		if ev.Empty() {
 			continue
 		}
-		select {
-		case before := <-out:
-			before.add(ev)
-			ev = before
-		default:
-		}
-		out <- ev
+		merge(out, ev)
 	}
 }
 
