@@ -29,6 +29,13 @@ type Reloader interface {
 	Confirm(ctx context.Context) ([]caracal.Problem, error)
 }
 
+// Viewer is what `caracal show tor-config` needs of a store.
+type Viewer interface {
+	// Views returns what the Snapshots of other nodes are, as far as this node can
+	// tell: their Peers are those of that node, without secrets.
+	Views(ctx context.Context, nodes []string) ([]*caracal.Snapshot, error)
+}
+
 // Speaker is [bgp.Speaker] as the tasks see it.
 type Speaker interface {
 	// Apply carries out a configuration as a difference to the last one.
@@ -69,9 +76,6 @@ type Network interface {
 	Routers() map[string]netip.Addr
 	// Bell rings when one of these changes. It has one listener.
 	Bell() <-chan struct{}
-	// Advertise says on which devices routers are looked for, and this node
-	// advertises itself as one, from now on.
-	Advertise(devices []string)
 }
 
 // Failer is how a session is ended because the way to its neighbor is gone.
