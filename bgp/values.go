@@ -124,8 +124,10 @@ type Relay struct {
 	// From is the neighbor it came from. Internal says that it is in our own AS,
 	// Client that it is a client of ours: a path of another internal neighbor goes
 	// to clients only (RFC 4456 section 6).
-	From             string
-	Internal, Client bool
+	// External says that it is from outside, as [Neighbor.External] has it: it is
+	// passed on only where an export filter names it.
+	From                       string
+	Internal, Client, External bool
 }
 
 // Facts are what [Plan] must know beside the Snapshot. The zero value is a

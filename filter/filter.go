@@ -34,6 +34,9 @@ type Result struct {
 	Attrs *caracal.Attrs
 	// Rule names the rule in words, for an explanation; empty if none matched.
 	Rule string
+	// CIDR is what the rule's covers the path by; invalid if the rule speaks of
+	// other prefixes than some, or of any.
+	CIDR netip.Prefix
 }
 
 // Chain is the filters of one peer, compiled. The zero value, and nil, decide
@@ -130,6 +133,9 @@ func (c *Chain) judge(direction int, s Subject) Result {
 			continue
 		}
 		res := Result{Decided: true, Accept: r.Accept, Attrs: s.Attrs, Rule: r.Text}
+		if r.Match != caracal.MatchNotIn && r.Match != caracal.MatchNotEqual {
+			res.CIDR = r.CIDR
+		}
 		if r.Accept {
 			res.Attrs = apply(r.Operations, s.Attrs)
 		}

@@ -56,6 +56,8 @@ type routesTask struct {
 	conv   convergence
 
 	config bgp.Config // the planned one that the mirror knows
+	// linksChanged: the networks that the host is on may be others now.
+	linksChanged bool
 
 	applyErr    error     // of the last pass
 	drift       fib.Drift // as last reported
@@ -131,6 +133,9 @@ func (t *routesTask) untilDue() time.Duration {
 // turn brings the kernel up to date with all that is known.
 func (t *routesTask) turn(ctx context.Context) {
 	t.takeSnapshot()
+	if t.linksChanged {
+		t.setPolicy()
+	}
 	// Read before the plan is taken: a start that is seen here has published its
 	// neighbors, so that convergence waits for them.
 	t.conv.started = t.bgpStarted()
@@ -191,6 +196,7 @@ func (t *routesTask) reportDrift() {
 // notify hands what the kernel said to the FIB, and to those who monitor.
 func (t *routesTask) notify(ev fib.Events) {
 	t.fib.Notify(ev)
+	t.linksChanged = t.linksChanged || ev.Lost || len(ev.Links)+len(ev.Addrs) > 0
 	if ev.Lost {
 		t.log.Warn("kernel notifications were lost, as when another program changes very many routes; everything is read again")
 	}
@@ -245,6 +251,7 @@ func (t *routesTask) takeSnapshot() {
 		t.mirror.Reissue(p) // a neighbor's path that had to wait
 	}
 	t.snap = cur
+	t.setPolicy()
 	t.conv.look = true
 	t.taken()
 	if len(set)+len(unset) > 0 {
@@ -261,8 +268,27 @@ func (t *routesTask) takePlan() {
 	}
 	t.planned.CompareAndSwap(c, nil)
 	t.config = *c
+	t.setPolicy()
 	t.mirror.SetNeighbors(c.Global.ASN, c.Neighbors)
 	t.conv.look = true
+}
+
+// setPolicy tells the mirror what neighbors may announce. Whether this node is a
+// reflector the plan says: it stays one until others have taken its place.
+func (t *routesTask) setPolicy() {
+	if t.snap == nil {
+		return
+	}
+	var networks []netip.Prefix
+	if t.snap.Peers.Len() > 0 {
+		networks = t.local.networks()
+	}
+	p := rib.PolicyOf(t.snap, networks)
+	if t.config.Global.ASN != 0 {
+		p.ClusterID = t.config.ClusterID
+	}
+	t.mirror.SetPolicy(p)
+	t.linksChanged = false
 }
 
 func (t *routesTask) takeEvents() {

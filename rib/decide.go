@@ -1,11 +1,13 @@
 package rib
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
 
 	"caracal.dev/caracal"
+	"caracal.dev/caracal/filter"
 )
 
 // Choice is what shall be installed for a prefix.
@@ -34,15 +36,18 @@ func (m *Mirror) Decide(max int, fn func(Choice)) (more bool) {
 	return true
 }
 
+// maxPaths bounds how many next hops a prefix has.
+const maxPaths = 16
+
 func (m *Mirror) decide(e *entry, fn func(Choice)) {
-	var best *path
 	for p := e.paths; p != nil; p = p.next {
 		m.judge(p)
-		if m.usable(p) != nil && (best == nil || m.better(p, best) < 0) {
-			best = p
-		}
 	}
-	chosen := m.choose(e, best)
+	equal := m.equal(e)
+	chosen := m.choose(e, equal)
+	if m.relaying() {
+		m.relay(e, equal)
+	}
 	if e.paths == nil {
 		m.table.Delete(e.nlri)
 	}
@@ -53,77 +58,121 @@ func (m *Mirror) decide(e *entry, fn func(Choice)) {
 	c := Choice{NLRI: e.nlri}
 	if chosen != nil {
 		c.NextHops = *chosen
-		c.Received = best.receivedAt()
+		c.Received = equal[0].receivedAt()
 	}
 	fn(c)
 }
 
-// judge brings a path's verdict, and its neighbor's counts, up to date.
-func (m *Mirror) judge(p *path) {
-	code := m.verdict(p).Code
-	if p.kept && (code == Accepted || !p.from.trusted() || m.owners.Judge(p.entry.nlri, m.kept[p].NextHop).Code != Accepted) {
-		m.keep(p, nil)
-	}
-	if code != p.code {
-		p.from.count(p.code, -1)
-		p.from.count(code, 1)
-		p.code = code
-	}
-}
-
-func (nb *neighbor) trusted() bool { return nb.known && !nb.external }
-
-func (m *Mirror) verdict(p *path) Verdict { return m.judgeFrom(p.from, p.entry.nlri, p.update.attrs) }
-
-func (m *Mirror) judgeFrom(nb *neighbor, nlri netip.Prefix, attrs *caracal.Attrs) Verdict {
-	switch {
-	case !nb.known:
-		return Verdict{Code: RefusedUnknown}
-	case nb.external:
-		return Verdict{Code: RefusedExternal}
-	case slices.Contains(attrs.ASPath, m.asn):
-		return Verdict{Code: RefusedLoop}
-	}
-	return m.owners.Judge(nlri, attrs.NextHop)
-}
-
-// Verdict judges a path that a neighbor announced, without taking it.
-func (m *Mirror) Verdict(neighbor string, nlri netip.Prefix, attrs *caracal.Attrs) Verdict {
-	nb := m.neighbors[neighbor]
-	if nb == nil {
-		return Verdict{Code: RefusedUnknown}
-	}
-	return m.judgeFrom(nb, nlri, attrs)
-}
-
-// usable returns the attributes that may be installed for a path; nil if none.
-func (m *Mirror) usable(p *path) *caracal.Attrs {
-	switch {
-	case p.code == Accepted:
-		return p.update.attrs
-	case p.kept:
-		return m.kept[p]
-	}
-	return nil
-}
-
-// choose marks the paths that are as good as best, and returns their next hops;
-// nil if there is none.
-func (m *Mirror) choose(e *entry, best *path) *[]netip.Addr {
-	var hops *[]netip.Addr
+// equal returns the paths that share the traffic of a prefix, the best first.
+// The slice is overwritten by the next call.
+//
+// The steps are those of RFC 4271 section 9.1.2.2 up to the interior cost, each
+// of which leaves fewer of the paths over. MED is compared only among paths of
+// one neighboring AS, so this cannot be a comparison of two paths at a time: it
+// would depend on their order.
+func (m *Mirror) equal(e *entry) []*path {
+	list := m.scratch[:0]
 	for p := e.paths; p != nil; p = p.next {
-		on := best != nil && m.usable(p) != nil && (p == best || m.compare(p, best) == 0)
-		if on != p.best {
-			p.best = on
-			if on {
-				p.from.counts.Best++
-			} else {
-				p.from.counts.Best--
-			}
+		if m.usable(p) == nil {
+			continue
 		}
-		if on {
-			hops = m.with(hops, m.usable(p).NextHop)
+		c := 1
+		if len(list) > 0 {
+			c = m.preferred(p, list[0])
 		}
+		if c > 0 {
+			list = list[:0]
+		}
+		if c >= 0 {
+			list = append(list, p)
+		}
+	}
+	m.scratch = list
+	if len(list) < 2 {
+		return list
+	}
+	list = m.lowestMED(list)
+	if slices.ContainsFunc(list, func(p *path) bool { return p.from.ebgp }) { // 9.1.2.2 d
+		list = slices.DeleteFunc(list, func(p *path) bool { return !p.from.ebgp })
+	}
+	if len(list) > 1 {
+		slices.SortFunc(list, m.tie)
+	}
+	return list
+}
+
+// preferred compares the steps that hold for any two paths: positive if a is
+// the better one.
+func (m *Mirror) preferred(a, b *path) int {
+	x, y := m.usable(a), m.usable(b)
+	if c := worst(y) - worst(x); c != 0 { // RFC 9494 section 4.2
+		return c
+	}
+	if c := cmp.Compare(x.LocalPref, y.LocalPref); c != 0 { // 9.1.1
+		return c
+	}
+	if c := cmp.Compare(y.ASPathLen, x.ASPathLen); c != 0 { // 9.1.2.2 a
+		return c
+	}
+	return cmp.Compare(y.Origin, x.Origin) // 9.1.2.2 b
+}
+
+func worst(a *caracal.Attrs) int {
+	if len(a.Communities) > 0 && filter.Has(a, caracal.LLGRStale) {
+		return 1
+	}
+	return 0
+}
+
+// lowestMED removes the paths for which there is another of the same
+// neighboring AS with a lower MULTI_EXIT_DISC (9.1.2.2 c); without one it is 0.
+func (m *Mirror) lowestMED(list []*path) []*path {
+	if !slices.ContainsFunc(list, func(p *path) bool { return m.usable(p).MED != m.usable(list[0]).MED }) {
+		return list
+	}
+	lowest := make(map[uint32]uint32, 2)
+	for _, p := range list {
+		a := m.usable(p)
+		if low, ok := lowest[firstAS(a)]; !ok || a.MED < low {
+			lowest[firstAS(a)] = a.MED
+		}
+	}
+	return slices.DeleteFunc(list, func(p *path) bool { a := m.usable(p); return a.MED > lowest[firstAS(a)] })
+}
+
+// tie orders paths that are equal, so that one of them is "the" best in every
+// listing and the one that is passed on: the lower originator, which stands for
+// the router ID, and the shorter cluster list (RFC 4456 section 9), then the
+// neighbor's address (9.1.2.2 g).
+func (m *Mirror) tie(a, b *path) int {
+	x, y := m.usable(a), m.usable(b)
+	return cmp.Or(
+		x.OriginatorID.Compare(y.OriginatorID),
+		cmp.Compare(len(x.ClusterList), len(y.ClusterList)),
+		a.from.addr.Compare(b.from.addr),
+		cmp.Compare(a.from.name, b.from.name),
+		cmp.Compare(a.id, b.id),
+	)
+}
+
+// choose marks the paths that are used, and returns their next hops; nil if
+// there is none.
+func (m *Mirror) choose(e *entry, equal []*path) *[]netip.Addr {
+	for p := e.paths; p != nil; p = p.next {
+		if p.best {
+			p.best = false
+			p.from.counts.Best--
+		}
+	}
+	var hops *[]netip.Addr
+	for _, p := range equal {
+		more := m.with(hops, m.usable(p).NextHop)
+		if len(*more) > maxPaths {
+			continue
+		}
+		hops = more
+		p.best = true
+		p.from.counts.Best++
 	}
 	return hops
 }
@@ -145,53 +194,6 @@ func (m *Mirror) with(hops *[]netip.Addr, nh netip.Addr) *[]netip.Addr {
 	}
 	more := slices.Insert(slices.Clone(*hops), i, nh)
 	return &more
-}
-
-// compare orders two paths by what makes them unequal (RFC 4271 section
-// 9.1.2.2 up to the step before the interior cost); 0 means they share the
-// traffic.
-func (m *Mirror) compare(a, b *path) int {
-	x, y := m.usable(a), m.usable(b)
-	switch {
-	case x.LocalPref != y.LocalPref:
-		return later(x.LocalPref > y.LocalPref)
-	case x.ASPathLen != y.ASPathLen: // 9.1.2.2 a
-		return later(x.ASPathLen < y.ASPathLen)
-	case x.Origin != y.Origin: // 9.1.2.2 b
-		return later(x.Origin < y.Origin)
-	case x.MED != y.MED && firstAS(x) == firstAS(y): // 9.1.2.2 c
-		return later(x.MED < y.MED)
-	case a.from.external != b.from.external: // 9.1.2.2 d
-		return later(a.from.external)
-	}
-	return 0
-}
-
-func later(first bool) int {
-	if first {
-		return -1
-	}
-	return 1
-}
-
-// better orders paths wholly, so that one of several equal ones is "the" best
-// in every listing: the shorter cluster list (RFC 4456 section 9), then the
-// lower originator, then the neighbor's name.
-func (m *Mirror) better(a, b *path) int {
-	if c := m.compare(a, b); c != 0 {
-		return c
-	}
-	x, y := m.usable(a), m.usable(b)
-	if c := len(x.ClusterList) - len(y.ClusterList); c != 0 {
-		return c
-	}
-	if c := x.OriginatorID.Compare(y.OriginatorID); c != 0 {
-		return c
-	}
-	if a.from.name != b.from.name {
-		return later(a.from.name < b.from.name)
-	}
-	return int(int64(a.id) - int64(b.id))
 }
 
 func firstAS(a *caracal.Attrs) uint32 {

@@ -8,10 +8,11 @@ import (
 
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/filter"
 )
 
 // Mirror holds every path of every neighbor. Its methods take what happened
-// ([Mirror.Apply], [Mirror.SetNeighbors], [Mirror.Rejudge]) and mark prefixes
+// ([Mirror.Apply], [Mirror.SetNeighbors], [Mirror.SetPolicy], [Mirror.Rejudge]) and mark prefixes
 // dirty; [Mirror.Decide] hands out the choices that changed.
 type Mirror struct {
 	owners    *Owners
@@ -23,8 +24,21 @@ type Mirror struct {
 	sets      map[netip.Addr]*[]netip.Addr // interned single next hops
 	// kept is the last accepted version of paths that were replaced by a refused
 	// one: until the right path is back, the accepted route stays.
-	kept map[*path]*caracal.Attrs
+	kept map[*path]kept
+	// altered are the attributes of accepted paths that are not used as they came.
+	altered map[*path]*caracal.Attrs
+	last    struct {
+		altering
+		attrs *caracal.Attrs
+	}
+
+	policy Policy
+	relays
+	scratch []*path
 }
+
+// kept is a path's last accepted version: as it was received, and as it is used.
+type kept struct{ received, attrs *caracal.Attrs }
 
 // entry is one prefix. It and path are 64 bytes each: there are 100,000.
 type entry struct {
@@ -48,6 +62,8 @@ type path struct {
 	code   Code
 	best   bool // among the chosen
 	kept   bool // Mirror.kept has its last accepted version
+	// altered: Mirror.altered has its attributes as they are used.
+	altered bool
 }
 
 // update is what the paths of one UPDATE share.
@@ -56,20 +72,36 @@ type update struct {
 	received int64 // UnixNano
 }
 
+// identity is what is configured of a neighbor and matters here.
+type identity struct {
+	known        bool // configured
+	addr, local  netip.Addr
+	localASN     uint32 // ours towards it
+	allowLocalAS int
+	peer         string // key of the BGPPeer
+	external     bool   // in another AS and not one of the nodes
+	ebgp         bool   // in another AS
+	client       bool
+}
+
 // neighbor is one session's part of the mirror.
 type neighbor struct {
-	name     string
-	addr     netip.Addr
-	known    bool // configured
-	external bool
-	up       bool
+	name string
+	identity
+	rules     rules
+	exports   string // names of the filters
+	sendsMore bool   // it is sent more than one path for a prefix
+	up        bool
 	// seen says that in this process's life the neighbor has sent all it had.
 	seen     bool
 	eor      [2]bool // in this session, for IPv4 and IPv6
 	families [2]bool
 	epoch    uint32
-	paths    *path
-	counts   Counts
+	// lasting are the epochs, for IPv4 and IPv6, before which stale paths are the
+	// last resort (RFC 9494).
+	lasting [2]uint32
+	paths   *path
+	counts  Counts
 }
 
 // Counts are a neighbor's paths by fate. Received is all of them.
@@ -80,37 +112,9 @@ type Counts struct {
 
 // NewMirror returns an empty Mirror that judges by owners.
 func NewMirror(owners *Owners) *Mirror {
-	return &Mirror{owners: owners, neighbors: map[string]*neighbor{}, former: map[string]*neighbor{}, sets: map[netip.Addr]*[]netip.Addr{}, kept: map[*path]*caracal.Attrs{}}
-}
-
-// SetNeighbors tells which neighbors are configured. What an unconfigured one
-// announced is refused until its removal is reported.
-func (m *Mirror) SetNeighbors(asn uint32, neighbors []bgp.Neighbor) {
-	m.asn = asn
-	m.rename(neighbors)
-	known := make(map[string]bool, len(neighbors))
-	for _, n := range neighbors {
-		known[n.Name] = true
-		nb := m.named(n.Name)
-		external := n.ASN != asn && n.Node == ""
-		if !nb.known || nb.external != external {
-			nb.known, nb.external = true, external
-			m.dirtyAll(nb)
-		}
-		nb.families = [2]bool{n.IPv4, n.IPv6}
-		nb.addr = n.Addr
-	}
-	for name, nb := range m.neighbors {
-		if known[name] {
-			continue
-		}
-		if nb.known {
-			nb.known = false
-			m.dirtyAll(nb)
-		}
-		if nb.paths == nil && !nb.up {
-			delete(m.neighbors, name)
-		}
+	return &Mirror{
+		owners: owners, neighbors: map[string]*neighbor{}, former: map[string]*neighbor{}, sets: map[netip.Addr]*[]netip.Addr{},
+		kept: map[*path]kept{}, altered: map[*path]*caracal.Attrs{}, policy: PolicyOf(caracal.NewSnapshot(""), nil),
 	}
 }
 
@@ -175,7 +179,7 @@ func (m *Mirror) announce(nb *neighbor, n bgp.NLRI, u *update) {
 			m.judge(p)
 		}
 		if p.code == Accepted {
-			m.keep(p, p.update.attrs) // judge forgets it when the new one is accepted too
+			m.keep(p, &kept{p.update.attrs, m.usable(p)}) // judge forgets it when the new one is accepted too
 		}
 	}
 	p.update, p.epoch = u, nb.epoch
@@ -194,10 +198,10 @@ func (m *Mirror) session(s *bgp.Session) {
 		nb.up, nb.seen, nb.eor = false, false, [2]bool{}
 		delete(m.former, s.Neighbor)
 		if !nb.known { // it may be configured anew already
-			delete(m.neighbors, s.Neighbor)
+			delete(m.neighbors, nb.name)
 		}
 	case s.Expired:
-		m.dropWhere(nb, func(p *path) bool { return p.epoch != nb.epoch })
+		m.expire(nb, [2]bool{s.LongLived4, s.LongLived6})
 	case s.State == bgp.Established:
 		// RFC 4724 section 4.2 wants stale paths gone at once where the F bit is
 		// not set (Preserved4, Preserved6). They are left until End-of-RIB, a
@@ -223,6 +227,26 @@ func (m *Mirror) endOfRIB(e *bgp.EndOfRIB) {
 	nb.seen = nb.seen || nb.complete()
 	m.dropWhere(nb, func(p *path) bool { return p.epoch != nb.epoch && p.entry.nlri.Addr().Is6() == e.IPv6 })
 }
+
+// expire drops what is stale, or makes it the last resort for the families that
+// are kept for long (RFC 9494 section 4.2).
+func (m *Mirror) expire(nb *neighbor, lasting [2]bool) {
+	m.dropWhere(nb, func(p *path) bool {
+		return p.stale() && (!lasting[p.family()] || filter.Has(p.update.attrs, caracal.NoLLGR))
+	})
+	for i, yes := range lasting {
+		if yes {
+			nb.lasting[i] = nb.epoch
+		}
+	}
+	for p := nb.paths; p != nil; p = p.nbNext {
+		if p.longLived() {
+			m.mark(p.entry)
+		}
+	}
+}
+
+func (p *path) family() int { return index(p.entry.nlri.Addr().Is6()) }
 
 func index(v6 bool) int {
 	if v6 {
@@ -337,9 +361,9 @@ func (m *Mirror) dropWhere(nb *neighbor, gone func(*path) bool) {
 }
 
 // keep sets the accepted version that stays in force for a path; nil for none.
-func (m *Mirror) keep(p *path, attrs *caracal.Attrs) {
-	if p.kept = attrs != nil; p.kept {
-		m.kept[p] = attrs
+func (m *Mirror) keep(p *path, k *kept) {
+	if p.kept = k != nil; p.kept {
+		m.kept[p] = *k
 		return
 	}
 	delete(m.kept, p)
@@ -349,6 +373,7 @@ func (m *Mirror) drop(p *path) {
 	if p.kept {
 		m.keep(p, nil)
 	}
+	m.alter(p, false, nil)
 	for link := &p.entry.paths; *link != nil; link = &(*link).next {
 		if *link == p {
 			*link = p.next
@@ -373,6 +398,9 @@ func (m *Mirror) drop(p *path) {
 
 // stale reports whether a path is only kept because its neighbor restarts.
 func (p *path) stale() bool { return p.epoch != p.from.epoch }
+
+// longLived reports whether it is kept as a last resort.
+func (p *path) longLived() bool { return p.epoch < p.from.lasting[p.family()] }
 
 func (p *path) receivedAt() time.Time { return time.Unix(0, p.update.received) }
 

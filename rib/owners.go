@@ -1,10 +1,10 @@
 package rib
 
 import (
-	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/gaissmai/bart"
 
@@ -22,6 +22,8 @@ type Owners struct {
 	// owned counts: a block may be of one address, and a workload have it.
 	owned map[string]map[netip.Prefix]int
 	hosts map[netip.Prefix]string // workload address -> node
+	// anycast has the nodes that serve a prefix together, sorted.
+	anycast map[netip.Prefix][]string
 }
 
 // NewOwners returns an Owners that knows nothing: it refuses every path.
@@ -30,6 +32,8 @@ func NewOwners() *Owners {
 		addrs: map[netip.Addr]string{},
 		owned: map[string]map[netip.Prefix]int{},
 		hosts: map[netip.Prefix]string{},
+
+		anycast: map[netip.Prefix][]string{},
 	}
 }
 
@@ -105,13 +109,23 @@ func (o *Owners) disown(node string, p netip.Prefix) {
 // of its prefix, so a node that gets or loses an address changes the verdict
 // of nothing but the prefixes it owns.
 func (o *Owners) updateNodes(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}, then *[]func()) {
-	same := func(a, b caracal.Node) bool { return a.IPv4.Addr() == b.IPv4.Addr() && a.IPv6.Addr() == b.IPv6.Addr() }
+	same := func(a, b caracal.Node) bool {
+		return a.IPv4.Addr() == b.IPv4.Addr() && a.IPv6.Addr() == b.IPv6.Addr() && slices.Equal(a.Anycast, b.Anycast)
+	}
 	cur.Nodes.Diff(old.Nodes, same, func(name string, was, is *caracal.Node) {
 		if was != nil {
 			delete(o.addrs, was.IPv4.Addr())
 			delete(o.addrs, was.IPv6.Addr())
+			for _, p := range was.Anycast {
+				o.serves(name, p, false)
+				changed[p] = struct{}{}
+			}
 		}
 		if is != nil {
+			for _, p := range is.Anycast {
+				o.serves(name, p, true)
+				changed[p] = struct{}{}
+			}
 			addrs := []netip.Addr{is.IPv4.Addr(), is.IPv6.Addr()}
 			*then = append(*then, func() {
 				for _, a := range addrs {
@@ -125,6 +139,21 @@ func (o *Owners) updateNodes(old, cur *caracal.Snapshot, changed map[netip.Prefi
 			changed[p] = struct{}{}
 		}
 	})
+}
+
+// serves notes whether a node serves an anycast prefix. The list is a new one
+// each time.
+func (o *Owners) serves(node string, p netip.Prefix, yes bool) {
+	nodes := slices.DeleteFunc(slices.Clone(o.anycast[p]), func(n string) bool { return n == node })
+	if yes {
+		nodes = append(nodes, node)
+		slices.Sort(nodes)
+	}
+	if len(nodes) == 0 {
+		delete(o.anycast, p)
+		return
+	}
+	o.anycast[p] = nodes
 }
 
 func (o *Owners) updateHosts(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}, then *[]func()) {
@@ -165,40 +194,6 @@ func (o *Owners) OwnerOf(p netip.Prefix) string {
 // NodeOf returns the name of the node that has the address; "" if none has.
 func (o *Owners) NodeOf(a netip.Addr) string { return o.addrs[a] }
 
-// Code is the kind of a [Verdict].
-type Code uint8
-
-// The verdicts. Everything but Accepted keeps a path out of the kernel.
-const (
-	Accepted         Code = iota
-	RefusedUnknown        // the neighbor is not (or no longer) configured
-	RefusedExternal       // no import policy for an external neighbor (RFC 8212)
-	RefusedDefault        // 0.0.0.0/0 or ::/0
-	RefusedRange          // multicast, loopback, link-local
-	RefusedNextHop        // the next hop is no node's address
-	RefusedSelf           // the next hop is this node
-	RefusedNoPool         // outside every pool
-	RefusedTooWide        // covers a pool, or more than a block
-	RefusedNoOwner        // in a pool, but in no node's block
-	RefusedLocal          // this node owns the prefix
-	RefusedNotTheirs      // another node owns the prefix
-	RefusedLoop           // our own AS number is in the AS_PATH (RFC 4271 section 9.1.2)
-)
-
-// String returns a short name for the code, usable as a metric label.
-func (c Code) String() string {
-	return [...]string{"accepted", "unknown-neighbor", "external", "default-route", "range", "next-hop-unknown",
-		"next-hop-self", "no-pool", "too-wide", "no-owner", "local", "not-owner", "as-loop"}[c]
-}
-
-// Verdict is the judgement of a path with what is needed to explain it.
-type Verdict struct {
-	Code Code
-	// Owner is the node that owns the prefix, NextHopNode the one that owns the
-	// next hop, Pool the pool that the prefix is in; empty where there is none.
-	Owner, NextHopNode, Pool string
-}
-
 // Judge applies prefix ownership: from a mesh peer or reflector a prefix
 // inside the pools is accepted only if the node that owns the next hop owns
 // the prefix. ORIGINATOR_ID is not asked: behind two reflector clusters it
@@ -211,11 +206,22 @@ func (o *Owners) Judge(nlri netip.Prefix, nextHop netip.Addr) Verdict {
 		return Verdict{Code: RefusedRange}
 	}
 	v := Verdict{NextHopNode: o.addrs[nextHop]}
+	servers := o.anycast[nlri]
+	if v.NextHopNode != "" && v.NextHopNode != o.self && slices.Contains(servers, v.NextHopNode) {
+		v.Owner = v.NextHopNode
+		return v
+	}
 	var inPool bool
 	if v.Pool, inPool = o.pools.LookupPrefix(nlri); !inPool {
-		v.Code = RefusedNoPool
-		if o.pools.OverlapsPrefix(nlri) {
+		switch {
+		case v.NextHopNode == o.self && slices.Contains(servers, o.self):
+			v.Code, v.Owner = RefusedSelf, strings.Join(servers, ", ")
+		case len(servers) > 0:
+			v.Code, v.Owner = RefusedNotTheirs, strings.Join(servers, ", ")
+		case o.pools.OverlapsPrefix(nlri):
 			v.Code = RefusedTooWide
+		default:
+			v.Code = RefusedNoPool
 		}
 		return v
 	}
@@ -240,39 +246,16 @@ func (o *Owners) Judge(nlri netip.Prefix, nextHop netip.Addr) Verdict {
 	return v
 }
 
-func unroutable(a netip.Addr) bool {
-	return a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified()
+// Pool returns the pool that the prefix is in, and whether this node owns it:
+// by a block, or as the address of a workload.
+func (o *Owners) Pool(p netip.Prefix) (pool string, mine bool) {
+	pool, _ = o.pools.LookupPrefix(p)
+	return pool, o.OwnerOf(p) == o.self
 }
 
-// Explain says in a sentence for an operator why the path has its verdict;
-// empty for an accepted one.
-func (v Verdict) Explain(nlri netip.Prefix, nextHop netip.Addr) string {
-	switch v.Code {
-	case Accepted:
-		return ""
-	case RefusedUnknown:
-		return "its neighbor is not configured"
-	case RefusedExternal:
-		return "nothing is taken from an external neighbor without an import policy (RFC 8212)"
-	case RefusedLoop:
-		return "its AS path contains our own AS number: it comes back to us (RFC 4271 section 9.1.2)"
-	case RefusedDefault:
-		return "the default route is never taken from a node"
-	case RefusedRange:
-		return fmt.Sprintf("%s is not a range that pods can have", nlri)
-	case RefusedNextHop:
-		return fmt.Sprintf("next hop %s is the address of no node; %s belongs to node %s", nextHop, nlri, v.Owner)
-	case RefusedSelf:
-		return fmt.Sprintf("next hop %s is this node, but %s belongs to node %s", nextHop, nlri, v.Owner)
-	case RefusedNoPool:
-		return fmt.Sprintf("%s is in no IPPool", nlri)
-	case RefusedTooWide:
-		return fmt.Sprintf("%s is wider than what any one node owns in it", nlri)
-	case RefusedNoOwner:
-		return fmt.Sprintf("%s is in IPPool %s, but no node owns a block with it", nlri, v.Pool)
-	case RefusedLocal:
-		return fmt.Sprintf("%s belongs to this node", nlri)
-	default:
-		return fmt.Sprintf("%s belongs to node %s, but next hop %s is node %s", nlri, v.Owner, nextHop, v.NextHopNode)
-	}
+// unroutable are the ranges that no unicast packet on a network has as its
+// destination (RFC 6890, RFC 5771, RFC 1112).
+func unroutable(a netip.Addr) bool {
+	return a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() ||
+		a.Is4() && (a.As4()[0] == 0 || a.As4()[0] >= 240)
 }

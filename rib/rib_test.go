@@ -345,8 +345,8 @@ func (w *world) checkScratch() {
 			if fresh.Judge(r.e.nlri, p.update.attrs.NextHop).Code == Accepted {
 				c.Accepted++
 				hops[p.update.attrs.NextHop] = true
-			} else if p.kept && fresh.Judge(r.e.nlri, w.m.kept[p].NextHop).Code == Accepted {
-				hops[w.m.kept[p].NextHop] = true
+			} else if p.kept && fresh.Judge(r.e.nlri, w.m.kept[p].attrs.NextHop).Code == Accepted {
+				hops[w.m.kept[p].attrs.NextHop] = true
 			}
 			counts[p.from.name] = c
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"caracal.dev/caracal"
+	"caracal.dev/caracal/filter"
 )
 
 // Ref names a prefix of the mirror for a later [Mirror.View]. A long listing
@@ -70,7 +71,7 @@ func (m *Mirror) RefFor(a netip.Addr) (Ref, bool) {
 func (m *Mirror) View(r Ref) []PathView {
 	var best *path
 	for p := r.e.paths; p != nil; p = p.next {
-		if p.best && (best == nil || m.better(p, best) < 0) {
+		if p.best && (best == nil || m.tie(p, best) < 0) {
 			best = p
 		}
 	}
@@ -92,13 +93,13 @@ func (m *Mirror) view(p, best *path) PathView {
 		Verdict: m.verdict(p),
 		Best:    p.best,
 		Stale:   p.stale(),
-		Kept:    m.kept[p],
+		Kept:    m.kept[p].attrs,
 	}
 	switch {
 	case v.Verdict.Code != Accepted:
 		v.Why = v.Verdict.Explain(p.entry.nlri, p.update.attrs.NextHop)
 		if p.kept {
-			v.Why += fmt.Sprintf("; the accepted path via %s stays until it is withdrawn", m.kept[p].NextHop)
+			v.Why += fmt.Sprintf("; the accepted path via %s stays until it is withdrawn", v.Kept.NextHop)
 		}
 	case !p.best && best != nil:
 		v.Why = m.lost(p, best)
@@ -112,15 +113,28 @@ func (m *Mirror) lost(p, best *path) string {
 	switch {
 	case x == nil || y == nil:
 		return "not decided yet"
+	case worst(x) != worst(y):
+		return "long-lived stale: the last resort (RFC 9494)"
 	case x.LocalPref != y.LocalPref:
-		return fmt.Sprintf("local preference %d, the best path has %d", x.LocalPref, y.LocalPref)
+		return fmt.Sprintf("local preference %d, the best path has %d%s", x.LocalPref, y.LocalPref, leaving(x))
 	case x.ASPathLen != y.ASPathLen:
 		return fmt.Sprintf("AS path length %d, the best path has %d", x.ASPathLen, y.ASPathLen)
 	case x.Origin != y.Origin:
 		return fmt.Sprintf("origin %s, the best path has %s", x.Origin, y.Origin)
-	case x.MED != y.MED:
+	case p.from.ebgp == best.from.ebgp && m.tie(p, best) > 0 && x.MED == y.MED:
+		return fmt.Sprintf("equal, but %d next hops are enough", maxPaths)
+	case x.MED != y.MED && firstAS(x) == firstAS(y):
 		return fmt.Sprintf("MED %d, the best path has %d", x.MED, y.MED)
-	default:
+	case p.from.ebgp != best.from.ebgp:
 		return "learned from an internal neighbor, the best path from an external one"
+	default:
+		return fmt.Sprintf("MED %d, another path of AS %d has less", x.MED, firstAS(x))
 	}
+}
+
+func leaving(a *caracal.Attrs) string {
+	if a.LocalPref == 0 && filter.Has(a, caracal.GracefulShutdown) {
+		return " (GRACEFUL_SHUTDOWN, RFC 8326)"
+	}
+	return ""
 }
