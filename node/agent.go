@@ -25,6 +25,8 @@ type Options struct {
 	Store Store
 	// Reloader serves `caracal configure`; may be nil.
 	Reloader Reloader
+	// Viewer serves `caracal show tor-config`; may be nil.
+	Viewer Viewer
 	// ConfigSource says for status where the configuration is read from.
 	ConfigSource string
 	// OpenKernel returns the kernel's routing tables for the routes of a mark.
@@ -77,6 +79,7 @@ type Agent struct {
 	httpProblem    atomic.Pointer[caracal.Problem]
 	waiting        atomic.Pointer[string] // what the start waits for; nil once up
 	leave          chan struct{}
+	drain          *drain
 }
 
 // running is what exists once the tasks run.
@@ -101,6 +104,7 @@ func New(o Options) *Agent {
 		pulse:   newPulse("routes", "speaker"),
 		latency: newLatency(),
 		leave:   make(chan struct{}, 1),
+		drain:   newDrain(o.StateDir, o.Store, o.Log),
 	}
 }
 
@@ -109,7 +113,7 @@ func New(o Options) *Agent {
 // withdraws what was announced first. The error wraps [ErrReexec] when the
 // process must start itself anew.
 func (a *Agent) Run(ctx context.Context) error {
-	server := api.New(api.Backend{Source: a, Inventory: a, Commander: a}, a.o.API)
+	server := api.New(api.Backend{Source: a, Inventory: a, Commander: a, Peering: a}, a.o.API)
 	if err := server.Listen(); err != nil { // first: it finds out whether a daemon runs already
 		return err
 	}
@@ -173,6 +177,7 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	a.waiting.Store(nil)
 	a.say("routing")
 	g.Go(func() error { return up.bgp.run(ctx) })
+	g.Go(func() error { return a.drain.run(ctx, speaker, up.bgp.drained) })
 	g.Go(func() error { return a.dropEarlier(ctx, t, earlier) })
 	g.Go(func() error { return (&sysctlTask{routes: t, agent: a, log: a.o.Log}).run(ctx) })
 	return t.run(ctx, storeBell)
@@ -186,6 +191,7 @@ func (a *Agent) wire(t *routesTask, speaker Speaker) *speakerTask {
 	t.events, t.eventBell, t.planBell, t.ringGate = speaker.Take, speaker.Bell(), planBell, ringGate
 	s := &speakerTask{
 		store: a.o.Store, speaker: speaker, gate: t.gate, gateBell: gateBell, log: a.o.Log, beat: a.pulse.beat("speaker"),
+		drain: a.drain, drainBell: a.drain.Bell(),
 		planned: func(c bgp.Config) { t.planned.Store(&c); ringPlan() },
 	}
 	s.state.Store(&speakerState{})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -66,6 +67,7 @@ type fakeSpeaker struct {
 	events     []bgp.Event
 	bell       chan struct{}
 	left       bool
+	disabled   map[string]string // name to reason
 }
 
 func (s *fakeSpeaker) Apply(_ context.Context, c bgp.Config) (bgp.Result, error) {
@@ -118,7 +120,11 @@ func (s *fakeSpeaker) Neighbors(context.Context) ([]bgp.NeighborStatus, error) {
 	c, _ := s.last()
 	var out []bgp.NeighborStatus
 	for _, n := range c.Neighbors {
-		out = append(out, bgp.NeighborStatus{Neighbor: n, State: bgp.Established})
+		state := bgp.Established
+		if _, ok := s.disabledNow()[n.Name]; ok {
+			state = bgp.Disabled
+		}
+		out = append(out, bgp.NeighborStatus{Neighbor: n, State: state})
 	}
 	return out, nil
 }
@@ -126,10 +132,34 @@ func (s *fakeSpeaker) Neighbors(context.Context) ([]bgp.NeighborStatus, error) {
 func (s *fakeSpeaker) AdjOut(context.Context, string, func(netip.Prefix, caracal.Attrs) bool) error {
 	return nil
 }
-func (s *fakeSpeaker) Enable(context.Context, string) error          { return nil }
-func (s *fakeSpeaker) Disable(context.Context, string, string) error { return nil }
-func (s *fakeSpeaker) Restart(context.Context, string) error         { return nil }
-func (s *fakeSpeaker) RefreshOut(context.Context, string) error      { return nil }
+
+func (s *fakeSpeaker) Enable(_ context.Context, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.disabled, name)
+	return nil
+}
+
+func (s *fakeSpeaker) Disable(_ context.Context, name, reason string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.disabled == nil {
+		s.disabled = map[string]string{}
+	}
+	if _, ok := s.disabled[name]; !ok {
+		s.disabled[name] = reason
+	}
+	return nil
+}
+
+func (s *fakeSpeaker) disabledNow() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.disabled)
+}
+
+func (s *fakeSpeaker) Restart(context.Context, string) error    { return nil }
+func (s *fakeSpeaker) RefreshOut(context.Context, string) error { return nil }
 
 // rig is an Agent with everything around it faked but the tasks.
 type rig struct {
@@ -187,12 +217,13 @@ func (r *rig) start() {
 		Log:        slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	r.stop, r.done = cancel, make(chan error, 1)
-	go func() { r.done <- r.agent.Run(ctx) }()
+	done := make(chan error, 1)
+	r.stop, r.done = cancel, done
+	go func(a *Agent) { done <- a.Run(ctx) }(r.agent)
 	r.t.Cleanup(func() {
 		cancel()
 		select {
-		case <-r.done:
+		case <-done:
 		case <-time.After(10 * time.Second):
 			r.t.Error("the agent does not end")
 		}

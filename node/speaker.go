@@ -28,6 +28,9 @@ type speakerTask struct {
 	speaker  Speaker
 	gate     *atomic.Pointer[gate]
 	gateBell <-chan struct{}
+	// drain says whether the node is leaving, and drainBell when that changes.
+	drain     *drain
+	drainBell <-chan struct{}
 	// planned publishes the configuration in force to the routes task and to
 	// status, before it is applied.
 	planned func(bgp.Config)
@@ -73,6 +76,14 @@ func (t *speakerTask) run(ctx context.Context) error {
 	}
 }
 
+// drained is the stage of leaving that is carried out.
+func (t *speakerTask) drained() bgp.Drain {
+	if s := t.state.Load(); s.applied {
+		return s.config.Drain
+	}
+	return bgp.DrainNone
+}
+
 // wait returns when there may be something to do; false when ctx has ended.
 // A retry comes at its time, or earlier with a change.
 func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-chan time.Time, retrying bool, retryAt *time.Time) bool {
@@ -81,6 +92,9 @@ func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-
 		case <-ctx.Done():
 			return false
 		case <-changed:
+			*retryAt = time.Time{}
+			return true
+		case <-t.drainBell:
 			*retryAt = time.Time{}
 			return true
 		case <-t.gateBell: // what is ready does not wait for what failed
@@ -103,7 +117,7 @@ func (t *speakerTask) pass(ctx context.Context) error {
 		return nil // the last configuration, if any, stays in force
 	}
 	open := *t.gate.Load()
-	config, problems := bgp.Plan(snap, func(p netip.Prefix) bool { _, ok := open[p]; return ok }, bgp.Facts{})
+	config, problems := bgp.Plan(snap, func(p netip.Prefix) bool { _, ok := open[p]; return ok }, bgp.Facts{Drain: t.drain.Stage()})
 	if last.applied && reflect.DeepEqual(config, last.config) {
 		return nil
 	}

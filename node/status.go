@@ -37,6 +37,7 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 			Nodes: snap.Nodes.Len(), Pools: snap.Pools.Len(), Blocks: snap.Blocks.Len(), Peers: snap.Peers.Len(), Workloads: snap.Workloads.Len(),
 		},
 	}
+	st.Drain = a.drain.status(snap)
 	if at := a.configured.Load(); at != nil {
 		st.Configured = *at
 	}

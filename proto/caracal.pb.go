@@ -218,6 +218,7 @@ type Status struct {
 	Complete      *Fact                  `protobuf:"bytes,14,opt,name=complete,proto3" json:"complete,omitempty"`
 	Problems      []*Problem             `protobuf:"bytes,15,rep,name=problems,proto3" json:"problems,omitempty"`
 	Counts        *Counts                `protobuf:"bytes,16,opt,name=counts,proto3" json:"counts,omitempty"`
+	Drain         *DrainState            `protobuf:"bytes,17,opt,name=drain,proto3" json:"drain,omitempty"` // absent while the node serves
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -360,6 +361,13 @@ func (x *Status) GetProblems() []*Problem {
 func (x *Status) GetCounts() *Counts {
 	if x != nil {
 		return x.Counts
+	}
+	return nil
+}
+
+func (x *Status) GetDrain() *DrainState {
+	if x != nil {
+		return x.Drain
 	}
 	return nil
 }
@@ -593,6 +601,7 @@ func (x *NeighborsRequest) GetName() string {
 type NeighborList struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Neighbors     []*Neighbor            `protobuf:"bytes,1,rep,name=neighbors,proto3" json:"neighbors,omitempty"` // sorted by name
+	Drain         *DrainState            `protobuf:"bytes,2,opt,name=drain,proto3" json:"drain,omitempty"`         // absent while the node serves
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -634,41 +643,78 @@ func (x *NeighborList) GetNeighbors() []*Neighbor {
 	return nil
 }
 
+func (x *NeighborList) GetDrain() *DrainState {
+	if x != nil {
+		return x.Drain
+	}
+	return nil
+}
+
 // Neighbor is one BGP session.
 type Neighbor struct {
-	state                 protoimpl.MessageState `protogen:"open.v1"`
-	Name                  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "mesh/b"
-	Node                  string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"` // empty if it is not one of ours
-	Address               string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	Port                  uint32                 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
-	Asn                   uint32                 `protobuf:"varint,5,opt,name=asn,proto3" json:"asn,omitempty"` // configured
-	LocalAddress          string                 `protobuf:"bytes,6,opt,name=local_address,json=localAddress,proto3" json:"local_address,omitempty"`
-	Passive               bool                   `protobuf:"varint,7,opt,name=passive,proto3" json:"passive,omitempty"`
-	Families              []string               `protobuf:"bytes,8,rep,name=families,proto3" json:"families,omitempty"` // "ipv4", "ipv6"
-	Multihop              bool                   `protobuf:"varint,9,opt,name=multihop,proto3" json:"multihop,omitempty"`
-	State                 string                 `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"` // RFC 4271 section 8.2.2, or "Disabled"
-	Since                 *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=since,proto3" json:"since,omitempty"`
-	RouterId              string                 `protobuf:"bytes,12,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
-	RemoteAsn             uint32                 `protobuf:"varint,13,opt,name=remote_asn,json=remoteAsn,proto3" json:"remote_asn,omitempty"` // from its OPEN
-	LocalEndpoint         string                 `protobuf:"bytes,14,opt,name=local_endpoint,json=localEndpoint,proto3" json:"local_endpoint,omitempty"`
-	RemoteEndpoint        string                 `protobuf:"bytes,15,opt,name=remote_endpoint,json=remoteEndpoint,proto3" json:"remote_endpoint,omitempty"`
-	Capabilities          []string               `protobuf:"bytes,16,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
-	HoldSeconds           float32                `protobuf:"fixed32,17,opt,name=hold_seconds,json=holdSeconds,proto3" json:"hold_seconds,omitempty"` // in force
-	KeepaliveSeconds      float32                `protobuf:"fixed32,18,opt,name=keepalive_seconds,json=keepaliveSeconds,proto3" json:"keepalive_seconds,omitempty"`
-	ConfiguredHoldSeconds float32                `protobuf:"fixed32,19,opt,name=configured_hold_seconds,json=configuredHoldSeconds,proto3" json:"configured_hold_seconds,omitempty"`
-	GracefulRestart       bool                   `protobuf:"varint,20,opt,name=graceful_restart,json=gracefulRestart,proto3" json:"graceful_restart,omitempty"`
-	RestartSeconds        float32                `protobuf:"fixed32,21,opt,name=restart_seconds,json=restartSeconds,proto3" json:"restart_seconds,omitempty"` // announced by the neighbor
-	Restarting            bool                   `protobuf:"varint,22,opt,name=restarting,proto3" json:"restarting,omitempty"`
-	EndOfRib              []string               `protobuf:"bytes,23,rep,name=end_of_rib,json=endOfRib,proto3" json:"end_of_rib,omitempty"` // families it was received for
-	Sent                  *Messages              `protobuf:"bytes,24,opt,name=sent,proto3" json:"sent,omitempty"`
-	Received              *Messages              `protobuf:"bytes,25,opt,name=received,proto3" json:"received,omitempty"`
-	Flaps                 uint32                 `protobuf:"varint,26,opt,name=flaps,proto3" json:"flaps,omitempty"`
-	LastError             string                 `protobuf:"bytes,27,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	LastErrorAt           *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=last_error_at,json=lastErrorAt,proto3" json:"last_error_at,omitempty"`
-	Prefixes              *PrefixCounts          `protobuf:"bytes,29,opt,name=prefixes,proto3" json:"prefixes,omitempty"`
-	MaxPrefixes           uint32                 `protobuf:"varint,30,opt,name=max_prefixes,json=maxPrefixes,proto3" json:"max_prefixes,omitempty"`
-	unknownFields         protoimpl.UnknownFields
-	sizeCache             protoimpl.SizeCache
+	state                      protoimpl.MessageState `protogen:"open.v1"`
+	Name                       string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "mesh/b"
+	Node                       string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"` // empty if it is not one of ours
+	Address                    string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Port                       uint32                 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	Asn                        uint32                 `protobuf:"varint,5,opt,name=asn,proto3" json:"asn,omitempty"` // configured
+	LocalAddress               string                 `protobuf:"bytes,6,opt,name=local_address,json=localAddress,proto3" json:"local_address,omitempty"`
+	Passive                    bool                   `protobuf:"varint,7,opt,name=passive,proto3" json:"passive,omitempty"`
+	Families                   []string               `protobuf:"bytes,8,rep,name=families,proto3" json:"families,omitempty"` // "ipv4", "ipv6"
+	Multihop                   bool                   `protobuf:"varint,9,opt,name=multihop,proto3" json:"multihop,omitempty"`
+	State                      string                 `protobuf:"bytes,10,opt,name=state,proto3" json:"state,omitempty"` // RFC 4271 section 8.2.2, or "Disabled"
+	Since                      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=since,proto3" json:"since,omitempty"`
+	RouterId                   string                 `protobuf:"bytes,12,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	RemoteAsn                  uint32                 `protobuf:"varint,13,opt,name=remote_asn,json=remoteAsn,proto3" json:"remote_asn,omitempty"` // from its OPEN
+	LocalEndpoint              string                 `protobuf:"bytes,14,opt,name=local_endpoint,json=localEndpoint,proto3" json:"local_endpoint,omitempty"`
+	RemoteEndpoint             string                 `protobuf:"bytes,15,opt,name=remote_endpoint,json=remoteEndpoint,proto3" json:"remote_endpoint,omitempty"`
+	Capabilities               []string               `protobuf:"bytes,16,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	HoldSeconds                float32                `protobuf:"fixed32,17,opt,name=hold_seconds,json=holdSeconds,proto3" json:"hold_seconds,omitempty"` // in force
+	KeepaliveSeconds           float32                `protobuf:"fixed32,18,opt,name=keepalive_seconds,json=keepaliveSeconds,proto3" json:"keepalive_seconds,omitempty"`
+	ConfiguredHoldSeconds      float32                `protobuf:"fixed32,19,opt,name=configured_hold_seconds,json=configuredHoldSeconds,proto3" json:"configured_hold_seconds,omitempty"`
+	GracefulRestart            bool                   `protobuf:"varint,20,opt,name=graceful_restart,json=gracefulRestart,proto3" json:"graceful_restart,omitempty"`
+	RestartSeconds             float32                `protobuf:"fixed32,21,opt,name=restart_seconds,json=restartSeconds,proto3" json:"restart_seconds,omitempty"` // announced by the neighbor
+	Restarting                 bool                   `protobuf:"varint,22,opt,name=restarting,proto3" json:"restarting,omitempty"`
+	EndOfRib                   []string               `protobuf:"bytes,23,rep,name=end_of_rib,json=endOfRib,proto3" json:"end_of_rib,omitempty"` // families it was received for
+	Sent                       *Messages              `protobuf:"bytes,24,opt,name=sent,proto3" json:"sent,omitempty"`
+	Received                   *Messages              `protobuf:"bytes,25,opt,name=received,proto3" json:"received,omitempty"`
+	Flaps                      uint32                 `protobuf:"varint,26,opt,name=flaps,proto3" json:"flaps,omitempty"`
+	LastError                  string                 `protobuf:"bytes,27,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastErrorAt                *timestamppb.Timestamp `protobuf:"bytes,28,opt,name=last_error_at,json=lastErrorAt,proto3" json:"last_error_at,omitempty"`
+	Prefixes                   *PrefixCounts          `protobuf:"bytes,29,opt,name=prefixes,proto3" json:"prefixes,omitempty"`
+	MaxPrefixes                uint32                 `protobuf:"varint,30,opt,name=max_prefixes,json=maxPrefixes,proto3" json:"max_prefixes,omitempty"`
+	ConfiguredKeepaliveSeconds float32                `protobuf:"fixed32,31,opt,name=configured_keepalive_seconds,json=configuredKeepaliveSeconds,proto3" json:"configured_keepalive_seconds,omitempty"`
+	LocalCapabilities          []string               `protobuf:"bytes,32,rep,name=local_capabilities,json=localCapabilities,proto3" json:"local_capabilities,omitempty"` // what we announced
+	WarnPrefixes               uint32                 `protobuf:"varint,33,opt,name=warn_prefixes,json=warnPrefixes,proto3" json:"warn_prefixes,omitempty"`
+	Warned                     bool                   `protobuf:"varint,34,opt,name=warned,proto3" json:"warned,omitempty"`                       // they are passed
+	Held                       bool                   `protobuf:"varint,35,opt,name=held,proto3" json:"held,omitempty"`                           // down for its prefix limit
+	HeldUntil                  *timestamppb.Timestamp `protobuf:"bytes,36,opt,name=held_until,json=heldUntil,proto3" json:"held_until,omitempty"` // absent: until it is enabled
+	MaxPrefixesRetrySeconds    float32                `protobuf:"fixed32,37,opt,name=max_prefixes_retry_seconds,json=maxPrefixesRetrySeconds,proto3" json:"max_prefixes_retry_seconds,omitempty"`
+	CountedPrefixes            uint32                 `protobuf:"varint,38,opt,name=counted_prefixes,json=countedPrefixes,proto3" json:"counted_prefixes,omitempty"` // that count towards the limit
+	Deferring                  bool                   `protobuf:"varint,39,opt,name=deferring,proto3" json:"deferring,omitempty"`                                    // this node restarts, changes are not announced yet
+	StaleUntil                 *timestamppb.Timestamp `protobuf:"bytes,40,opt,name=stale_until,json=staleUntil,proto3" json:"stale_until,omitempty"`
+	LongLivedStale             bool                   `protobuf:"varint,41,opt,name=long_lived_stale,json=longLivedStale,proto3" json:"long_lived_stale,omitempty"`           // RFC 9494
+	LongLivedSeconds           float32                `protobuf:"fixed32,42,opt,name=long_lived_seconds,json=longLivedSeconds,proto3" json:"long_lived_seconds,omitempty"`    // configured
+	OwnRestartSeconds          float32                `protobuf:"fixed32,43,opt,name=own_restart_seconds,json=ownRestartSeconds,proto3" json:"own_restart_seconds,omitempty"` // announced by us
+	LastNotification           *Notification          `protobuf:"bytes,44,opt,name=last_notification,json=lastNotification,proto3" json:"last_notification,omitempty"`
+	Bfd                        *BFDSession            `protobuf:"bytes,45,opt,name=bfd,proto3" json:"bfd,omitempty"` // absent without BFD
+	Md5                        bool                   `protobuf:"varint,46,opt,name=md5,proto3" json:"md5,omitempty"`
+	Secret                     string                 `protobuf:"bytes,47,opt,name=secret,proto3" json:"secret,omitempty"`                               // where it is read from
+	Unusable                   bool                   `protobuf:"varint,48,opt,name=unusable,proto3" json:"unusable,omitempty"`                          // no session can come up with this configuration; see last_error
+	TtlSecurity                uint32                 `protobuf:"varint,49,opt,name=ttl_security,json=ttlSecurity,proto3" json:"ttl_security,omitempty"` // hops, 0 for off
+	Role                       string                 `protobuf:"bytes,50,opt,name=role,proto3" json:"role,omitempty"`                                   // "mesh", "internal", "external", "client", "reflector"
+	Peer                       string                 `protobuf:"bytes,51,opt,name=peer,proto3" json:"peer,omitempty"`                                   // the BGPPeer it comes from
+	Filters                    []string               `protobuf:"bytes,52,rep,name=filters,proto3" json:"filters,omitempty"`
+	Interface                  string                 `protobuf:"bytes,53,opt,name=interface,proto3" json:"interface,omitempty"`                // of an unnumbered session
+	LocalAsn                   uint32                 `protobuf:"varint,54,opt,name=local_asn,json=localAsn,proto3" json:"local_asn,omitempty"` // towards this neighbor, where it differs from ours
+	AllowLocalAs               uint32                 `protobuf:"varint,55,opt,name=allow_local_as,json=allowLocalAs,proto3" json:"allow_local_as,omitempty"`
+	NextHop                    string                 `protobuf:"bytes,56,opt,name=next_hop,json=nextHop,proto3" json:"next_hop,omitempty"` // "Auto", "Self", "Keep"
+	ExtendedNextHop            bool                   `protobuf:"varint,57,opt,name=extended_next_hop,json=extendedNextHop,proto3" json:"extended_next_hop,omitempty"`
+	AddPathReceive             bool                   `protobuf:"varint,58,opt,name=add_path_receive,json=addPathReceive,proto3" json:"add_path_receive,omitempty"`
+	AddPathSend                uint32                 `protobuf:"varint,59,opt,name=add_path_send,json=addPathSend,proto3" json:"add_path_send,omitempty"`
+	Refusals                   []*Refusal             `protobuf:"bytes,60,rep,name=refusals,proto3" json:"refusals,omitempty"` // why paths are refused, most frequent first
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
 }
 
 func (x *Neighbor) Reset() {
@@ -911,6 +957,354 @@ func (x *Neighbor) GetMaxPrefixes() uint32 {
 	return 0
 }
 
+func (x *Neighbor) GetConfiguredKeepaliveSeconds() float32 {
+	if x != nil {
+		return x.ConfiguredKeepaliveSeconds
+	}
+	return 0
+}
+
+func (x *Neighbor) GetLocalCapabilities() []string {
+	if x != nil {
+		return x.LocalCapabilities
+	}
+	return nil
+}
+
+func (x *Neighbor) GetWarnPrefixes() uint32 {
+	if x != nil {
+		return x.WarnPrefixes
+	}
+	return 0
+}
+
+func (x *Neighbor) GetWarned() bool {
+	if x != nil {
+		return x.Warned
+	}
+	return false
+}
+
+func (x *Neighbor) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *Neighbor) GetHeldUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HeldUntil
+	}
+	return nil
+}
+
+func (x *Neighbor) GetMaxPrefixesRetrySeconds() float32 {
+	if x != nil {
+		return x.MaxPrefixesRetrySeconds
+	}
+	return 0
+}
+
+func (x *Neighbor) GetCountedPrefixes() uint32 {
+	if x != nil {
+		return x.CountedPrefixes
+	}
+	return 0
+}
+
+func (x *Neighbor) GetDeferring() bool {
+	if x != nil {
+		return x.Deferring
+	}
+	return false
+}
+
+func (x *Neighbor) GetStaleUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StaleUntil
+	}
+	return nil
+}
+
+func (x *Neighbor) GetLongLivedStale() bool {
+	if x != nil {
+		return x.LongLivedStale
+	}
+	return false
+}
+
+func (x *Neighbor) GetLongLivedSeconds() float32 {
+	if x != nil {
+		return x.LongLivedSeconds
+	}
+	return 0
+}
+
+func (x *Neighbor) GetOwnRestartSeconds() float32 {
+	if x != nil {
+		return x.OwnRestartSeconds
+	}
+	return 0
+}
+
+func (x *Neighbor) GetLastNotification() *Notification {
+	if x != nil {
+		return x.LastNotification
+	}
+	return nil
+}
+
+func (x *Neighbor) GetBfd() *BFDSession {
+	if x != nil {
+		return x.Bfd
+	}
+	return nil
+}
+
+func (x *Neighbor) GetMd5() bool {
+	if x != nil {
+		return x.Md5
+	}
+	return false
+}
+
+func (x *Neighbor) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+func (x *Neighbor) GetUnusable() bool {
+	if x != nil {
+		return x.Unusable
+	}
+	return false
+}
+
+func (x *Neighbor) GetTtlSecurity() uint32 {
+	if x != nil {
+		return x.TtlSecurity
+	}
+	return 0
+}
+
+func (x *Neighbor) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Neighbor) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Neighbor) GetFilters() []string {
+	if x != nil {
+		return x.Filters
+	}
+	return nil
+}
+
+func (x *Neighbor) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+func (x *Neighbor) GetLocalAsn() uint32 {
+	if x != nil {
+		return x.LocalAsn
+	}
+	return 0
+}
+
+func (x *Neighbor) GetAllowLocalAs() uint32 {
+	if x != nil {
+		return x.AllowLocalAs
+	}
+	return 0
+}
+
+func (x *Neighbor) GetNextHop() string {
+	if x != nil {
+		return x.NextHop
+	}
+	return ""
+}
+
+func (x *Neighbor) GetExtendedNextHop() bool {
+	if x != nil {
+		return x.ExtendedNextHop
+	}
+	return false
+}
+
+func (x *Neighbor) GetAddPathReceive() bool {
+	if x != nil {
+		return x.AddPathReceive
+	}
+	return false
+}
+
+func (x *Neighbor) GetAddPathSend() uint32 {
+	if x != nil {
+		return x.AddPathSend
+	}
+	return 0
+}
+
+func (x *Neighbor) GetRefusals() []*Refusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+// Refusal is a reason for which paths are refused.
+type Refusal struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Paths         uint32                 `protobuf:"varint,2,opt,name=paths,proto3" json:"paths,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusal) Reset() {
+	*x = Refusal{}
+	mi := &file_proto_caracal_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusal) ProtoMessage() {}
+
+func (x *Refusal) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
+func (*Refusal) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Refusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Refusal) GetPaths() uint32 {
+	if x != nil {
+		return x.Paths
+	}
+	return 0
+}
+
+// Notification is a NOTIFICATION message (RFC 4271 section 4.5).
+type Notification struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sent          bool                   `protobuf:"varint,1,opt,name=sent,proto3" json:"sent,omitempty"` // it was ours
+	Code          uint32                 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Subcode       uint32                 `protobuf:"varint,3,opt,name=subcode,proto3" json:"subcode,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"` // of the two, in words
+	Text          string                 `protobuf:"bytes,5,opt,name=text,proto3" json:"text,omitempty"` // shutdown communication (RFC 9003)
+	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notification) Reset() {
+	*x = Notification{}
+	mi := &file_proto_caracal_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notification) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notification) ProtoMessage() {}
+
+func (x *Notification) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notification.ProtoReflect.Descriptor instead.
+func (*Notification) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Notification) GetSent() bool {
+	if x != nil {
+		return x.Sent
+	}
+	return false
+}
+
+func (x *Notification) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Notification) GetSubcode() uint32 {
+	if x != nil {
+		return x.Subcode
+	}
+	return 0
+}
+
+func (x *Notification) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Notification) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Notification) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type Messages struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Open          uint32                 `protobuf:"varint,1,opt,name=open,proto3" json:"open,omitempty"`
@@ -924,7 +1318,7 @@ type Messages struct {
 
 func (x *Messages) Reset() {
 	*x = Messages{}
-	mi := &file_proto_caracal_proto_msgTypes[8]
+	mi := &file_proto_caracal_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -936,7 +1330,7 @@ func (x *Messages) String() string {
 func (*Messages) ProtoMessage() {}
 
 func (x *Messages) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[8]
+	mi := &file_proto_caracal_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -949,7 +1343,7 @@ func (x *Messages) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Messages.ProtoReflect.Descriptor instead.
 func (*Messages) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{8}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Messages) GetOpen() uint32 {
@@ -1001,7 +1395,7 @@ type PrefixCounts struct {
 
 func (x *PrefixCounts) Reset() {
 	*x = PrefixCounts{}
-	mi := &file_proto_caracal_proto_msgTypes[9]
+	mi := &file_proto_caracal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1407,7 @@ func (x *PrefixCounts) String() string {
 func (*PrefixCounts) ProtoMessage() {}
 
 func (x *PrefixCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[9]
+	mi := &file_proto_caracal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1420,7 @@ func (x *PrefixCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrefixCounts.ProtoReflect.Descriptor instead.
 func (*PrefixCounts) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{9}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PrefixCounts) GetReceived() uint32 {
@@ -1076,7 +1470,7 @@ type RoutesRequest struct {
 
 func (x *RoutesRequest) Reset() {
 	*x = RoutesRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[10]
+	mi := &file_proto_caracal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1088,7 +1482,7 @@ func (x *RoutesRequest) String() string {
 func (*RoutesRequest) ProtoMessage() {}
 
 func (x *RoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[10]
+	mi := &file_proto_caracal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1101,7 +1495,7 @@ func (x *RoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoutesRequest.ProtoReflect.Descriptor instead.
 func (*RoutesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{10}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RoutesRequest) GetTable() string {
@@ -1141,7 +1535,7 @@ type RouteList struct {
 
 func (x *RouteList) Reset() {
 	*x = RouteList{}
-	mi := &file_proto_caracal_proto_msgTypes[11]
+	mi := &file_proto_caracal_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1547,7 @@ func (x *RouteList) String() string {
 func (*RouteList) ProtoMessage() {}
 
 func (x *RouteList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[11]
+	mi := &file_proto_caracal_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1560,7 @@ func (x *RouteList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteList.ProtoReflect.Descriptor instead.
 func (*RouteList) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{11}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RouteList) GetPaths() []*Path {
@@ -1200,7 +1594,7 @@ type Path struct {
 
 func (x *Path) Reset() {
 	*x = Path{}
-	mi := &file_proto_caracal_proto_msgTypes[12]
+	mi := &file_proto_caracal_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1212,7 +1606,7 @@ func (x *Path) String() string {
 func (*Path) ProtoMessage() {}
 
 func (x *Path) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[12]
+	mi := &file_proto_caracal_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1225,7 +1619,7 @@ func (x *Path) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Path.ProtoReflect.Descriptor instead.
 func (*Path) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{12}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Path) GetPrefix() string {
@@ -1351,7 +1745,7 @@ type Attributes struct {
 
 func (x *Attributes) Reset() {
 	*x = Attributes{}
-	mi := &file_proto_caracal_proto_msgTypes[13]
+	mi := &file_proto_caracal_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1757,7 @@ func (x *Attributes) String() string {
 func (*Attributes) ProtoMessage() {}
 
 func (x *Attributes) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[13]
+	mi := &file_proto_caracal_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1770,7 @@ func (x *Attributes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attributes.ProtoReflect.Descriptor instead.
 func (*Attributes) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{13}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Attributes) GetNextHop() string {
@@ -1454,7 +1848,7 @@ type Hop struct {
 
 func (x *Hop) Reset() {
 	*x = Hop{}
-	mi := &file_proto_caracal_proto_msgTypes[14]
+	mi := &file_proto_caracal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1466,7 +1860,7 @@ func (x *Hop) String() string {
 func (*Hop) ProtoMessage() {}
 
 func (x *Hop) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[14]
+	mi := &file_proto_caracal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1479,7 +1873,7 @@ func (x *Hop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hop.ProtoReflect.Descriptor instead.
 func (*Hop) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{14}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Hop) GetGateway() string {
@@ -1511,7 +1905,7 @@ type FIBRequest struct {
 
 func (x *FIBRequest) Reset() {
 	*x = FIBRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[15]
+	mi := &file_proto_caracal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1523,7 +1917,7 @@ func (x *FIBRequest) String() string {
 func (*FIBRequest) ProtoMessage() {}
 
 func (x *FIBRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[15]
+	mi := &file_proto_caracal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1536,7 +1930,7 @@ func (x *FIBRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FIBRequest.ProtoReflect.Descriptor instead.
 func (*FIBRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{15}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{17}
 }
 
 type FIBList struct {
@@ -1548,7 +1942,7 @@ type FIBList struct {
 
 func (x *FIBList) Reset() {
 	*x = FIBList{}
-	mi := &file_proto_caracal_proto_msgTypes[16]
+	mi := &file_proto_caracal_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1560,7 +1954,7 @@ func (x *FIBList) String() string {
 func (*FIBList) ProtoMessage() {}
 
 func (x *FIBList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[16]
+	mi := &file_proto_caracal_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1573,7 +1967,7 @@ func (x *FIBList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FIBList.ProtoReflect.Descriptor instead.
 func (*FIBList) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{16}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FIBList) GetEntries() []*FIBEntry {
@@ -1603,7 +1997,7 @@ type FIBEntry struct {
 
 func (x *FIBEntry) Reset() {
 	*x = FIBEntry{}
-	mi := &file_proto_caracal_proto_msgTypes[17]
+	mi := &file_proto_caracal_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +2009,7 @@ func (x *FIBEntry) String() string {
 func (*FIBEntry) ProtoMessage() {}
 
 func (x *FIBEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[17]
+	mi := &file_proto_caracal_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +2022,7 @@ func (x *FIBEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FIBEntry.ProtoReflect.Descriptor instead.
 func (*FIBEntry) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{17}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *FIBEntry) GetPrefix() string {
@@ -1717,7 +2111,7 @@ type MonitorRequest struct {
 
 func (x *MonitorRequest) Reset() {
 	*x = MonitorRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[18]
+	mi := &file_proto_caracal_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1729,7 +2123,7 @@ func (x *MonitorRequest) String() string {
 func (*MonitorRequest) ProtoMessage() {}
 
 func (x *MonitorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[18]
+	mi := &file_proto_caracal_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1742,7 +2136,7 @@ func (x *MonitorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MonitorRequest.ProtoReflect.Descriptor instead.
 func (*MonitorRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{18}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *MonitorRequest) GetKinds() []string {
@@ -1764,7 +2158,7 @@ type EventList struct {
 
 func (x *EventList) Reset() {
 	*x = EventList{}
-	mi := &file_proto_caracal_proto_msgTypes[19]
+	mi := &file_proto_caracal_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +2170,7 @@ func (x *EventList) String() string {
 func (*EventList) ProtoMessage() {}
 
 func (x *EventList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[19]
+	mi := &file_proto_caracal_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +2183,7 @@ func (x *EventList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventList.ProtoReflect.Descriptor instead.
 func (*EventList) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{19}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *EventList) GetEvents() []*Event {
@@ -1820,7 +2214,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_proto_caracal_proto_msgTypes[20]
+	mi := &file_proto_caracal_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +2226,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[20]
+	mi := &file_proto_caracal_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +2239,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{20}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Event) GetAt() *timestamppb.Timestamp {
@@ -1898,7 +2292,7 @@ type NodesRequest struct {
 
 func (x *NodesRequest) Reset() {
 	*x = NodesRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[21]
+	mi := &file_proto_caracal_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1910,7 +2304,7 @@ func (x *NodesRequest) String() string {
 func (*NodesRequest) ProtoMessage() {}
 
 func (x *NodesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[21]
+	mi := &file_proto_caracal_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1923,7 +2317,7 @@ func (x *NodesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
 func (*NodesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{21}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{23}
 }
 
 type NodeList struct {
@@ -1935,7 +2329,7 @@ type NodeList struct {
 
 func (x *NodeList) Reset() {
 	*x = NodeList{}
-	mi := &file_proto_caracal_proto_msgTypes[22]
+	mi := &file_proto_caracal_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1947,7 +2341,7 @@ func (x *NodeList) String() string {
 func (*NodeList) ProtoMessage() {}
 
 func (x *NodeList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[22]
+	mi := &file_proto_caracal_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1960,7 +2354,7 @@ func (x *NodeList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeList.ProtoReflect.Descriptor instead.
 func (*NodeList) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{22}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NodeList) GetNodes() []*Node {
@@ -1988,7 +2382,7 @@ type Node struct {
 
 func (x *Node) Reset() {
 	*x = Node{}
-	mi := &file_proto_caracal_proto_msgTypes[23]
+	mi := &file_proto_caracal_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2394,7 @@ func (x *Node) String() string {
 func (*Node) ProtoMessage() {}
 
 func (x *Node) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[23]
+	mi := &file_proto_caracal_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2407,7 @@ func (x *Node) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Node.ProtoReflect.Descriptor instead.
 func (*Node) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{23}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Node) GetName() string {
@@ -2094,7 +2488,7 @@ type WorkloadsRequest struct {
 
 func (x *WorkloadsRequest) Reset() {
 	*x = WorkloadsRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[24]
+	mi := &file_proto_caracal_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2106,7 +2500,7 @@ func (x *WorkloadsRequest) String() string {
 func (*WorkloadsRequest) ProtoMessage() {}
 
 func (x *WorkloadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[24]
+	mi := &file_proto_caracal_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2119,7 +2513,7 @@ func (x *WorkloadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkloadsRequest.ProtoReflect.Descriptor instead.
 func (*WorkloadsRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{24}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{26}
 }
 
 type WorkloadList struct {
@@ -2131,7 +2525,7 @@ type WorkloadList struct {
 
 func (x *WorkloadList) Reset() {
 	*x = WorkloadList{}
-	mi := &file_proto_caracal_proto_msgTypes[25]
+	mi := &file_proto_caracal_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2143,7 +2537,7 @@ func (x *WorkloadList) String() string {
 func (*WorkloadList) ProtoMessage() {}
 
 func (x *WorkloadList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[25]
+	mi := &file_proto_caracal_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2156,7 +2550,7 @@ func (x *WorkloadList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkloadList.ProtoReflect.Descriptor instead.
 func (*WorkloadList) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{25}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WorkloadList) GetWorkloads() []*Workload {
@@ -2185,7 +2579,7 @@ type Workload struct {
 
 func (x *Workload) Reset() {
 	*x = Workload{}
-	mi := &file_proto_caracal_proto_msgTypes[26]
+	mi := &file_proto_caracal_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2197,7 +2591,7 @@ func (x *Workload) String() string {
 func (*Workload) ProtoMessage() {}
 
 func (x *Workload) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[26]
+	mi := &file_proto_caracal_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2210,7 +2604,7 @@ func (x *Workload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Workload.ProtoReflect.Descriptor instead.
 func (*Workload) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{26}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Workload) GetNamespace() string {
@@ -2298,7 +2692,7 @@ type InterfacesRequest struct {
 
 func (x *InterfacesRequest) Reset() {
 	*x = InterfacesRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[27]
+	mi := &file_proto_caracal_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2704,7 @@ func (x *InterfacesRequest) String() string {
 func (*InterfacesRequest) ProtoMessage() {}
 
 func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[27]
+	mi := &file_proto_caracal_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2717,7 @@ func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesRequest.ProtoReflect.Descriptor instead.
 func (*InterfacesRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{27}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{29}
 }
 
 type InterfaceList struct {
@@ -2335,7 +2729,7 @@ type InterfaceList struct {
 
 func (x *InterfaceList) Reset() {
 	*x = InterfaceList{}
-	mi := &file_proto_caracal_proto_msgTypes[28]
+	mi := &file_proto_caracal_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2347,7 +2741,7 @@ func (x *InterfaceList) String() string {
 func (*InterfaceList) ProtoMessage() {}
 
 func (x *InterfaceList) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[28]
+	mi := &file_proto_caracal_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2360,7 +2754,7 @@ func (x *InterfaceList) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfaceList.ProtoReflect.Descriptor instead.
 func (*InterfaceList) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{28}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *InterfaceList) GetInterfaces() []*Interface {
@@ -2387,7 +2781,7 @@ type Interface struct {
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_proto_caracal_proto_msgTypes[29]
+	mi := &file_proto_caracal_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2399,7 +2793,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[29]
+	mi := &file_proto_caracal_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2412,7 +2806,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{29}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Interface) GetName() string {
@@ -2488,7 +2882,7 @@ type ChangeNeighborRequest struct {
 
 func (x *ChangeNeighborRequest) Reset() {
 	*x = ChangeNeighborRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[30]
+	mi := &file_proto_caracal_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2894,7 @@ func (x *ChangeNeighborRequest) String() string {
 func (*ChangeNeighborRequest) ProtoMessage() {}
 
 func (x *ChangeNeighborRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[30]
+	mi := &file_proto_caracal_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2907,7 @@ func (x *ChangeNeighborRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeNeighborRequest.ProtoReflect.Descriptor instead.
 func (*ChangeNeighborRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{30}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ChangeNeighborRequest) GetVerb() string {
@@ -2539,7 +2933,7 @@ type ChangeNeighborReply struct {
 
 func (x *ChangeNeighborReply) Reset() {
 	*x = ChangeNeighborReply{}
-	mi := &file_proto_caracal_proto_msgTypes[31]
+	mi := &file_proto_caracal_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2551,7 +2945,7 @@ func (x *ChangeNeighborReply) String() string {
 func (*ChangeNeighborReply) ProtoMessage() {}
 
 func (x *ChangeNeighborReply) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[31]
+	mi := &file_proto_caracal_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2564,7 +2958,7 @@ func (x *ChangeNeighborReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeNeighborReply.ProtoReflect.Descriptor instead.
 func (*ChangeNeighborReply) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{31}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ChangeNeighborReply) GetMessage() string {
@@ -2584,7 +2978,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[32]
+	mi := &file_proto_caracal_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2990,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[32]
+	mi := &file_proto_caracal_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +3003,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{32}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfigureRequest) GetCheck() bool {
@@ -2644,7 +3038,7 @@ type ConfigureReply struct {
 
 func (x *ConfigureReply) Reset() {
 	*x = ConfigureReply{}
-	mi := &file_proto_caracal_proto_msgTypes[33]
+	mi := &file_proto_caracal_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +3050,7 @@ func (x *ConfigureReply) String() string {
 func (*ConfigureReply) ProtoMessage() {}
 
 func (x *ConfigureReply) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[33]
+	mi := &file_proto_caracal_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +3063,7 @@ func (x *ConfigureReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureReply.ProtoReflect.Descriptor instead.
 func (*ConfigureReply) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{33}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ConfigureReply) GetApplied() bool {
@@ -2753,7 +3147,7 @@ type Reset struct {
 
 func (x *Reset) Reset() {
 	*x = Reset{}
-	mi := &file_proto_caracal_proto_msgTypes[34]
+	mi := &file_proto_caracal_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +3159,7 @@ func (x *Reset) String() string {
 func (*Reset) ProtoMessage() {}
 
 func (x *Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[34]
+	mi := &file_proto_caracal_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +3172,7 @@ func (x *Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reset.ProtoReflect.Descriptor instead.
 func (*Reset) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{34}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Reset) GetNeighbor() string {
@@ -2804,7 +3198,7 @@ type CleanupRequest struct {
 
 func (x *CleanupRequest) Reset() {
 	*x = CleanupRequest{}
-	mi := &file_proto_caracal_proto_msgTypes[35]
+	mi := &file_proto_caracal_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +3210,7 @@ func (x *CleanupRequest) String() string {
 func (*CleanupRequest) ProtoMessage() {}
 
 func (x *CleanupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[35]
+	mi := &file_proto_caracal_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +3223,7 @@ func (x *CleanupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CleanupRequest.ProtoReflect.Descriptor instead.
 func (*CleanupRequest) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{35}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CleanupRequest) GetYes() bool {
@@ -2852,7 +3246,7 @@ type CleanupReply struct {
 
 func (x *CleanupReply) Reset() {
 	*x = CleanupReply{}
-	mi := &file_proto_caracal_proto_msgTypes[36]
+	mi := &file_proto_caracal_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2864,7 +3258,7 @@ func (x *CleanupReply) String() string {
 func (*CleanupReply) ProtoMessage() {}
 
 func (x *CleanupReply) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_caracal_proto_msgTypes[36]
+	mi := &file_proto_caracal_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2877,7 +3271,7 @@ func (x *CleanupReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CleanupReply.ProtoReflect.Descriptor instead.
 func (*CleanupReply) Descriptor() ([]byte, []int) {
-	return file_proto_caracal_proto_rawDescGZIP(), []int{36}
+	return file_proto_caracal_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CleanupReply) GetItems() []string {
@@ -2915,6 +3309,921 @@ func (x *CleanupReply) GetBlocked() string {
 	return ""
 }
 
+type DrainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	WaitSeconds   float32                `protobuf:"fixed32,1,opt,name=wait_seconds,json=waitSeconds,proto3" json:"wait_seconds,omitempty"` // 0: 10 s
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainRequest) Reset() {
+	*x = DrainRequest{}
+	mi := &file_proto_caracal_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainRequest) ProtoMessage() {}
+
+func (x *DrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
+func (*DrainRequest) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *DrainRequest) GetWaitSeconds() float32 {
+	if x != nil {
+		return x.WaitSeconds
+	}
+	return 0
+}
+
+func (x *DrainRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type UndrainRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UndrainRequest) Reset() {
+	*x = UndrainRequest{}
+	mi := &file_proto_caracal_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UndrainRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UndrainRequest) ProtoMessage() {}
+
+func (x *UndrainRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UndrainRequest.ProtoReflect.Descriptor instead.
+func (*UndrainRequest) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{40}
+}
+
+// DrainState says how far a node has got in leaving.
+type DrainState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stage         string                 `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"` // "moving", "away", "closed"; empty while it serves
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=until,proto3" json:"until,omitempty"` // of "moving"
+	Force         bool                   `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
+	Workloads     uint32                 `protobuf:"varint,5,opt,name=workloads,proto3" json:"workloads,omitempty"` // still on this node
+	Sessions      uint32                 `protobuf:"varint,6,opt,name=sessions,proto3" json:"sessions,omitempty"`   // still to be closed
+	Problem       string                 `protobuf:"bytes,7,opt,name=problem,proto3" json:"problem,omitempty"`      // what could not be done so far
+	Message       string                 `protobuf:"bytes,8,opt,name=message,proto3" json:"message,omitempty"`      // the whole in words
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainState) Reset() {
+	*x = DrainState{}
+	mi := &file_proto_caracal_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainState) ProtoMessage() {}
+
+func (x *DrainState) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainState.ProtoReflect.Descriptor instead.
+func (*DrainState) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *DrainState) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *DrainState) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *DrainState) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *DrainState) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *DrainState) GetWorkloads() uint32 {
+	if x != nil {
+		return x.Workloads
+	}
+	return 0
+}
+
+func (x *DrainState) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+func (x *DrainState) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *DrainState) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type BFDRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BFDRequest) Reset() {
+	*x = BFDRequest{}
+	mi := &file_proto_caracal_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BFDRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BFDRequest) ProtoMessage() {}
+
+func (x *BFDRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BFDRequest.ProtoReflect.Descriptor instead.
+func (*BFDRequest) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{42}
+}
+
+type BFDList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []*BFDSession          `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"` // sorted by neighbor
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BFDList) Reset() {
+	*x = BFDList{}
+	mi := &file_proto_caracal_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BFDList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BFDList) ProtoMessage() {}
+
+func (x *BFDList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BFDList.ProtoReflect.Descriptor instead.
+func (*BFDList) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *BFDList) GetSessions() []*BFDSession {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+// BFDSession is a session of RFC 5880.
+type BFDSession struct {
+	state                         protoimpl.MessageState `protogen:"open.v1"`
+	Neighbor                      string                 `protobuf:"bytes,1,opt,name=neighbor,proto3" json:"neighbor,omitempty"`
+	Address                       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	LocalAddress                  string                 `protobuf:"bytes,3,opt,name=local_address,json=localAddress,proto3" json:"local_address,omitempty"`
+	Interface                     string                 `protobuf:"bytes,4,opt,name=interface,proto3" json:"interface,omitempty"`
+	Multihop                      bool                   `protobuf:"varint,5,opt,name=multihop,proto3" json:"multihop,omitempty"`
+	State                         string                 `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"` // "AdminDown", "Down", "Init", "Up"
+	Since                         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
+	Diagnostic                    string                 `protobuf:"bytes,8,opt,name=diagnostic,proto3" json:"diagnostic,omitempty"` // why it went down, in words
+	RemoteState                   string                 `protobuf:"bytes,9,opt,name=remote_state,json=remoteState,proto3" json:"remote_state,omitempty"`
+	RemoteDiagnostic              string                 `protobuf:"bytes,10,opt,name=remote_diagnostic,json=remoteDiagnostic,proto3" json:"remote_diagnostic,omitempty"`
+	ConfiguredTransmitMs          float32                `protobuf:"fixed32,11,opt,name=configured_transmit_ms,json=configuredTransmitMs,proto3" json:"configured_transmit_ms,omitempty"`
+	ConfiguredReceiveMs           float32                `protobuf:"fixed32,12,opt,name=configured_receive_ms,json=configuredReceiveMs,proto3" json:"configured_receive_ms,omitempty"`
+	ConfiguredMultiplier          uint32                 `protobuf:"varint,13,opt,name=configured_multiplier,json=configuredMultiplier,proto3" json:"configured_multiplier,omitempty"`
+	TransmitMs                    float32                `protobuf:"fixed32,14,opt,name=transmit_ms,json=transmitMs,proto3" json:"transmit_ms,omitempty"`    // in force
+	DetectionMs                   float32                `protobuf:"fixed32,15,opt,name=detection_ms,json=detectionMs,proto3" json:"detection_ms,omitempty"` // without a packet for so long it is down
+	RemoteTransmitMs              float32                `protobuf:"fixed32,16,opt,name=remote_transmit_ms,json=remoteTransmitMs,proto3" json:"remote_transmit_ms,omitempty"`
+	RemoteReceiveMs               float32                `protobuf:"fixed32,17,opt,name=remote_receive_ms,json=remoteReceiveMs,proto3" json:"remote_receive_ms,omitempty"`
+	RemoteMultiplier              uint32                 `protobuf:"varint,18,opt,name=remote_multiplier,json=remoteMultiplier,proto3" json:"remote_multiplier,omitempty"`
+	RemoteControlPlaneIndependent bool                   `protobuf:"varint,19,opt,name=remote_control_plane_independent,json=remoteControlPlaneIndependent,proto3" json:"remote_control_plane_independent,omitempty"` // the C bit
+	Sent                          uint32                 `protobuf:"varint,20,opt,name=sent,proto3" json:"sent,omitempty"`
+	Received                      uint32                 `protobuf:"varint,21,opt,name=received,proto3" json:"received,omitempty"`
+	Discarded                     uint32                 `protobuf:"varint,22,opt,name=discarded,proto3" json:"discarded,omitempty"`
+	Flaps                         uint32                 `protobuf:"varint,23,opt,name=flaps,proto3" json:"flaps,omitempty"` // how often it went from up to down
+	LocalDiscriminator            uint32                 `protobuf:"varint,24,opt,name=local_discriminator,json=localDiscriminator,proto3" json:"local_discriminator,omitempty"`
+	RemoteDiscriminator           uint32                 `protobuf:"varint,25,opt,name=remote_discriminator,json=remoteDiscriminator,proto3" json:"remote_discriminator,omitempty"`
+	unknownFields                 protoimpl.UnknownFields
+	sizeCache                     protoimpl.SizeCache
+}
+
+func (x *BFDSession) Reset() {
+	*x = BFDSession{}
+	mi := &file_proto_caracal_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BFDSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BFDSession) ProtoMessage() {}
+
+func (x *BFDSession) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BFDSession.ProtoReflect.Descriptor instead.
+func (*BFDSession) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *BFDSession) GetNeighbor() string {
+	if x != nil {
+		return x.Neighbor
+	}
+	return ""
+}
+
+func (x *BFDSession) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *BFDSession) GetLocalAddress() string {
+	if x != nil {
+		return x.LocalAddress
+	}
+	return ""
+}
+
+func (x *BFDSession) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+func (x *BFDSession) GetMultihop() bool {
+	if x != nil {
+		return x.Multihop
+	}
+	return false
+}
+
+func (x *BFDSession) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *BFDSession) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *BFDSession) GetDiagnostic() string {
+	if x != nil {
+		return x.Diagnostic
+	}
+	return ""
+}
+
+func (x *BFDSession) GetRemoteState() string {
+	if x != nil {
+		return x.RemoteState
+	}
+	return ""
+}
+
+func (x *BFDSession) GetRemoteDiagnostic() string {
+	if x != nil {
+		return x.RemoteDiagnostic
+	}
+	return ""
+}
+
+func (x *BFDSession) GetConfiguredTransmitMs() float32 {
+	if x != nil {
+		return x.ConfiguredTransmitMs
+	}
+	return 0
+}
+
+func (x *BFDSession) GetConfiguredReceiveMs() float32 {
+	if x != nil {
+		return x.ConfiguredReceiveMs
+	}
+	return 0
+}
+
+func (x *BFDSession) GetConfiguredMultiplier() uint32 {
+	if x != nil {
+		return x.ConfiguredMultiplier
+	}
+	return 0
+}
+
+func (x *BFDSession) GetTransmitMs() float32 {
+	if x != nil {
+		return x.TransmitMs
+	}
+	return 0
+}
+
+func (x *BFDSession) GetDetectionMs() float32 {
+	if x != nil {
+		return x.DetectionMs
+	}
+	return 0
+}
+
+func (x *BFDSession) GetRemoteTransmitMs() float32 {
+	if x != nil {
+		return x.RemoteTransmitMs
+	}
+	return 0
+}
+
+func (x *BFDSession) GetRemoteReceiveMs() float32 {
+	if x != nil {
+		return x.RemoteReceiveMs
+	}
+	return 0
+}
+
+func (x *BFDSession) GetRemoteMultiplier() uint32 {
+	if x != nil {
+		return x.RemoteMultiplier
+	}
+	return 0
+}
+
+func (x *BFDSession) GetRemoteControlPlaneIndependent() bool {
+	if x != nil {
+		return x.RemoteControlPlaneIndependent
+	}
+	return false
+}
+
+func (x *BFDSession) GetSent() uint32 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
+}
+
+func (x *BFDSession) GetReceived() uint32 {
+	if x != nil {
+		return x.Received
+	}
+	return 0
+}
+
+func (x *BFDSession) GetDiscarded() uint32 {
+	if x != nil {
+		return x.Discarded
+	}
+	return 0
+}
+
+func (x *BFDSession) GetFlaps() uint32 {
+	if x != nil {
+		return x.Flaps
+	}
+	return 0
+}
+
+func (x *BFDSession) GetLocalDiscriminator() uint32 {
+	if x != nil {
+		return x.LocalDiscriminator
+	}
+	return 0
+}
+
+func (x *BFDSession) GetRemoteDiscriminator() uint32 {
+	if x != nil {
+		return x.RemoteDiscriminator
+	}
+	return 0
+}
+
+type FiltersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // empty: all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FiltersRequest) Reset() {
+	*x = FiltersRequest{}
+	mi := &file_proto_caracal_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FiltersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FiltersRequest) ProtoMessage() {}
+
+func (x *FiltersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FiltersRequest.ProtoReflect.Descriptor instead.
+func (*FiltersRequest) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *FiltersRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type FilterList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Filters       []*Filter              `protobuf:"bytes,1,rep,name=filters,proto3" json:"filters,omitempty"` // sorted by name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterList) Reset() {
+	*x = FilterList{}
+	mi := &file_proto_caracal_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterList) ProtoMessage() {}
+
+func (x *FilterList) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterList.ProtoReflect.Descriptor instead.
+func (*FilterList) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *FilterList) GetFilters() []*Filter {
+	if x != nil {
+		return x.Filters
+	}
+	return nil
+}
+
+// Filter is a BGPFilter.
+type Filter struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Neighbors     []string               `protobuf:"bytes,2,rep,name=neighbors,proto3" json:"neighbors,omitempty"` // that it is asked for
+	Rules         []*FilterRule          `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`         // in the order in which they are asked, by direction and family
+	Missing       bool                   `protobuf:"varint,4,opt,name=missing,proto3" json:"missing,omitempty"`    // a peer names it and there is none: everything is refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Filter) Reset() {
+	*x = Filter{}
+	mi := &file_proto_caracal_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Filter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Filter) ProtoMessage() {}
+
+func (x *Filter) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Filter.ProtoReflect.Descriptor instead.
+func (*Filter) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *Filter) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Filter) GetNeighbors() []string {
+	if x != nil {
+		return x.Neighbors
+	}
+	return nil
+}
+
+func (x *Filter) GetRules() []*FilterRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *Filter) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
+}
+
+type FilterRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Direction     string                 `protobuf:"bytes,1,opt,name=direction,proto3" json:"direction,omitempty"` // "import" or "export"
+	Family        string                 `protobuf:"bytes,2,opt,name=family,proto3" json:"family,omitempty"`       // "ipv4" or "ipv6"
+	Cidr          string                 `protobuf:"bytes,3,opt,name=cidr,proto3" json:"cidr,omitempty"`
+	Match         string                 `protobuf:"bytes,4,opt,name=match,proto3" json:"match,omitempty"` // "Equal", "NotEqual", "In", "NotIn"
+	MinLength     *uint32                `protobuf:"varint,5,opt,name=min_length,json=minLength,proto3,oneof" json:"min_length,omitempty"`
+	MaxLength     *uint32                `protobuf:"varint,6,opt,name=max_length,json=maxLength,proto3,oneof" json:"max_length,omitempty"`
+	Communities   []string               `protobuf:"bytes,7,rep,name=communities,proto3" json:"communities,omitempty"`
+	AsPathPrefix  []uint32               `protobuf:"varint,8,rep,packed,name=as_path_prefix,json=asPathPrefix,proto3" json:"as_path_prefix,omitempty"`
+	Source        string                 `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
+	PeerType      string                 `protobuf:"bytes,10,opt,name=peer_type,json=peerType,proto3" json:"peer_type,omitempty"`
+	Action        string                 `protobuf:"bytes,11,opt,name=action,proto3" json:"action,omitempty"`         // "accept" or "reject"
+	Operations    []string               `protobuf:"bytes,12,rep,name=operations,proto3" json:"operations,omitempty"` // "add community 65000:1", …
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FilterRule) Reset() {
+	*x = FilterRule{}
+	mi := &file_proto_caracal_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FilterRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FilterRule) ProtoMessage() {}
+
+func (x *FilterRule) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FilterRule.ProtoReflect.Descriptor instead.
+func (*FilterRule) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *FilterRule) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
+func (x *FilterRule) GetFamily() string {
+	if x != nil {
+		return x.Family
+	}
+	return ""
+}
+
+func (x *FilterRule) GetCidr() string {
+	if x != nil {
+		return x.Cidr
+	}
+	return ""
+}
+
+func (x *FilterRule) GetMatch() string {
+	if x != nil {
+		return x.Match
+	}
+	return ""
+}
+
+func (x *FilterRule) GetMinLength() uint32 {
+	if x != nil && x.MinLength != nil {
+		return *x.MinLength
+	}
+	return 0
+}
+
+func (x *FilterRule) GetMaxLength() uint32 {
+	if x != nil && x.MaxLength != nil {
+		return *x.MaxLength
+	}
+	return 0
+}
+
+func (x *FilterRule) GetCommunities() []string {
+	if x != nil {
+		return x.Communities
+	}
+	return nil
+}
+
+func (x *FilterRule) GetAsPathPrefix() []uint32 {
+	if x != nil {
+		return x.AsPathPrefix
+	}
+	return nil
+}
+
+func (x *FilterRule) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *FilterRule) GetPeerType() string {
+	if x != nil {
+		return x.PeerType
+	}
+	return ""
+}
+
+func (x *FilterRule) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *FilterRule) GetOperations() []string {
+	if x != nil {
+		return x.Operations
+	}
+	return nil
+}
+
+type TorConfigRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Selector      string                 `protobuf:"bytes,2,opt,name=selector,proto3" json:"selector,omitempty"` // instead of node
+	Peer          string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	Format        string                 `protobuf:"bytes,4,opt,name=format,proto3" json:"format,omitempty"` // "frr", "bird", "eos"
+	Asn           uint32                 `protobuf:"varint,5,opt,name=asn,proto3" json:"asn,omitempty"`      // of the switch, where the configuration does not say it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TorConfigRequest) Reset() {
+	*x = TorConfigRequest{}
+	mi := &file_proto_caracal_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TorConfigRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TorConfigRequest) ProtoMessage() {}
+
+func (x *TorConfigRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TorConfigRequest.ProtoReflect.Descriptor instead.
+func (*TorConfigRequest) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *TorConfigRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *TorConfigRequest) GetSelector() string {
+	if x != nil {
+		return x.Selector
+	}
+	return ""
+}
+
+func (x *TorConfigRequest) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *TorConfigRequest) GetFormat() string {
+	if x != nil {
+		return x.Format
+	}
+	return ""
+}
+
+func (x *TorConfigRequest) GetAsn() uint32 {
+	if x != nil {
+		return x.Asn
+	}
+	return 0
+}
+
+type TorConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TorConfig) Reset() {
+	*x = TorConfig{}
+	mi := &file_proto_caracal_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TorConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TorConfig) ProtoMessage() {}
+
+func (x *TorConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_caracal_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TorConfig.ProtoReflect.Descriptor instead.
+func (*TorConfig) Descriptor() ([]byte, []int) {
+	return file_proto_caracal_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *TorConfig) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 var File_proto_caracal_proto protoreflect.FileDescriptor
 
 const file_proto_caracal_proto_rawDesc = "" +
@@ -2931,7 +4240,7 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x120\n" +
-	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xd3\x04\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x81\x05\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
@@ -2953,7 +4262,8 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\tconverged\x18\r \x01(\v2\x10.caracal.v1.FactR\tconverged\x12,\n" +
 	"\bcomplete\x18\x0e \x01(\v2\x10.caracal.v1.FactR\bcomplete\x12/\n" +
 	"\bproblems\x18\x0f \x03(\v2\x13.caracal.v1.ProblemR\bproblems\x12*\n" +
-	"\x06counts\x18\x10 \x01(\v2\x12.caracal.v1.CountsR\x06counts\"\xb7\x04\n" +
+	"\x06counts\x18\x10 \x01(\v2\x12.caracal.v1.CountsR\x06counts\x12,\n" +
+	"\x05drain\x18\x11 \x01(\v2\x16.caracal.v1.DrainStateR\x05drain\"\xb7\x04\n" +
 	"\x06Counts\x12\x1c\n" +
 	"\tneighbors\x18\x01 \x01(\rR\tneighbors\x12 \n" +
 	"\vestablished\x18\x02 \x01(\rR\vestablished\x12\x14\n" +
@@ -2980,9 +4290,10 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\n" +
 	"last_audit\x18\x12 \x01(\v2\x1a.google.protobuf.TimestampR\tlastAudit\"&\n" +
 	"\x10NeighborsRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"B\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"p\n" +
 	"\fNeighborList\x122\n" +
-	"\tneighbors\x18\x01 \x03(\v2\x14.caracal.v1.NeighborR\tneighbors\"\xa5\b\n" +
+	"\tneighbors\x18\x01 \x03(\v2\x14.caracal.v1.NeighborR\tneighbors\x12,\n" +
+	"\x05drain\x18\x02 \x01(\v2\x16.caracal.v1.DrainStateR\x05drain\"\xb0\x11\n" +
 	"\bNeighbor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x18\n" +
@@ -3019,7 +4330,49 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"last_error\x18\x1b \x01(\tR\tlastError\x12>\n" +
 	"\rlast_error_at\x18\x1c \x01(\v2\x1a.google.protobuf.TimestampR\vlastErrorAt\x124\n" +
 	"\bprefixes\x18\x1d \x01(\v2\x18.caracal.v1.PrefixCountsR\bprefixes\x12!\n" +
-	"\fmax_prefixes\x18\x1e \x01(\rR\vmaxPrefixes\"\x92\x01\n" +
+	"\fmax_prefixes\x18\x1e \x01(\rR\vmaxPrefixes\x12@\n" +
+	"\x1cconfigured_keepalive_seconds\x18\x1f \x01(\x02R\x1aconfiguredKeepaliveSeconds\x12-\n" +
+	"\x12local_capabilities\x18  \x03(\tR\x11localCapabilities\x12#\n" +
+	"\rwarn_prefixes\x18! \x01(\rR\fwarnPrefixes\x12\x16\n" +
+	"\x06warned\x18\" \x01(\bR\x06warned\x12\x12\n" +
+	"\x04held\x18# \x01(\bR\x04held\x129\n" +
+	"\n" +
+	"held_until\x18$ \x01(\v2\x1a.google.protobuf.TimestampR\theldUntil\x12;\n" +
+	"\x1amax_prefixes_retry_seconds\x18% \x01(\x02R\x17maxPrefixesRetrySeconds\x12)\n" +
+	"\x10counted_prefixes\x18& \x01(\rR\x0fcountedPrefixes\x12\x1c\n" +
+	"\tdeferring\x18' \x01(\bR\tdeferring\x12;\n" +
+	"\vstale_until\x18( \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"staleUntil\x12(\n" +
+	"\x10long_lived_stale\x18) \x01(\bR\x0elongLivedStale\x12,\n" +
+	"\x12long_lived_seconds\x18* \x01(\x02R\x10longLivedSeconds\x12.\n" +
+	"\x13own_restart_seconds\x18+ \x01(\x02R\x11ownRestartSeconds\x12E\n" +
+	"\x11last_notification\x18, \x01(\v2\x18.caracal.v1.NotificationR\x10lastNotification\x12(\n" +
+	"\x03bfd\x18- \x01(\v2\x16.caracal.v1.BFDSessionR\x03bfd\x12\x10\n" +
+	"\x03md5\x18. \x01(\bR\x03md5\x12\x16\n" +
+	"\x06secret\x18/ \x01(\tR\x06secret\x12\x1a\n" +
+	"\bunusable\x180 \x01(\bR\bunusable\x12!\n" +
+	"\fttl_security\x181 \x01(\rR\vttlSecurity\x12\x12\n" +
+	"\x04role\x182 \x01(\tR\x04role\x12\x12\n" +
+	"\x04peer\x183 \x01(\tR\x04peer\x12\x18\n" +
+	"\afilters\x184 \x03(\tR\afilters\x12\x1c\n" +
+	"\tinterface\x185 \x01(\tR\tinterface\x12\x1b\n" +
+	"\tlocal_asn\x186 \x01(\rR\blocalAsn\x12$\n" +
+	"\x0eallow_local_as\x187 \x01(\rR\fallowLocalAs\x12\x19\n" +
+	"\bnext_hop\x188 \x01(\tR\anextHop\x12*\n" +
+	"\x11extended_next_hop\x189 \x01(\bR\x0fextendedNextHop\x12(\n" +
+	"\x10add_path_receive\x18: \x01(\bR\x0eaddPathReceive\x12\"\n" +
+	"\radd_path_send\x18; \x01(\rR\vaddPathSend\x12/\n" +
+	"\brefusals\x18< \x03(\v2\x13.caracal.v1.RefusalR\brefusals\"7\n" +
+	"\aRefusal\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05paths\x18\x02 \x01(\rR\x05paths\"\xa4\x01\n" +
+	"\fNotification\x12\x12\n" +
+	"\x04sent\x18\x01 \x01(\bR\x04sent\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
+	"\asubcode\x18\x03 \x01(\rR\asubcode\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x12\n" +
+	"\x04text\x18\x05 \x01(\tR\x04text\x12*\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\x92\x01\n" +
 	"\bMessages\x12\x12\n" +
 	"\x04open\x18\x01 \x01(\rR\x04open\x12\x16\n" +
 	"\x06update\x18\x02 \x01(\rR\x06update\x12\"\n" +
@@ -3190,7 +4543,95 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\x05total\x18\x02 \x01(\rR\x05total\x12\x18\n" +
 	"\adeleted\x18\x03 \x01(\rR\adeleted\x12\x16\n" +
 	"\x06failed\x18\x04 \x03(\tR\x06failed\x12\x18\n" +
-	"\ablocked\x18\x05 \x01(\tR\ablocked2\xc7\x02\n" +
+	"\ablocked\x18\x05 \x01(\tR\ablocked\"G\n" +
+	"\fDrainRequest\x12!\n" +
+	"\fwait_seconds\x18\x01 \x01(\x02R\vwaitSeconds\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"\x10\n" +
+	"\x0eUndrainRequest\"\x8a\x02\n" +
+	"\n" +
+	"DrainState\x12\x14\n" +
+	"\x05stage\x18\x01 \x01(\tR\x05stage\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x14\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\x12\x1c\n" +
+	"\tworkloads\x18\x05 \x01(\rR\tworkloads\x12\x1a\n" +
+	"\bsessions\x18\x06 \x01(\rR\bsessions\x12\x18\n" +
+	"\aproblem\x18\a \x01(\tR\aproblem\x12\x18\n" +
+	"\amessage\x18\b \x01(\tR\amessage\"\f\n" +
+	"\n" +
+	"BFDRequest\"=\n" +
+	"\aBFDList\x122\n" +
+	"\bsessions\x18\x01 \x03(\v2\x16.caracal.v1.BFDSessionR\bsessions\"\xd4\a\n" +
+	"\n" +
+	"BFDSession\x12\x1a\n" +
+	"\bneighbor\x18\x01 \x01(\tR\bneighbor\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12#\n" +
+	"\rlocal_address\x18\x03 \x01(\tR\flocalAddress\x12\x1c\n" +
+	"\tinterface\x18\x04 \x01(\tR\tinterface\x12\x1a\n" +
+	"\bmultihop\x18\x05 \x01(\bR\bmultihop\x12\x14\n" +
+	"\x05state\x18\x06 \x01(\tR\x05state\x120\n" +
+	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1e\n" +
+	"\n" +
+	"diagnostic\x18\b \x01(\tR\n" +
+	"diagnostic\x12!\n" +
+	"\fremote_state\x18\t \x01(\tR\vremoteState\x12+\n" +
+	"\x11remote_diagnostic\x18\n" +
+	" \x01(\tR\x10remoteDiagnostic\x124\n" +
+	"\x16configured_transmit_ms\x18\v \x01(\x02R\x14configuredTransmitMs\x122\n" +
+	"\x15configured_receive_ms\x18\f \x01(\x02R\x13configuredReceiveMs\x123\n" +
+	"\x15configured_multiplier\x18\r \x01(\rR\x14configuredMultiplier\x12\x1f\n" +
+	"\vtransmit_ms\x18\x0e \x01(\x02R\n" +
+	"transmitMs\x12!\n" +
+	"\fdetection_ms\x18\x0f \x01(\x02R\vdetectionMs\x12,\n" +
+	"\x12remote_transmit_ms\x18\x10 \x01(\x02R\x10remoteTransmitMs\x12*\n" +
+	"\x11remote_receive_ms\x18\x11 \x01(\x02R\x0fremoteReceiveMs\x12+\n" +
+	"\x11remote_multiplier\x18\x12 \x01(\rR\x10remoteMultiplier\x12G\n" +
+	" remote_control_plane_independent\x18\x13 \x01(\bR\x1dremoteControlPlaneIndependent\x12\x12\n" +
+	"\x04sent\x18\x14 \x01(\rR\x04sent\x12\x1a\n" +
+	"\breceived\x18\x15 \x01(\rR\breceived\x12\x1c\n" +
+	"\tdiscarded\x18\x16 \x01(\rR\tdiscarded\x12\x14\n" +
+	"\x05flaps\x18\x17 \x01(\rR\x05flaps\x12/\n" +
+	"\x13local_discriminator\x18\x18 \x01(\rR\x12localDiscriminator\x121\n" +
+	"\x14remote_discriminator\x18\x19 \x01(\rR\x13remoteDiscriminator\"$\n" +
+	"\x0eFiltersRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\":\n" +
+	"\n" +
+	"FilterList\x12,\n" +
+	"\afilters\x18\x01 \x03(\v2\x12.caracal.v1.FilterR\afilters\"\x82\x01\n" +
+	"\x06Filter\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
+	"\tneighbors\x18\x02 \x03(\tR\tneighbors\x12,\n" +
+	"\x05rules\x18\x03 \x03(\v2\x16.caracal.v1.FilterRuleR\x05rules\x12\x18\n" +
+	"\amissing\x18\x04 \x01(\bR\amissing\"\x87\x03\n" +
+	"\n" +
+	"FilterRule\x12\x1c\n" +
+	"\tdirection\x18\x01 \x01(\tR\tdirection\x12\x16\n" +
+	"\x06family\x18\x02 \x01(\tR\x06family\x12\x12\n" +
+	"\x04cidr\x18\x03 \x01(\tR\x04cidr\x12\x14\n" +
+	"\x05match\x18\x04 \x01(\tR\x05match\x12\"\n" +
+	"\n" +
+	"min_length\x18\x05 \x01(\rH\x00R\tminLength\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"max_length\x18\x06 \x01(\rH\x01R\tmaxLength\x88\x01\x01\x12 \n" +
+	"\vcommunities\x18\a \x03(\tR\vcommunities\x12$\n" +
+	"\x0eas_path_prefix\x18\b \x03(\rR\fasPathPrefix\x12\x16\n" +
+	"\x06source\x18\t \x01(\tR\x06source\x12\x1b\n" +
+	"\tpeer_type\x18\n" +
+	" \x01(\tR\bpeerType\x12\x16\n" +
+	"\x06action\x18\v \x01(\tR\x06action\x12\x1e\n" +
+	"\n" +
+	"operations\x18\f \x03(\tR\n" +
+	"operationsB\r\n" +
+	"\v_min_lengthB\r\n" +
+	"\v_max_length\"\x80\x01\n" +
+	"\x10TorConfigRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
+	"\bselector\x18\x02 \x01(\tR\bselector\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x16\n" +
+	"\x06format\x18\x04 \x01(\tR\x06format\x12\x10\n" +
+	"\x03asn\x18\x05 \x01(\rR\x03asn\"\x1f\n" +
+	"\tTorConfig\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text2\xc7\x02\n" +
 	"\x04Show\x12:\n" +
 	"\tGetStatus\x12\x19.caracal.v1.StatusRequest\x1a\x12.caracal.v1.Status\x12G\n" +
 	"\rListNeighbors\x12\x1c.caracal.v1.NeighborsRequest\x1a\x18.caracal.v1.NeighborList\x12@\n" +
@@ -3201,11 +4642,17 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\tInventory\x12;\n" +
 	"\tListNodes\x12\x18.caracal.v1.NodesRequest\x1a\x14.caracal.v1.NodeList\x12G\n" +
 	"\rListWorkloads\x12\x1c.caracal.v1.WorkloadsRequest\x1a\x18.caracal.v1.WorkloadList\x12J\n" +
-	"\x0eListInterfaces\x12\x1d.caracal.v1.InterfacesRequest\x1a\x19.caracal.v1.InterfaceList2\xe7\x01\n" +
+	"\x0eListInterfaces\x12\x1d.caracal.v1.InterfacesRequest\x1a\x19.caracal.v1.InterfaceList2\xc9\x01\n" +
+	"\aPeering\x126\n" +
+	"\aListBFD\x12\x16.caracal.v1.BFDRequest\x1a\x13.caracal.v1.BFDList\x12A\n" +
+	"\vListFilters\x12\x1a.caracal.v1.FiltersRequest\x1a\x16.caracal.v1.FilterList\x12C\n" +
+	"\fGetTorConfig\x12\x1c.caracal.v1.TorConfigRequest\x1a\x15.caracal.v1.TorConfig2\xe3\x02\n" +
 	"\aCommand\x12T\n" +
 	"\x0eChangeNeighbor\x12!.caracal.v1.ChangeNeighborRequest\x1a\x1f.caracal.v1.ChangeNeighborReply\x12E\n" +
 	"\tConfigure\x12\x1c.caracal.v1.ConfigureRequest\x1a\x1a.caracal.v1.ConfigureReply\x12?\n" +
-	"\aCleanup\x12\x1a.caracal.v1.CleanupRequest\x1a\x18.caracal.v1.CleanupReplyB!Z\x1fcaracal.dev/caracal/proto;protob\x06proto3"
+	"\aCleanup\x12\x1a.caracal.v1.CleanupRequest\x1a\x18.caracal.v1.CleanupReply\x12;\n" +
+	"\x05Drain\x12\x18.caracal.v1.DrainRequest\x1a\x16.caracal.v1.DrainState0\x01\x12=\n" +
+	"\aUndrain\x12\x1a.caracal.v1.UndrainRequest\x1a\x16.caracal.v1.DrainStateB!Z\x1fcaracal.dev/caracal/proto;protob\x06proto3"
 
 var (
 	file_proto_caracal_proto_rawDescOnce sync.Once
@@ -3219,7 +4666,7 @@ func file_proto_caracal_proto_rawDescGZIP() []byte {
 	return file_proto_caracal_proto_rawDescData
 }
 
-var file_proto_caracal_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_proto_caracal_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_proto_caracal_proto_goTypes = []any{
 	(*StatusRequest)(nil),         // 0: caracal.v1.StatusRequest
 	(*Fact)(nil),                  // 1: caracal.v1.Fact
@@ -3229,100 +4676,138 @@ var file_proto_caracal_proto_goTypes = []any{
 	(*NeighborsRequest)(nil),      // 5: caracal.v1.NeighborsRequest
 	(*NeighborList)(nil),          // 6: caracal.v1.NeighborList
 	(*Neighbor)(nil),              // 7: caracal.v1.Neighbor
-	(*Messages)(nil),              // 8: caracal.v1.Messages
-	(*PrefixCounts)(nil),          // 9: caracal.v1.PrefixCounts
-	(*RoutesRequest)(nil),         // 10: caracal.v1.RoutesRequest
-	(*RouteList)(nil),             // 11: caracal.v1.RouteList
-	(*Path)(nil),                  // 12: caracal.v1.Path
-	(*Attributes)(nil),            // 13: caracal.v1.Attributes
-	(*Hop)(nil),                   // 14: caracal.v1.Hop
-	(*FIBRequest)(nil),            // 15: caracal.v1.FIBRequest
-	(*FIBList)(nil),               // 16: caracal.v1.FIBList
-	(*FIBEntry)(nil),              // 17: caracal.v1.FIBEntry
-	(*MonitorRequest)(nil),        // 18: caracal.v1.MonitorRequest
-	(*EventList)(nil),             // 19: caracal.v1.EventList
-	(*Event)(nil),                 // 20: caracal.v1.Event
-	(*NodesRequest)(nil),          // 21: caracal.v1.NodesRequest
-	(*NodeList)(nil),              // 22: caracal.v1.NodeList
-	(*Node)(nil),                  // 23: caracal.v1.Node
-	(*WorkloadsRequest)(nil),      // 24: caracal.v1.WorkloadsRequest
-	(*WorkloadList)(nil),          // 25: caracal.v1.WorkloadList
-	(*Workload)(nil),              // 26: caracal.v1.Workload
-	(*InterfacesRequest)(nil),     // 27: caracal.v1.InterfacesRequest
-	(*InterfaceList)(nil),         // 28: caracal.v1.InterfaceList
-	(*Interface)(nil),             // 29: caracal.v1.Interface
-	(*ChangeNeighborRequest)(nil), // 30: caracal.v1.ChangeNeighborRequest
-	(*ChangeNeighborReply)(nil),   // 31: caracal.v1.ChangeNeighborReply
-	(*ConfigureRequest)(nil),      // 32: caracal.v1.ConfigureRequest
-	(*ConfigureReply)(nil),        // 33: caracal.v1.ConfigureReply
-	(*Reset)(nil),                 // 34: caracal.v1.Reset
-	(*CleanupRequest)(nil),        // 35: caracal.v1.CleanupRequest
-	(*CleanupReply)(nil),          // 36: caracal.v1.CleanupReply
-	nil,                           // 37: caracal.v1.Node.LabelsEntry
-	nil,                           // 38: caracal.v1.Workload.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*Refusal)(nil),               // 8: caracal.v1.Refusal
+	(*Notification)(nil),          // 9: caracal.v1.Notification
+	(*Messages)(nil),              // 10: caracal.v1.Messages
+	(*PrefixCounts)(nil),          // 11: caracal.v1.PrefixCounts
+	(*RoutesRequest)(nil),         // 12: caracal.v1.RoutesRequest
+	(*RouteList)(nil),             // 13: caracal.v1.RouteList
+	(*Path)(nil),                  // 14: caracal.v1.Path
+	(*Attributes)(nil),            // 15: caracal.v1.Attributes
+	(*Hop)(nil),                   // 16: caracal.v1.Hop
+	(*FIBRequest)(nil),            // 17: caracal.v1.FIBRequest
+	(*FIBList)(nil),               // 18: caracal.v1.FIBList
+	(*FIBEntry)(nil),              // 19: caracal.v1.FIBEntry
+	(*MonitorRequest)(nil),        // 20: caracal.v1.MonitorRequest
+	(*EventList)(nil),             // 21: caracal.v1.EventList
+	(*Event)(nil),                 // 22: caracal.v1.Event
+	(*NodesRequest)(nil),          // 23: caracal.v1.NodesRequest
+	(*NodeList)(nil),              // 24: caracal.v1.NodeList
+	(*Node)(nil),                  // 25: caracal.v1.Node
+	(*WorkloadsRequest)(nil),      // 26: caracal.v1.WorkloadsRequest
+	(*WorkloadList)(nil),          // 27: caracal.v1.WorkloadList
+	(*Workload)(nil),              // 28: caracal.v1.Workload
+	(*InterfacesRequest)(nil),     // 29: caracal.v1.InterfacesRequest
+	(*InterfaceList)(nil),         // 30: caracal.v1.InterfaceList
+	(*Interface)(nil),             // 31: caracal.v1.Interface
+	(*ChangeNeighborRequest)(nil), // 32: caracal.v1.ChangeNeighborRequest
+	(*ChangeNeighborReply)(nil),   // 33: caracal.v1.ChangeNeighborReply
+	(*ConfigureRequest)(nil),      // 34: caracal.v1.ConfigureRequest
+	(*ConfigureReply)(nil),        // 35: caracal.v1.ConfigureReply
+	(*Reset)(nil),                 // 36: caracal.v1.Reset
+	(*CleanupRequest)(nil),        // 37: caracal.v1.CleanupRequest
+	(*CleanupReply)(nil),          // 38: caracal.v1.CleanupReply
+	(*DrainRequest)(nil),          // 39: caracal.v1.DrainRequest
+	(*UndrainRequest)(nil),        // 40: caracal.v1.UndrainRequest
+	(*DrainState)(nil),            // 41: caracal.v1.DrainState
+	(*BFDRequest)(nil),            // 42: caracal.v1.BFDRequest
+	(*BFDList)(nil),               // 43: caracal.v1.BFDList
+	(*BFDSession)(nil),            // 44: caracal.v1.BFDSession
+	(*FiltersRequest)(nil),        // 45: caracal.v1.FiltersRequest
+	(*FilterList)(nil),            // 46: caracal.v1.FilterList
+	(*Filter)(nil),                // 47: caracal.v1.Filter
+	(*FilterRule)(nil),            // 48: caracal.v1.FilterRule
+	(*TorConfigRequest)(nil),      // 49: caracal.v1.TorConfigRequest
+	(*TorConfig)(nil),             // 50: caracal.v1.TorConfig
+	nil,                           // 51: caracal.v1.Node.LabelsEntry
+	nil,                           // 52: caracal.v1.Workload.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
 }
 var file_proto_caracal_proto_depIdxs = []int32{
-	39, // 0: caracal.v1.Problem.since:type_name -> google.protobuf.Timestamp
-	39, // 1: caracal.v1.Status.started:type_name -> google.protobuf.Timestamp
-	39, // 2: caracal.v1.Status.configured:type_name -> google.protobuf.Timestamp
+	53, // 0: caracal.v1.Problem.since:type_name -> google.protobuf.Timestamp
+	53, // 1: caracal.v1.Status.started:type_name -> google.protobuf.Timestamp
+	53, // 2: caracal.v1.Status.configured:type_name -> google.protobuf.Timestamp
 	1,  // 3: caracal.v1.Status.ready:type_name -> caracal.v1.Fact
 	1,  // 4: caracal.v1.Status.synced:type_name -> caracal.v1.Fact
 	1,  // 5: caracal.v1.Status.converged:type_name -> caracal.v1.Fact
 	1,  // 6: caracal.v1.Status.complete:type_name -> caracal.v1.Fact
 	2,  // 7: caracal.v1.Status.problems:type_name -> caracal.v1.Problem
 	4,  // 8: caracal.v1.Status.counts:type_name -> caracal.v1.Counts
-	39, // 9: caracal.v1.Counts.last_audit:type_name -> google.protobuf.Timestamp
-	7,  // 10: caracal.v1.NeighborList.neighbors:type_name -> caracal.v1.Neighbor
-	39, // 11: caracal.v1.Neighbor.since:type_name -> google.protobuf.Timestamp
-	8,  // 12: caracal.v1.Neighbor.sent:type_name -> caracal.v1.Messages
-	8,  // 13: caracal.v1.Neighbor.received:type_name -> caracal.v1.Messages
-	39, // 14: caracal.v1.Neighbor.last_error_at:type_name -> google.protobuf.Timestamp
-	9,  // 15: caracal.v1.Neighbor.prefixes:type_name -> caracal.v1.PrefixCounts
-	12, // 16: caracal.v1.RouteList.paths:type_name -> caracal.v1.Path
-	39, // 17: caracal.v1.Path.received:type_name -> google.protobuf.Timestamp
-	14, // 18: caracal.v1.Path.hops:type_name -> caracal.v1.Hop
-	39, // 19: caracal.v1.Path.kernel_at:type_name -> google.protobuf.Timestamp
-	13, // 20: caracal.v1.Path.attributes:type_name -> caracal.v1.Attributes
-	17, // 21: caracal.v1.FIBList.entries:type_name -> caracal.v1.FIBEntry
-	14, // 22: caracal.v1.FIBEntry.hops:type_name -> caracal.v1.Hop
-	39, // 23: caracal.v1.FIBEntry.since:type_name -> google.protobuf.Timestamp
-	20, // 24: caracal.v1.EventList.events:type_name -> caracal.v1.Event
-	39, // 25: caracal.v1.Event.at:type_name -> google.protobuf.Timestamp
-	23, // 26: caracal.v1.NodeList.nodes:type_name -> caracal.v1.Node
-	37, // 27: caracal.v1.Node.labels:type_name -> caracal.v1.Node.LabelsEntry
-	26, // 28: caracal.v1.WorkloadList.workloads:type_name -> caracal.v1.Workload
-	38, // 29: caracal.v1.Workload.labels:type_name -> caracal.v1.Workload.LabelsEntry
-	29, // 30: caracal.v1.InterfaceList.interfaces:type_name -> caracal.v1.Interface
-	34, // 31: caracal.v1.ConfigureReply.resets:type_name -> caracal.v1.Reset
-	2,  // 32: caracal.v1.ConfigureReply.problems:type_name -> caracal.v1.Problem
-	0,  // 33: caracal.v1.Show.GetStatus:input_type -> caracal.v1.StatusRequest
-	5,  // 34: caracal.v1.Show.ListNeighbors:input_type -> caracal.v1.NeighborsRequest
-	10, // 35: caracal.v1.Show.ListRoutes:input_type -> caracal.v1.RoutesRequest
-	15, // 36: caracal.v1.Show.ListFIB:input_type -> caracal.v1.FIBRequest
-	18, // 37: caracal.v1.Show.Monitor:input_type -> caracal.v1.MonitorRequest
-	21, // 38: caracal.v1.Inventory.ListNodes:input_type -> caracal.v1.NodesRequest
-	24, // 39: caracal.v1.Inventory.ListWorkloads:input_type -> caracal.v1.WorkloadsRequest
-	27, // 40: caracal.v1.Inventory.ListInterfaces:input_type -> caracal.v1.InterfacesRequest
-	30, // 41: caracal.v1.Command.ChangeNeighbor:input_type -> caracal.v1.ChangeNeighborRequest
-	32, // 42: caracal.v1.Command.Configure:input_type -> caracal.v1.ConfigureRequest
-	35, // 43: caracal.v1.Command.Cleanup:input_type -> caracal.v1.CleanupRequest
-	3,  // 44: caracal.v1.Show.GetStatus:output_type -> caracal.v1.Status
-	6,  // 45: caracal.v1.Show.ListNeighbors:output_type -> caracal.v1.NeighborList
-	11, // 46: caracal.v1.Show.ListRoutes:output_type -> caracal.v1.RouteList
-	16, // 47: caracal.v1.Show.ListFIB:output_type -> caracal.v1.FIBList
-	19, // 48: caracal.v1.Show.Monitor:output_type -> caracal.v1.EventList
-	22, // 49: caracal.v1.Inventory.ListNodes:output_type -> caracal.v1.NodeList
-	25, // 50: caracal.v1.Inventory.ListWorkloads:output_type -> caracal.v1.WorkloadList
-	28, // 51: caracal.v1.Inventory.ListInterfaces:output_type -> caracal.v1.InterfaceList
-	31, // 52: caracal.v1.Command.ChangeNeighbor:output_type -> caracal.v1.ChangeNeighborReply
-	33, // 53: caracal.v1.Command.Configure:output_type -> caracal.v1.ConfigureReply
-	36, // 54: caracal.v1.Command.Cleanup:output_type -> caracal.v1.CleanupReply
-	44, // [44:55] is the sub-list for method output_type
-	33, // [33:44] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	41, // 9: caracal.v1.Status.drain:type_name -> caracal.v1.DrainState
+	53, // 10: caracal.v1.Counts.last_audit:type_name -> google.protobuf.Timestamp
+	7,  // 11: caracal.v1.NeighborList.neighbors:type_name -> caracal.v1.Neighbor
+	41, // 12: caracal.v1.NeighborList.drain:type_name -> caracal.v1.DrainState
+	53, // 13: caracal.v1.Neighbor.since:type_name -> google.protobuf.Timestamp
+	10, // 14: caracal.v1.Neighbor.sent:type_name -> caracal.v1.Messages
+	10, // 15: caracal.v1.Neighbor.received:type_name -> caracal.v1.Messages
+	53, // 16: caracal.v1.Neighbor.last_error_at:type_name -> google.protobuf.Timestamp
+	11, // 17: caracal.v1.Neighbor.prefixes:type_name -> caracal.v1.PrefixCounts
+	53, // 18: caracal.v1.Neighbor.held_until:type_name -> google.protobuf.Timestamp
+	53, // 19: caracal.v1.Neighbor.stale_until:type_name -> google.protobuf.Timestamp
+	9,  // 20: caracal.v1.Neighbor.last_notification:type_name -> caracal.v1.Notification
+	44, // 21: caracal.v1.Neighbor.bfd:type_name -> caracal.v1.BFDSession
+	8,  // 22: caracal.v1.Neighbor.refusals:type_name -> caracal.v1.Refusal
+	53, // 23: caracal.v1.Notification.at:type_name -> google.protobuf.Timestamp
+	14, // 24: caracal.v1.RouteList.paths:type_name -> caracal.v1.Path
+	53, // 25: caracal.v1.Path.received:type_name -> google.protobuf.Timestamp
+	16, // 26: caracal.v1.Path.hops:type_name -> caracal.v1.Hop
+	53, // 27: caracal.v1.Path.kernel_at:type_name -> google.protobuf.Timestamp
+	15, // 28: caracal.v1.Path.attributes:type_name -> caracal.v1.Attributes
+	19, // 29: caracal.v1.FIBList.entries:type_name -> caracal.v1.FIBEntry
+	16, // 30: caracal.v1.FIBEntry.hops:type_name -> caracal.v1.Hop
+	53, // 31: caracal.v1.FIBEntry.since:type_name -> google.protobuf.Timestamp
+	22, // 32: caracal.v1.EventList.events:type_name -> caracal.v1.Event
+	53, // 33: caracal.v1.Event.at:type_name -> google.protobuf.Timestamp
+	25, // 34: caracal.v1.NodeList.nodes:type_name -> caracal.v1.Node
+	51, // 35: caracal.v1.Node.labels:type_name -> caracal.v1.Node.LabelsEntry
+	28, // 36: caracal.v1.WorkloadList.workloads:type_name -> caracal.v1.Workload
+	52, // 37: caracal.v1.Workload.labels:type_name -> caracal.v1.Workload.LabelsEntry
+	31, // 38: caracal.v1.InterfaceList.interfaces:type_name -> caracal.v1.Interface
+	36, // 39: caracal.v1.ConfigureReply.resets:type_name -> caracal.v1.Reset
+	2,  // 40: caracal.v1.ConfigureReply.problems:type_name -> caracal.v1.Problem
+	53, // 41: caracal.v1.DrainState.since:type_name -> google.protobuf.Timestamp
+	53, // 42: caracal.v1.DrainState.until:type_name -> google.protobuf.Timestamp
+	44, // 43: caracal.v1.BFDList.sessions:type_name -> caracal.v1.BFDSession
+	53, // 44: caracal.v1.BFDSession.since:type_name -> google.protobuf.Timestamp
+	47, // 45: caracal.v1.FilterList.filters:type_name -> caracal.v1.Filter
+	48, // 46: caracal.v1.Filter.rules:type_name -> caracal.v1.FilterRule
+	0,  // 47: caracal.v1.Show.GetStatus:input_type -> caracal.v1.StatusRequest
+	5,  // 48: caracal.v1.Show.ListNeighbors:input_type -> caracal.v1.NeighborsRequest
+	12, // 49: caracal.v1.Show.ListRoutes:input_type -> caracal.v1.RoutesRequest
+	17, // 50: caracal.v1.Show.ListFIB:input_type -> caracal.v1.FIBRequest
+	20, // 51: caracal.v1.Show.Monitor:input_type -> caracal.v1.MonitorRequest
+	23, // 52: caracal.v1.Inventory.ListNodes:input_type -> caracal.v1.NodesRequest
+	26, // 53: caracal.v1.Inventory.ListWorkloads:input_type -> caracal.v1.WorkloadsRequest
+	29, // 54: caracal.v1.Inventory.ListInterfaces:input_type -> caracal.v1.InterfacesRequest
+	42, // 55: caracal.v1.Peering.ListBFD:input_type -> caracal.v1.BFDRequest
+	45, // 56: caracal.v1.Peering.ListFilters:input_type -> caracal.v1.FiltersRequest
+	49, // 57: caracal.v1.Peering.GetTorConfig:input_type -> caracal.v1.TorConfigRequest
+	32, // 58: caracal.v1.Command.ChangeNeighbor:input_type -> caracal.v1.ChangeNeighborRequest
+	34, // 59: caracal.v1.Command.Configure:input_type -> caracal.v1.ConfigureRequest
+	37, // 60: caracal.v1.Command.Cleanup:input_type -> caracal.v1.CleanupRequest
+	39, // 61: caracal.v1.Command.Drain:input_type -> caracal.v1.DrainRequest
+	40, // 62: caracal.v1.Command.Undrain:input_type -> caracal.v1.UndrainRequest
+	3,  // 63: caracal.v1.Show.GetStatus:output_type -> caracal.v1.Status
+	6,  // 64: caracal.v1.Show.ListNeighbors:output_type -> caracal.v1.NeighborList
+	13, // 65: caracal.v1.Show.ListRoutes:output_type -> caracal.v1.RouteList
+	18, // 66: caracal.v1.Show.ListFIB:output_type -> caracal.v1.FIBList
+	21, // 67: caracal.v1.Show.Monitor:output_type -> caracal.v1.EventList
+	24, // 68: caracal.v1.Inventory.ListNodes:output_type -> caracal.v1.NodeList
+	27, // 69: caracal.v1.Inventory.ListWorkloads:output_type -> caracal.v1.WorkloadList
+	30, // 70: caracal.v1.Inventory.ListInterfaces:output_type -> caracal.v1.InterfaceList
+	43, // 71: caracal.v1.Peering.ListBFD:output_type -> caracal.v1.BFDList
+	46, // 72: caracal.v1.Peering.ListFilters:output_type -> caracal.v1.FilterList
+	50, // 73: caracal.v1.Peering.GetTorConfig:output_type -> caracal.v1.TorConfig
+	33, // 74: caracal.v1.Command.ChangeNeighbor:output_type -> caracal.v1.ChangeNeighborReply
+	35, // 75: caracal.v1.Command.Configure:output_type -> caracal.v1.ConfigureReply
+	38, // 76: caracal.v1.Command.Cleanup:output_type -> caracal.v1.CleanupReply
+	41, // 77: caracal.v1.Command.Drain:output_type -> caracal.v1.DrainState
+	41, // 78: caracal.v1.Command.Undrain:output_type -> caracal.v1.DrainState
+	63, // [63:79] is the sub-list for method output_type
+	47, // [47:63] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_proto_caracal_proto_init() }
@@ -3330,16 +4815,17 @@ func file_proto_caracal_proto_init() {
 	if File_proto_caracal_proto != nil {
 		return
 	}
-	file_proto_caracal_proto_msgTypes[13].OneofWrappers = []any{}
+	file_proto_caracal_proto_msgTypes[15].OneofWrappers = []any{}
+	file_proto_caracal_proto_msgTypes[48].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_caracal_proto_rawDesc), len(file_proto_caracal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   53,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_proto_caracal_proto_goTypes,
 		DependencyIndexes: file_proto_caracal_proto_depIdxs,

@@ -481,9 +481,195 @@ var Inventory_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
+	Peering_ListBFD_FullMethodName      = "/caracal.v1.Peering/ListBFD"
+	Peering_ListFilters_FullMethodName  = "/caracal.v1.Peering/ListFilters"
+	Peering_GetTorConfig_FullMethodName = "/caracal.v1.Peering/GetTorConfig"
+)
+
+// PeeringClient is the client API for Peering service.
+//
+// For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
+//
+// Peering answers what is about neighbors beside their routes.
+type PeeringClient interface {
+	ListBFD(ctx context.Context, in *BFDRequest, opts ...grpc.CallOption) (*BFDList, error)
+	ListFilters(ctx context.Context, in *FiltersRequest, opts ...grpc.CallOption) (*FilterList, error)
+	// GetTorConfig writes the configuration of the switch that some nodes peer with.
+	GetTorConfig(ctx context.Context, in *TorConfigRequest, opts ...grpc.CallOption) (*TorConfig, error)
+}
+
+type peeringClient struct {
+	cc grpc.ClientConnInterface
+}
+
+func NewPeeringClient(cc grpc.ClientConnInterface) PeeringClient {
+	return &peeringClient{cc}
+}
+
+func (c *peeringClient) ListBFD(ctx context.Context, in *BFDRequest, opts ...grpc.CallOption) (*BFDList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BFDList)
+	err := c.cc.Invoke(ctx, Peering_ListBFD_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peeringClient) ListFilters(ctx context.Context, in *FiltersRequest, opts ...grpc.CallOption) (*FilterList, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FilterList)
+	err := c.cc.Invoke(ctx, Peering_ListFilters_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peeringClient) GetTorConfig(ctx context.Context, in *TorConfigRequest, opts ...grpc.CallOption) (*TorConfig, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(TorConfig)
+	err := c.cc.Invoke(ctx, Peering_GetTorConfig_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// PeeringServer is the server API for Peering service.
+// All implementations must embed UnimplementedPeeringServer
+// for forward compatibility.
+//
+// Peering answers what is about neighbors beside their routes.
+type PeeringServer interface {
+	ListBFD(context.Context, *BFDRequest) (*BFDList, error)
+	ListFilters(context.Context, *FiltersRequest) (*FilterList, error)
+	// GetTorConfig writes the configuration of the switch that some nodes peer with.
+	GetTorConfig(context.Context, *TorConfigRequest) (*TorConfig, error)
+	mustEmbedUnimplementedPeeringServer()
+}
+
+// UnimplementedPeeringServer must be embedded to have
+// forward compatible implementations.
+//
+// NOTE: this should be embedded by value instead of pointer to avoid a nil
+// pointer dereference when methods are called.
+type UnimplementedPeeringServer struct{}
+
+func (UnimplementedPeeringServer) ListBFD(context.Context, *BFDRequest) (*BFDList, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListBFD not implemented")
+}
+func (UnimplementedPeeringServer) ListFilters(context.Context, *FiltersRequest) (*FilterList, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListFilters not implemented")
+}
+func (UnimplementedPeeringServer) GetTorConfig(context.Context, *TorConfigRequest) (*TorConfig, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetTorConfig not implemented")
+}
+func (UnimplementedPeeringServer) mustEmbedUnimplementedPeeringServer() {}
+func (UnimplementedPeeringServer) testEmbeddedByValue()                 {}
+
+// UnsafePeeringServer may be embedded to opt out of forward compatibility for this service.
+// Use of this interface is not recommended, as added methods to PeeringServer will
+// result in compilation errors.
+type UnsafePeeringServer interface {
+	mustEmbedUnimplementedPeeringServer()
+}
+
+func RegisterPeeringServer(s grpc.ServiceRegistrar, srv PeeringServer) {
+	// If the following call panics, it indicates UnimplementedPeeringServer was
+	// embedded by pointer and is nil.  This will cause panics if an
+	// unimplemented method is ever invoked, so we test this at initialization
+	// time to prevent it from happening at runtime later due to I/O.
+	if t, ok := srv.(interface{ testEmbeddedByValue() }); ok {
+		t.testEmbeddedByValue()
+	}
+	s.RegisterService(&Peering_ServiceDesc, srv)
+}
+
+func _Peering_ListBFD_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BFDRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeeringServer).ListBFD(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peering_ListBFD_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeeringServer).ListBFD(ctx, req.(*BFDRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peering_ListFilters_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FiltersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeeringServer).ListFilters(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peering_ListFilters_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeeringServer).ListFilters(ctx, req.(*FiltersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peering_GetTorConfig_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(TorConfigRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeeringServer).GetTorConfig(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peering_GetTorConfig_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeeringServer).GetTorConfig(ctx, req.(*TorConfigRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+// Peering_ServiceDesc is the grpc.ServiceDesc for Peering service.
+// It's only intended for direct use with grpc.RegisterService,
+// and not to be introspected or modified (even as a copy)
+var Peering_ServiceDesc = grpc.ServiceDesc{
+	ServiceName: "caracal.v1.Peering",
+	HandlerType: (*PeeringServer)(nil),
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "ListBFD",
+			Handler:    _Peering_ListBFD_Handler,
+		},
+		{
+			MethodName: "ListFilters",
+			Handler:    _Peering_ListFilters_Handler,
+		},
+		{
+			MethodName: "GetTorConfig",
+			Handler:    _Peering_GetTorConfig_Handler,
+		},
+	},
+	Streams:  []grpc.StreamDesc{},
+	Metadata: "proto/caracal.proto",
+}
+
+const (
 	Command_ChangeNeighbor_FullMethodName = "/caracal.v1.Command/ChangeNeighbor"
 	Command_Configure_FullMethodName      = "/caracal.v1.Command/Configure"
 	Command_Cleanup_FullMethodName        = "/caracal.v1.Command/Cleanup"
+	Command_Drain_FullMethodName          = "/caracal.v1.Command/Drain"
+	Command_Undrain_FullMethodName        = "/caracal.v1.Command/Undrain"
 )
 
 // CommandClient is the client API for Command service.
@@ -495,6 +681,11 @@ type CommandClient interface {
 	ChangeNeighbor(ctx context.Context, in *ChangeNeighborRequest, opts ...grpc.CallOption) (*ChangeNeighborReply, error)
 	Configure(ctx context.Context, in *ConfigureRequest, opts ...grpc.CallOption) (*ConfigureReply, error)
 	Cleanup(ctx context.Context, in *CleanupRequest, opts ...grpc.CallOption) (*CleanupReply, error)
+	// Drain sends how far it got, until nothing more happens by itself. The drain
+	// goes on without its caller.
+	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrainState], error)
+	// Undrain returns what was before.
+	Undrain(ctx context.Context, in *UndrainRequest, opts ...grpc.CallOption) (*DrainState, error)
 }
 
 type commandClient struct {
@@ -535,6 +726,35 @@ func (c *commandClient) Cleanup(ctx context.Context, in *CleanupRequest, opts ..
 	return out, nil
 }
 
+func (c *commandClient) Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DrainState], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Command_ServiceDesc.Streams[0], Command_Drain_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DrainRequest, DrainState]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Command_DrainClient = grpc.ServerStreamingClient[DrainState]
+
+func (c *commandClient) Undrain(ctx context.Context, in *UndrainRequest, opts ...grpc.CallOption) (*DrainState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DrainState)
+	err := c.cc.Invoke(ctx, Command_Undrain_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // CommandServer is the server API for Command service.
 // All implementations must embed UnimplementedCommandServer
 // for forward compatibility.
@@ -544,6 +764,11 @@ type CommandServer interface {
 	ChangeNeighbor(context.Context, *ChangeNeighborRequest) (*ChangeNeighborReply, error)
 	Configure(context.Context, *ConfigureRequest) (*ConfigureReply, error)
 	Cleanup(context.Context, *CleanupRequest) (*CleanupReply, error)
+	// Drain sends how far it got, until nothing more happens by itself. The drain
+	// goes on without its caller.
+	Drain(*DrainRequest, grpc.ServerStreamingServer[DrainState]) error
+	// Undrain returns what was before.
+	Undrain(context.Context, *UndrainRequest) (*DrainState, error)
 	mustEmbedUnimplementedCommandServer()
 }
 
@@ -562,6 +787,12 @@ func (UnimplementedCommandServer) Configure(context.Context, *ConfigureRequest) 
 }
 func (UnimplementedCommandServer) Cleanup(context.Context, *CleanupRequest) (*CleanupReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cleanup not implemented")
+}
+func (UnimplementedCommandServer) Drain(*DrainRequest, grpc.ServerStreamingServer[DrainState]) error {
+	return status.Error(codes.Unimplemented, "method Drain not implemented")
+}
+func (UnimplementedCommandServer) Undrain(context.Context, *UndrainRequest) (*DrainState, error) {
+	return nil, status.Error(codes.Unimplemented, "method Undrain not implemented")
 }
 func (UnimplementedCommandServer) mustEmbedUnimplementedCommandServer() {}
 func (UnimplementedCommandServer) testEmbeddedByValue()                 {}
@@ -638,6 +869,35 @@ func _Command_Cleanup_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Command_Drain_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DrainRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(CommandServer).Drain(m, &grpc.GenericServerStream[DrainRequest, DrainState]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Command_DrainServer = grpc.ServerStreamingServer[DrainState]
+
+func _Command_Undrain_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UndrainRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(CommandServer).Undrain(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Command_Undrain_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(CommandServer).Undrain(ctx, req.(*UndrainRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Command_ServiceDesc is the grpc.ServiceDesc for Command service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -657,7 +917,17 @@ var Command_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Cleanup",
 			Handler:    _Command_Cleanup_Handler,
 		},
+		{
+			MethodName: "Undrain",
+			Handler:    _Command_Undrain_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Drain",
+			Handler:       _Command_Drain_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "proto/caracal.proto",
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -63,6 +65,33 @@ func (s commandServer) Cleanup(ctx context.Context, req *pb.CleanupRequest) (*pb
 		Items: res.Items[:min(len(res.Items), CleanupItems)], Total: count(uint64(max(res.Total, len(res.Items)))),
 		Deleted: count(uint64(res.Deleted)), Failed: res.Failed, Blocked: res.Blocked,
 	}, nil
+}
+
+// longestWait bounds how long a drain can wait.
+const longestWait = 24 * time.Hour
+
+// Drain implements the RPC.
+func (s commandServer) Drain(req *pb.DrainRequest, stream grpc.ServerStreamingServer[pb.DrainState]) error {
+	ctx := stream.Context()
+	wait := time.Duration(float64(req.WaitSeconds) * float64(time.Second))
+	if wait < 0 || wait > longestWait {
+		return status.Errorf(codes.InvalidArgument, "a drain waits up to %v, not %v", longestWait, wait)
+	}
+	s.note(ctx, nil, "drain command", "wait", wait, "force", req.Force)
+	return statusOf(s.cmd.Drain(ctx, wait, req.Force, func(d Drain) error { return stream.Send(drainMessage(d)) }))
+}
+
+// Undrain implements the RPC.
+func (s commandServer) Undrain(ctx context.Context, _ *pb.UndrainRequest) (*pb.DrainState, error) {
+	was, err := s.cmd.Undrain(ctx)
+	s.note(ctx, err, "undrain command", "was", was.Stage)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	if m := drainMessage(was); m != nil {
+		return m, nil
+	}
+	return &pb.DrainState{Message: was.String()}, nil
 }
 
 // note logs who asked for a change: at 3 a.m. one wants to know.

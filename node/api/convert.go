@@ -65,6 +65,7 @@ func statusMessage(st Status) *pb.Status {
 		Converged: factMessage(st.Converged), Complete: factMessage(st.Complete),
 		Problems: problemMessages(st.Problems),
 		Counts:   countsMessage(st.Counts),
+		Drain:    drainMessage(st.Drain),
 	}
 }
 
@@ -91,7 +92,7 @@ func problemMessages(problems []caracal.Problem) []*pb.Problem {
 }
 
 func neighborMessage(n *Neighbor) *pb.Neighbor {
-	return &pb.Neighbor{
+	m := &pb.Neighbor{
 		Name: n.Name, Node: n.Node, Address: text(n.Addr), Port: uint32(n.Port), Asn: n.ASN,
 		LocalAddress: text(n.Local), Passive: n.Passive, Families: families(n.IPv4, n.IPv6), Multihop: n.Multihop,
 		State: n.State.String(), Since: stamp(n.Since),
@@ -110,6 +111,8 @@ func neighborMessage(n *Neighbor) *pb.Neighbor {
 		},
 		MaxPrefixes: n.MaxPrefixes,
 	}
+	fillNeighbor(m, n)
+	return m
 }
 
 func families(v4, v6 bool) []string {

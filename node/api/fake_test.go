@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -30,6 +31,7 @@ type fakeAgent struct {
 	query     RouteQuery
 	fib       []FIBEntry
 	nodes     []Node
+	filters   []Filter
 	done      []string
 	err       error
 	panics    bool
@@ -90,6 +92,31 @@ func (f *fakeAgent) Cleanup(_ context.Context, yes bool) (CleanupResult, error) 
 	return CleanupResult{Items: []string{"route 10.0.0.0/24"}, Total: 1}, f.err
 }
 
+func (f *fakeAgent) Drain(_ context.Context, wait time.Duration, force bool, fn func(Drain) error) error {
+	f.done = append(f.done, fmt.Sprint("drain ", wait, force))
+	if err := fn(Drain{Stage: DrainMoving, Since: at}); err != nil || f.err != nil {
+		return errors.Join(err, f.err)
+	}
+	return fn(Drain{Stage: DrainAway, Since: at, Workloads: 14})
+}
+
+func (f *fakeAgent) Undrain(context.Context) (Drain, error) {
+	f.done = append(f.done, "undrain")
+	return Drain{}, f.err
+}
+
+func (f *fakeAgent) Drained() Drain { return f.status.Drain }
+
+func (f *fakeAgent) BFD(context.Context) ([]BFDSession, error) {
+	return []BFDSession{{Neighbor: "mesh/c"}, {Neighbor: "mesh/b", Detection: 300 * time.Millisecond}}, f.err
+}
+
+func (f *fakeAgent) Filters(context.Context) ([]Filter, error) { return f.filters, f.err }
+
+func (f *fakeAgent) TorConfig(_ context.Context, q TorQuery) (string, error) {
+	return fmt.Sprintf("%+v", q), f.err
+}
+
 func testNeighbor(name string) Neighbor {
 	return Neighbor{NeighborStatus: bgp.NeighborStatus{
 		Neighbor: bgp.Neighbor{Name: name, Addr: netip.MustParseAddr("192.0.2.2"), IPv4: true, HoldTime: 90 * time.Second},
@@ -108,7 +135,7 @@ func serve(t *testing.T, f *fakeAgent) (*grpc.ClientConn, string) {
 // start runs a server until the test ends, or stop is called.
 func start(t testing.TB, f *fakeAgent, path string) (stop func()) {
 	t.Helper()
-	s := New(Backend{Source: f, Inventory: f, Commander: f}, Options{Socket: path, Log: slog.New(slog.DiscardHandler)})
+	s := New(Backend{Source: f, Inventory: f, Commander: f, Peering: f}, Options{Socket: path, Log: slog.New(slog.DiscardHandler)})
 	if err := s.Listen(); err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ type Backend struct {
 	Source    Source
 	Inventory Inventory
 	Commander Commander
+	Peering   Peering
 }
 
 // Options say where and for whom the server listens.

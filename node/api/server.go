@@ -90,10 +90,13 @@ func (s *Server) Run(ctx context.Context) error {
 // that the service is not known here.
 func (s *Server) register(g *grpc.Server) {
 	if s.backend.Source != nil {
-		pb.RegisterShowServer(g, showServer{src: s.backend.Source, stopping: s.stopping})
+		pb.RegisterShowServer(g, showServer{src: s.backend.Source, peering: s.backend.Peering, stopping: s.stopping})
 	}
 	if s.backend.Inventory != nil {
 		pb.RegisterInventoryServer(g, inventoryServer{inv: s.backend.Inventory})
+	}
+	if s.backend.Peering != nil {
+		pb.RegisterPeeringServer(g, peeringServer{src: s.backend.Peering})
 	}
 	if s.backend.Commander != nil {
 		pb.RegisterCommandServer(g, commandServer{cmd: s.backend.Commander, log: s.opts.Log})

@@ -22,6 +22,7 @@ const pageSize = 500
 type showServer struct {
 	pb.UnimplementedShowServer
 	src      Source
+	peering  Peering // may be nil
 	stopping <-chan struct{}
 }
 
@@ -42,6 +43,9 @@ func (s showServer) ListNeighbors(ctx context.Context, req *pb.NeighborsRequest)
 	}
 	all = slices.SortedFunc(slices.Values(all), func(a, b Neighbor) int { return strings.Compare(a.Name, b.Name) })
 	list := &pb.NeighborList{}
+	if s.peering != nil {
+		list.Drain = drainMessage(s.peering.Drained())
+	}
 	for i := range all {
 		if req.Name == "" || req.Name == all[i].Name {
 			list.Neighbors = append(list.Neighbors, neighborMessage(&all[i]))

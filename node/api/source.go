@@ -59,6 +59,13 @@ type Commander interface {
 	Configure(ctx context.Context, check, confirm bool) (ConfigureResult, error)
 	// Cleanup lists what of ours is in the kernel, and with yes removes it.
 	Cleanup(ctx context.Context, yes bool) (CleanupResult, error)
+	// Drain takes this node out of service as far as its workloads allow, or with
+	// force altogether. wait is how long traffic has to go elsewhere; 0 means
+	// [DefaultDrainWait]. It calls fn with each step, until nothing more happens by
+	// itself or ctx ends; the drain goes on without its caller.
+	Drain(ctx context.Context, wait time.Duration, force bool, fn func(Drain) error) error
+	// Undrain puts this node back into service. It returns what was before.
+	Undrain(ctx context.Context) (Drain, error)
 }
 
 // NeighborVerb is what can be done to one session.
@@ -110,6 +117,7 @@ type Status struct {
 	// Problems are those of the Snapshot, and what the appliers failed at.
 	Problems []caracal.Problem
 	Counts   Counts
+	Drain    Drain
 }
 
 // Counts are the sizes of things, for one look.
@@ -135,6 +143,16 @@ type Counts struct {
 type Neighbor struct {
 	bgp.NeighborStatus
 	Prefixes PrefixCounts
+	// Refusals say why paths of the neighbor are refused, the most frequent first.
+	Refusals []Refusal
+	// BFD is the session that watches it; nil without.
+	BFD *BFDSession
+}
+
+// Refusal is a reason for which paths are refused.
+type Refusal struct {
+	Reason string
+	Paths  int
 }
 
 // PrefixCounts says what became of a neighbor's prefixes, both families
