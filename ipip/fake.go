@@ -3,6 +3,9 @@ package ipip
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 )
 
@@ -53,5 +56,68 @@ func (f *Fake) Do(_ context.Context, s Step) error {
 	case DeleteAddr:
 		f.State.Addrs = slices.DeleteFunc(f.State.Addrs, func(a Addr) bool { return a.Prefix == s.Prefix && a.Ours })
 	}
+	return nil
+}
+
+// FakeFirewall is a [Firewall] in memory.
+type FakeFirewall struct {
+	Set    map[netip.Addr]bool // nil: there is none
+	InRule bool
+	// Fail makes every change fail.
+	Fail error
+	// Log has what was done, in order.
+	Log []string
+}
+
+// Members implements [Firewall].
+func (f *FakeFirewall) Members(context.Context) ([]netip.Addr, bool, error) {
+	return slices.Collect(maps.Keys(f.Set)), f.Set != nil, nil
+}
+
+// Change implements [Firewall].
+func (f *FakeFirewall) Change(_ context.Context, add, remove []netip.Addr) error {
+	if f.Fail != nil {
+		return f.Fail
+	}
+	if f.Set == nil {
+		f.Set = map[netip.Addr]bool{}
+	}
+	for _, a := range add {
+		f.Set[a] = true
+	}
+	for _, a := range remove {
+		delete(f.Set, a)
+	}
+	f.Log = append(f.Log, fmt.Sprintf("set +%d -%d", len(add), len(remove)))
+	return nil
+}
+
+// Ruled implements [Firewall].
+func (f *FakeFirewall) Ruled(context.Context) (bool, error) { return f.InRule, nil }
+
+// Rule implements [Firewall]. A rule without its set is refused, as the kernel
+// does.
+func (f *FakeFirewall) Rule(_ context.Context, there bool) error {
+	switch {
+	case f.Fail != nil:
+		return f.Fail
+	case there && f.Set == nil:
+		return fmt.Errorf("set %s does not exist", SetName)
+	}
+	f.InRule = there
+	f.Log = append(f.Log, fmt.Sprintf("rule %v", there))
+	return nil
+}
+
+// Drop implements [Firewall]. A set that a rule asks is refused.
+func (f *FakeFirewall) Drop(context.Context) error {
+	switch {
+	case f.Fail != nil:
+		return f.Fail
+	case f.InRule:
+		return fmt.Errorf("set %s is in use", SetName)
+	}
+	f.Set = nil
+	f.Log = append(f.Log, "drop")
 	return nil
 }

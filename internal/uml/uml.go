@@ -49,11 +49,12 @@ func Test(t *testing.T, o Options) bool {
 	if os.Geteuid() != 0 {
 		t.Fatalf("uml: must be root, is uid %d; run the tests with sudo", os.Geteuid())
 	}
-	self, err := os.Executable()
+	dir := t.TempDir()
+	self, err := binary(t.Context(), dir)
 	if err != nil {
-		t.Fatalf("uml: find the test binary: %v", err)
+		t.Fatal(err)
 	}
-	out, err := run(t.Context(), o, t.TempDir(), self, "-test.v", "-test.run=^"+t.Name()+"$", "-test.timeout=0")
+	out, err := run(t.Context(), o, dir, self, "-test.v", "-test.run=^"+t.Name()+"$", "-test.timeout=0")
 	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
 		t.Log(line)
 	}
@@ -64,6 +65,25 @@ func Test(t *testing.T, o Options) bool {
 		t.Fatalf("uml: %s did not run inside", t.Name())
 	}
 	return false
+}
+
+// binary returns the test binary that runs inside: this one, or the same without
+// the race detector.
+func binary(ctx context.Context, dir string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("uml: find the test binary: %w", err)
+	}
+	if !raced {
+		return self, nil
+	}
+	self = filepath.Join(dir, "inside.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", self, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("uml: build the test binary without the race detector: %w: %s", err, out)
+	}
+	return self, nil
 }
 
 // program is the kernel, in Debian's package user-mode-linux.
