@@ -62,13 +62,21 @@ func (s *Speaker) Enable(ctx context.Context, name string) error {
 	if s.tracker.state(n.Addr) != Disabled {
 		return nil
 	}
-	if err := s.engine.update(ctx, n, s.options[name]); err != nil { // without the limit
+	if err := s.up(ctx, n); err != nil {
 		return fmt.Errorf("bgp: enable %s: %w", name, err)
+	}
+	return nil
+}
+
+// up lets a neighbor come up that is disabled or held. The caller holds the lock.
+func (s *Speaker) up(ctx context.Context, n Neighbor) error {
+	if err := s.engine.update(ctx, n, s.options[n.Name]); err != nil { // without the limit
+		return err
 	}
 	if err := s.engine.enable(ctx, n.Addr); err != nil {
-		return fmt.Errorf("bgp: enable %s: %w", name, err)
+		return err
 	}
-	delete(s.disabled, name)
+	delete(s.disabled, n.Name)
 	s.tracker.setDisabled(n.Addr, nil)
 	return nil
 }

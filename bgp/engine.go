@@ -20,6 +20,7 @@ import (
 type engine struct {
 	server  *server.BgpServer
 	unwatch context.CancelFunc
+	sockets *sockets
 }
 
 // sink is told what happens, all from one goroutine.
@@ -35,6 +36,9 @@ func startEngine(ctx context.Context, g Global, log *slog.Logger, to sink) (*eng
 	e := &engine{server: server.NewBgpServer(server.LoggerOption(log, nil))}
 	go e.server.Serve()
 	if err := e.start(ctx, g, to); err != nil {
+		if e.sockets != nil {
+			e.sockets.close()
+		}
 		e.server.Stop() // closes what listeners it has opened
 		return nil, err
 	}
@@ -43,6 +47,10 @@ func startEngine(ctx context.Context, g Global, log *slog.Logger, to sink) (*eng
 
 func (e *engine) start(ctx context.Context, g Global, to sink) error {
 	if err := e.server.StartBgp(ctx, &api.StartBgpRequest{Global: toGlobal(g)}); err != nil {
+		return err
+	}
+	var err error
+	if e.sockets, err = findSockets(g); err != nil {
 		return err
 	}
 	policy, assignment := toPolicy()
@@ -57,6 +65,7 @@ func (e *engine) start(ctx context.Context, g Global, to sink) error {
 
 // stop ends all sessions with a Cease (RFC 4486 subcode 3) and stops listening.
 func (e *engine) stop(ctx context.Context) error {
+	e.sockets.close()
 	return e.server.StopBgp(ctx, &api.StopBgpRequest{})
 }
 
@@ -125,7 +134,14 @@ func (e *engine) inBatches(paths map[netip.Prefix]netip.Addr, order []netip.Pref
 }
 
 func (e *engine) add(ctx context.Context, n Neighbor, o peerOptions) error {
-	return e.server.AddPeer(ctx, &api.AddPeerRequest{Peer: toPeer(n, o)})
+	if err := e.protect(n); err != nil {
+		return err
+	}
+	err := e.server.AddPeer(ctx, &api.AddPeerRequest{Peer: toPeer(n, o)})
+	if err != nil && !e.counters(n.Addr).known {
+		e.sockets.dropKey(n.Addr)
+	}
+	return err
 }
 
 // update changes timers, which needs no new session; nothing else of n may
@@ -138,7 +154,11 @@ func (e *engine) update(ctx context.Context, n Neighbor, o peerOptions) error {
 
 // remove ends the session with a Cease (RFC 4486 subcode 3).
 func (e *engine) remove(ctx context.Context, addr netip.Addr) error {
-	return e.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()})
+	if err := e.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()}); err != nil {
+		return err
+	}
+	e.sockets.dropKey(addr)
+	return nil
 }
 
 func (e *engine) enable(ctx context.Context, addr netip.Addr) error {
@@ -155,6 +175,11 @@ func (e *engine) disable(ctx context.Context, addr netip.Addr, reason string) er
 // is down, and ends the next session with it.
 func (e *engine) reset(ctx context.Context, addr netip.Addr) error {
 	return e.server.ResetPeer(ctx, &api.ResetPeerRequest{Address: addr.String()})
+}
+
+// resetFor is reset with a reason that the neighbor is told (RFC 9003).
+func (e *engine) resetFor(ctx context.Context, addr netip.Addr, reason string) error {
+	return e.server.ResetPeer(ctx, &api.ResetPeerRequest{Address: addr.String(), Communication: reason})
 }
 
 func (e *engine) refreshOut(ctx context.Context, addr netip.Addr) error {

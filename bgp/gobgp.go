@@ -1,9 +1,7 @@
 package bgp
 
 import (
-	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -215,8 +213,8 @@ func fromASPath(a *caracal.Attrs, path *gobgp.PathAttributeAsPath) {
 type change struct {
 	addr   netip.Addr
 	state  State
-	held   bool // by the prefix limit
 	lost   bool // the connection ended, and GoBGP knows of no other cause
+	failed bool // BFD or a link says so, and paths are to be kept
 	reason string
 	open   open // when Established
 	local,
@@ -230,11 +228,11 @@ func fromPeerEvent(e *apiutil.WatchEventMessage_PeerEvent, at time.Time) change 
 	c := change{
 		addr:  st.NeighborAddress,
 		state: fromState(st.SessionState),
-		held:  st.AdminState == api.PeerState_ADMIN_STATE_PFX_CT,
 		at:    at,
 	}
 	if c.state == Established {
 		c.open = fromCapabilities(st.RemoteCap)
+		c.open.ours = fromCapabilities(st.LocalCap).caps
 		c.open.routerID, c.open.asn = st.RouterID, st.PeerASN
 		c.local = netip.AddrPortFrom(e.Peer.Transport.LocalAddress, uint16(e.Peer.Transport.LocalPort))
 		c.remote = netip.AddrPortFrom(st.NeighborAddress, uint16(e.Peer.Transport.RemotePort))
@@ -275,46 +273,6 @@ func fromState(s gobgp.FSMState) State {
 		return Established
 	}
 	return Idle
-}
-
-// open is what the neighbor said of itself in OPEN.
-type open struct {
-	routerID netip.Addr
-	asn      uint32
-	caps     []string
-	// restart is what it announced by its graceful restart capability
-	// (RFC 4724 section 3); zero without one.
-	restart time.Duration
-	// families it can keep stale, and those it says it kept forwarding for.
-	stale4, stale6, kept4, kept6 bool
-}
-
-func fromCapabilities(list []gobgp.ParameterCapabilityInterface) open {
-	var o open
-	for _, c := range list {
-		switch v := c.(type) {
-		case *gobgp.CapGracefulRestart:
-			o.restart = time.Duration(v.Time) * time.Second
-			for _, t := range v.Tuples {
-				f := t.Flags&0x80 != 0
-				switch gobgp.NewFamily(t.AFI, t.SAFI) {
-				case gobgp.RF_IPv4_UC:
-					o.stale4, o.kept4 = true, f
-				case gobgp.RF_IPv6_UC:
-					o.stale6, o.kept6 = true, f
-				}
-			}
-			o.caps = append(o.caps, fmt.Sprintf("graceful-restart %ds", v.Time))
-		case *gobgp.CapMultiProtocol:
-			o.caps = append(o.caps, v.CapValue.String())
-		case *gobgp.CapSoftwareVersion:
-			o.caps = append(o.caps, "software "+v.SoftwareVersion)
-		default:
-			o.caps = append(o.caps, c.Code().String())
-		}
-	}
-	slices.Sort(o.caps) // they come out of a map
-	return o
 }
 
 // counters is what GoBGP alone knows of a session.

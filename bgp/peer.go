@@ -141,6 +141,12 @@ func (n Neighbor) external(asn uint32) bool {
 	return n.ASN != asn
 }
 
+// of is n with the AS number that the neighbor has.
+func (n Neighbor) of(asn uint32) Neighbor {
+	n.ASN = asn
+	return n
+}
+
 // seconds rounds up, so that a time below a second does not become GoBGP's
 // default.
 func seconds(d time.Duration) uint64 { return uint64((d + time.Second - 1) / time.Second) }

@@ -44,7 +44,7 @@ func (s *Speaker) Neighbors(ctx context.Context) ([]NeighborStatus, error) {
 			continue
 		}
 		n.HoldTime, n.KeepaliveTime = c.hold, c.keepalive
-		n.Deferring = c.deferring
+		n.Deferring, n.Prefixes = c.deferring, c.most
 		if n.IPv4 {
 			n.Advertised += s.announced[0].Load()
 		}

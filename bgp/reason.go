@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // This file says why there is no session. Of one that was up GoBGP tells it with
@@ -98,6 +101,7 @@ type attempt struct {
 	line          string
 	err           string
 	code, subcode uint8
+	text          string // RFC 9003
 }
 
 // attemptOf reads a line of a neighbor's log; false if it is another one.
@@ -112,6 +116,8 @@ func attemptOf(r slog.Record) (attempt, bool) {
 		switch attr.Key {
 		case "Error":
 			a.err = attr.Value.String()
+		case "Communicated-Reason":
+			a.text = printable(attr.Value.String())
 		case "Code", "Subcode":
 			if n := attr.Value; n.Kind() == slog.KindInt64 && attr.Key == "Code" {
 				a.code = uint8(n.Int64())
@@ -176,7 +182,7 @@ func dialFailed(n Neighbor, text string) string {
 	case is(syscall.ECONNREFUSED):
 		return fmt.Sprintf("%s refuses the connection: no BGP speaker listens there, or a firewall rejects it", at)
 	case is(syscall.ETIMEDOUT), strings.Contains(text, "i/o timeout"):
-		return fmt.Sprintf("%s does not answer: its host is down, or a firewall drops the connection", at)
+		return fmt.Sprintf("%s does not answer: its host is down, or %s", at, dropped(n))
 	case is(syscall.EHOSTUNREACH), is(syscall.ENETUNREACH):
 		return fmt.Sprintf("%s cannot be reached: there is no route to it, or its host does not answer", at)
 	case is(syscall.EADDRNOTAVAIL):
@@ -185,7 +191,57 @@ func dialFailed(n Neighbor, text string) string {
 	return fmt.Sprintf("%s cannot be dialed: %s", at, text)
 }
 
+// dropped is why a host that is up may not answer at all. A kernel drops in
+// silence what is not signed as it wants it, and what came too far.
+func dropped(n Neighbor) string {
+	why := "a firewall drops the connection, or it wants a password"
+	if !n.Password.Secret.IsZero() {
+		why = "a firewall drops the connection, or it has another password, or none"
+	}
+	if n.TTLSecurity > 0 {
+		why += fmt.Sprintf(", or it is more than %d hops away", n.TTLSecurity)
+	}
+	return why
+}
+
 const bgpPort = 179
+
+// noticed is how long before a change of state the line of its NOTIFICATION is.
+const noticed = 5 * time.Second
+
+// said is why a session ended, with what the neighbor said of it.
+func (nb *tracked) said(c change) string {
+	why := c.reason
+	if why == "" {
+		why = "unknown"
+	}
+	if n := nb.notice; n.Text != "" && !n.Sent && c.at.Sub(n.At) < noticed && strings.HasSuffix(why, n.String()) {
+		why += fmt.Sprintf(", saying %q", n.Text)
+	}
+	return why
+}
+
+// printable is a text from a neighbor as it may be shown and logged.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+// turnAway ends a session that came up with a neighbor in our own AS, where any
+// but that was asked for. The caller holds the lock.
+func (t *tracker) turnAway(nb *tracked, asn uint32) {
+	nb.fault = fmt.Sprintf("neighbor is in our own AS %d, and one in another was asked for: correct its asNumber, or ours", asn)
+	e, addr, name := t.engine, nb.conf.Addr, nb.conf.Name
+	go func() {
+		if err := e.resetFor(context.Background(), addr, "external session expected"); err != nil {
+			t.log.Error("session with a neighbor in our own AS cannot be ended; disable the neighbor", "neighbor", name, "err", err)
+		}
+	}()
+}
 
 // trouble is why attempts fail now.
 type trouble struct {
@@ -207,7 +263,13 @@ func (t *tracker) attempted(addr netip.Addr, a attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	nb := t.byAddr[addr]
-	if nb == nil || nb.state == Established {
+	if nb == nil {
+		return
+	}
+	if a.line == lineSent || a.line == lineReceived {
+		nb.notice = Notification{Sent: a.line == lineSent, Code: a.code, Subcode: a.subcode, Text: a.text, At: time.Now()}
+	}
+	if nb.state == Established {
 		return
 	}
 	if a.line == lineClosed && (nb.state == OpenSent || nb.state == OpenConfirm) {

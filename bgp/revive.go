@@ -14,7 +14,7 @@ import (
 // danger. GoBGP also rests for 5 s after such a loss.
 //
 // A neighbor whose session was lost is therefore taken from GoBGP, and given
-// back with the flag. Nothing is sent for that: there is no connection. F is no
+// back, with the flag if it may have kept our routes. Nothing is sent for that: there is no connection. F is no
 // lie, since routes stay in the kernel as long as this process lives.
 //
 // R is set with it, and has a price where it was the neighbor that restarted: it
@@ -32,12 +32,17 @@ const (
 	// that a neighbor that hangs up again and again costs little.
 	flapTime = 2 * time.Second
 	flapRest = 1500 * time.Millisecond
+	// steadyTime is how long a session must have lasted to be begun again at once
+	// though its end was no mere loss. Of the others GoBGP's rest is due: a
+	// neighbor that refuses what we announce would else be told again and again.
+	steadyTime = 10 * time.Second
 	// reviveRetry is when a neighbor is given back that GoBGP did not take.
 	reviveRetry = time.Second
 )
 
-// revive gives a neighbor a new session after a connection was lost.
-func (s *Speaker) revive(name string, lost time.Time, lasted time.Duration) {
+// revive gives a neighbor a new session after one ended by itself. If it keeps
+// our paths, OPEN says that they still lead somewhere.
+func (s *Speaker) revive(name string, lost time.Time, lasted time.Duration, kept bool) {
 	if lasted < flapTime {
 		time.Sleep(flapRest)
 	}
@@ -55,8 +60,14 @@ func (s *Speaker) revive(name string, lost time.Time, lasted time.Duration) {
 		s.opts.Log.Error("neighbor not taken up at once after its connection was lost", "neighbor", name, "err", err)
 		return
 	}
-	o := peerOptions{restarting: true, deferral: s.opts.DeferralTime}
-	s.options[name] = o
+	s.begin(n, c, kept)
+}
+
+// begin gives a neighbor back to GoBGP that was taken from it, with the counters
+// of before. The caller holds the lock.
+func (s *Speaker) begin(n Neighbor, c counters, kept bool) {
+	o := peerOptions{restarting: kept, deferral: s.opts.DeferralTime}
+	s.options[n.Name] = o
 	s.tracker.revived(n.Addr, o, c)
 	s.giveBack(n, o)
 }

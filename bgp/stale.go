@@ -1,6 +1,7 @@
 package bgp
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -33,7 +34,7 @@ func (t *tracker) add(n Neighbor, o peerOptions, disabled *string) error {
 	if nb.stale != nil && !sameSpeaker(nb.conf, n) {
 		t.expire(nb, "another speaker has its name now")
 	}
-	nb.conf, nb.options, nb.disabled = n, o, disabled
+	nb.conf, nb.options, nb.disabled, nb.refused = n, o, disabled, false
 	t.byAddr[n.Addr] = nb
 	if nb.state != state {
 		t.move(nb, Session{State: state, At: now})
@@ -43,17 +44,23 @@ func (t *tracker) add(n Neighbor, o peerOptions, disabled *string) error {
 
 // failed is told that GoBGP did not take a neighbor. If it is one whose session
 // we ended ourselves, its paths are kept on: their time runs, and the next
-// attempt finds them.
+// attempt finds them. One that was refused stays to be seen.
 func (t *tracker) failed(addr netip.Addr, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	nb := t.byAddr[addr]
+	var no *refusal
 	switch {
 	case nb == nil:
+		return
+	case errors.As(err, &no):
+		nb.refused = true
 	case nb.stale == nil:
 		t.remove(nb, time.Now())
-	default:
-		t.park(nb)
+		return
+	}
+	t.park(nb)
+	if nb.lastErr != err.Error() {
 		nb.lastErr, nb.errAt = err.Error(), time.Now()
 	}
 }
@@ -131,14 +138,14 @@ func (t *tracker) begin(nb *tracked, at time.Time) {
 	}
 	was := nb.conf
 	nb.conf = *nb.again
-	nb.held = false
+	nb.held, nb.heldUntil = false, time.Time{}
 	switch {
 	case nb.state == Established:
 		nb.flaps++
 		nb.lastErr, nb.errAt = s.Reason, at
 		if sameSpeaker(was, nb.conf) {
 			t.keepAll(nb, &s)
-			t.startStale(nb)
+			t.startStale(nb, s.Kept4, s.Kept6)
 		} else {
 			nb.stopStale()
 		}
@@ -162,6 +169,16 @@ func sameSpeaker(a, b Neighbor) bool {
 		return true
 	}
 	return a.Addr == b.Addr && a.ASN == b.ASN
+}
+
+// keep keeps the paths of a neighbor that may be restarting: those of the
+// families for which it said that it can (RFC 4724 section 4.2, RFC 9494
+// section 4.2).
+func (t *tracker) keep(nb *tracked, s *Session) {
+	long := nb.longLived()
+	s.Kept4 = nb.conf.IPv4 && (nb.open.stale4 || long[0] > 0)
+	s.Kept6 = nb.conf.IPv6 && (nb.open.stale6 || long[1] > 0)
+	s.Graceful = s.Kept4 || s.Kept6
 }
 
 // keepAll keeps all paths of a session that we end ourselves only to begin it
@@ -188,58 +205,5 @@ func (t *tracker) remove(nb *tracked, at time.Time) {
 	}})
 	if nb.gone != nil {
 		close(nb.gone)
-	}
-}
-
-// staleEarly is by how much less stale paths are kept: those of one of our own
-// nodes, which announces connectTime more than its restart time, so go half a
-// second after that, and those of others half a second before.
-const staleEarly = connectTime / 2
-
-// startStale begins the time that stale paths are kept: the neighbor's restart
-// time until it must be back, and as long again for its End-of-RIB. Another
-// loss in between does not prolong it, so that a neighbor that flaps cannot
-// keep paths alive that it no longer announces (RFC 4724 section 4.2).
-//
-// GoBGP's own timer is not used: it ends with any failed attempt to connect.
-func (t *tracker) startStale(nb *tracked) {
-	if nb.stale != nil {
-		return
-	}
-	after := max(nb.open.restart-staleEarly, 0)
-	var timer *time.Timer
-	var ended func(last bool) func()
-	ended = func(last bool) func() {
-		return func() {
-			t.mu.Lock()
-			defer t.mu.Unlock()
-			if nb.stale != timer {
-				return
-			}
-			if nb.state == Established && !last {
-				timer = time.AfterFunc(after, ended(true))
-				nb.stale = timer
-				return
-			}
-			t.expire(nb, "restart time ended")
-		}
-	}
-	timer = time.AfterFunc(after, ended(false))
-	nb.stale = timer
-}
-
-// expire ends the time that stale paths are kept.
-func (t *tracker) expire(nb *tracked, reason string) {
-	nb.stopStale()
-	t.inbox.push(Event{Session: &Session{
-		Neighbor: nb.conf.Name, State: nb.state, Was: nb.state, Expired: true, Reason: reason, At: time.Now(),
-	}})
-	t.log.Warn("stale paths dropped", "neighbor", nb.conf.Name, "reason", reason)
-}
-
-func (nb *tracked) stopStale() {
-	if nb.stale != nil {
-		nb.stale.Stop()
-		nb.stale = nil
 	}
 }

@@ -1,0 +1,50 @@
+package bgp
+
+import (
+	"errors"
+	"fmt"
+)
+
+// maxKey is TCP_MD5SIG_MAXKEYLEN of linux/tcp.h.
+const maxKey = 80
+
+// refusal is why a neighbor must not have a session as it is configured. Other
+// than a step that failed, it is shown with the neighbor.
+type refusal struct{ why string }
+
+func (r *refusal) Error() string { return r.why }
+
+// usable reports whether the session may be attempted: not without the password
+// that it is to have.
+func (n Neighbor) usable() error {
+	p := n.Password
+	switch word := p.Secret.Reveal(); {
+	case p.Secret.IsZero() && p.From != "":
+		why := p.Err
+		if why == "" {
+			why = "it is empty"
+		}
+		return &refusal{fmt.Sprintf("its password %s cannot be read: %s; there is no session until it can be", p.From, why)}
+	case len(word) > maxKey:
+		return &refusal{fmt.Sprintf("its password %s has %d octets, and TCP-MD5 takes %d at most", p.From, len(word), maxKey)}
+	}
+	return nil
+}
+
+// protect sets a neighbor's password on the sockets that it may connect to,
+// before GoBGP accepts a connection from it.
+func (e *engine) protect(n Neighbor) error {
+	if n.Password.Secret.IsZero() {
+		return nil
+	}
+	err := e.sockets.setKey(n.Addr, n.Password.Secret.Reveal())
+	switch {
+	case errors.Is(err, errKeysFull):
+		need := optmemOwn + (len(e.sockets.keys)+1)*keySize
+		return &refusal{fmt.Sprintf("its password cannot be set, so there is no session: %d neighbors have one already and net.core.optmem_max is %s; sysctl -w net.core.optmem_max=%d makes room for this one, and each other needs %d more",
+			len(e.sockets.keys), optmem(), need, keySize)}
+	case err != nil:
+		return &refusal{fmt.Sprintf("its password cannot be set, so there is no session: %v", err)}
+	}
+	return nil
+}
