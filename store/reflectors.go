@@ -40,16 +40,21 @@ func setReflectors(nodes map[string]caracal.Node, peers []*v1.BGPPeer, pick *pic
 	for _, p := range peers {
 		w.peer(p, pick, all, byAddr)
 	}
+	lists := make([][]string, len(pick.names))
 	for _, r := range reflectors { // in the order of names, so that each list is
-		both, n := w.to[r].and(w.from[r]), nodes[pick.names[r]]
+		both := w.to[r].and(w.from[r])
 		both.each(func(i int) {
-			if i == r || !(n.IPv4.IsValid() && v4.has(i) || n.IPv6.IsValid() && v6.has(i)) {
-				return
+			if i != r && (v4.has(r) && v4.has(i) || v6.has(r) && v6.has(i)) {
+				lists[i] = append(lists[i], pick.names[r])
 			}
-			other := nodes[pick.names[i]]
-			other.Reflectors = append(other.Reflectors, n.Name)
-			nodes[other.Name] = other
 		})
+	}
+	for i, list := range lists {
+		if len(list) > 0 {
+			n := nodes[pick.names[i]]
+			n.Reflectors = list
+			nodes[n.Name] = n
+		}
 	}
 }
 
