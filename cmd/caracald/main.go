@@ -62,7 +62,7 @@ func run(f flags, log *slog.Logger) error {
 	}
 	store := file.New(file.Options{Dir: f.config, StateDir: filepath.Join(f.state, "accepted"), Node: name, NodeFrom: from, Log: log})
 	agent := node.New(node.Options{
-		Store: store, Reloader: store, ConfigSource: f.config,
+		Store: store, Reloader: store, Viewer: store, ConfigSource: f.config,
 		OpenKernel: func(m fib.Mark) (node.Kernel, error) { return fib.OpenKernel(m) },
 		NewSpeaker: func(restarting bool) (node.Speaker, error) {
 			return bgp.New(bgp.Options{Log: log, Restarting: restarting}), nil
