@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,8 +12,15 @@ import (
 type delta struct {
 	// announce has new prefixes and those whose next hop changed.
 	announce, withdraw []netip.Prefix
+	rename             []renaming // before anything else
 	remove             []Neighbor // as they are applied
 	reset, update, add []Neighbor // as they are wanted
+}
+
+// renaming is a neighbor as it is applied, and the name that it gets.
+type renaming struct {
+	was Neighbor
+	to  string
 }
 
 // applied is what the speaker was told and took.
@@ -45,10 +53,31 @@ func diff(have applied, want Config) delta {
 	}
 	slices.SortFunc(d.withdraw, netip.Prefix.Compare)
 
-	names := make(map[string]bool, len(want.Neighbors))
-	for _, n := range want.Neighbors {
+	d.neighbors(have.neighbors, want.Neighbors)
+	return d
+}
+
+// neighbors compares by name; one whose name is new and whose address is that of
+// one whose name is gone is the same under another name.
+func (d *delta) neighbors(have map[string]Neighbor, want []Neighbor) {
+	names := make(map[string]bool, len(want))
+	for _, n := range want {
 		names[n.Name] = true
-		old, ok := have.neighbors[n.Name]
+	}
+	gone, at := map[string]Neighbor{}, map[netip.Addr]string{}
+	for name, n := range have {
+		if !names[name] {
+			gone[name], at[n.Addr] = n, name
+		}
+	}
+	for _, n := range want {
+		old, ok := have[n.Name]
+		if was, left := gone[at[n.Addr]]; !ok && left && n.Addr.IsValid() {
+			delete(gone, was.Name)
+			d.rename = append(d.rename, renaming{was, n.Name})
+			old, ok = was, true
+			old.Name = n.Name
+		}
 		switch {
 		case !ok:
 			d.add = append(d.add, n)
@@ -59,23 +88,7 @@ func diff(have applied, want Config) delta {
 			d.update = append(d.update, n)
 		}
 	}
-	for name, n := range have.neighbors {
-		if !names[name] {
-			d.remove = append(d.remove, n)
-		}
-	}
-	slices.SortFunc(d.remove, func(a, b Neighbor) int { return strings.Compare(a.Name, b.Name) })
-	return d
-}
-
-// needsReset reports whether a session must end to take the change. The timers
-// and the limit need not: timers count from the next session on, the limit at
-// once.
-func needsReset(a, b Neighbor) bool {
-	for _, n := range []*Neighbor{&a, &b} {
-		n.HoldTime, n.KeepaliveTime, n.ConnectRetry, n.MaxPrefixes, n.Node = 0, 0, 0, 0, ""
-	}
-	return a != b
+	d.remove = slices.SortedFunc(maps.Values(gone), func(a, b Neighbor) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // whyRestart says in words what differs between two Globals; empty if nothing.

@@ -73,7 +73,7 @@ func New(opts Options) *Speaker {
 		options:  map[string]peerOptions{},
 		disabled: map[string]string{},
 	}
-	s.tracker.revive, s.tracker.shed, s.tracker.release = s.revive, s.shed, s.release
+	s.tracker.revive = s.revive
 	return s
 }
 
@@ -273,11 +273,7 @@ func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
 		res.Failed[n.Name] = err
 		return false
 	}
-	err := n.usable()
-	if err == nil {
-		err = s.engine.add(ctx, n, o)
-	}
-	if err != nil {
+	if err := s.engine.add(ctx, n, o); err != nil {
 		s.tracker.failed(n.Addr, err)
 		res.Failed[n.Name] = err
 		return false

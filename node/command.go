@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/bgp"
@@ -93,26 +94,11 @@ func predict(res *api.ConfigureResult, have bgp.Config, next *caracal.Snapshot) 
 		return
 	}
 	want, _ := bgp.Plan(next, nil, bgp.Facts{})
-	for _, name := range bgp.Resets(have, want) {
-		res.Resets = append(res.Resets, api.NeighborReset{Neighbor: name, Reason: "its configuration changed in a way that only a new session can take"})
+	for _, r := range bgp.Resets(have, want) {
+		res.Resets = append(res.Resets, api.NeighborReset{Neighbor: r.Neighbor, Reason: "only a new session can take another " + strings.Join(r.Fields, ", ")})
 	}
-	res.Ends, res.Starts = without(have.Neighbors, want.Neighbors), without(want.Neighbors, have.Neighbors)
+	res.Starts, res.Ends, _ = bgp.Changed(have, want)
 	res.Restart = bgp.WhyRestart(have.Global, want.Global)
-}
-
-// without returns the names of those neighbors that are not among others.
-func without(neighbors, others []bgp.Neighbor) []string {
-	known := map[string]bool{}
-	for _, n := range others {
-		known[n.Name] = true
-	}
-	var out []string
-	for _, n := range neighbors {
-		if !known[n.Name] {
-			out = append(out, n.Name)
-		}
-	}
-	return out
 }
 
 // changes lists what differs between two Snapshots, a line each.
