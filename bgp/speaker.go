@@ -73,7 +73,7 @@ func New(opts Options) *Speaker {
 		options:  map[string]peerOptions{},
 		disabled: map[string]string{},
 	}
-	s.tracker.revive = s.revive
+	s.tracker.revive, s.tracker.shed, s.tracker.release = s.revive, s.shed, s.release
 	return s
 }
 
@@ -273,7 +273,11 @@ func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
 		res.Failed[n.Name] = err
 		return false
 	}
-	if err := s.engine.add(ctx, n, o); err != nil {
+	err := n.usable()
+	if err == nil {
+		err = s.engine.add(ctx, n, o)
+	}
+	if err != nil {
 		s.tracker.failed(n.Addr, err)
 		res.Failed[n.Name] = err
 		return false

@@ -1,8 +1,6 @@
 package bgp
 
 import (
-	"context"
-	"fmt"
 	"iter"
 	"log/slog"
 	"net/netip"
@@ -28,10 +26,13 @@ type tracker struct {
 	// session that we reset and its next begin, or since that failed.
 	parked map[string]*tracked
 	engine *engine // set before there is any neighbor
-	// revive is called when only the connection of a session was lost, with how
-	// long that had lasted.
-	revive func(name string, lost time.Time, lasted time.Duration)
-	asn    uint32 // ours, set with it
+	// revive is called when a session ended that is to come back at once: when it
+	// ended, how long it had lasted, and whether its paths are kept.
+	revive func(name string, lost time.Time, lasted time.Duration, kept bool)
+	// shed is called when a neighbor passed its prefix limit, release when it is to
+	// be tried again.
+	shed, release func(name string)
+	asn           uint32 // ours, set with it
 	// refusals remembers of which neighbors malformed UPDATEs were logged.
 	refusals *seldom
 }
@@ -49,17 +50,22 @@ type tracked struct {
 	flaps   uint64
 	lastErr string
 	errAt   time.Time
-	// disabled is the operator's reason; held that the prefix limit was passed.
-	disabled *string
-	held     bool
-	// room is how many prefixes may be announced before they are counted.
-	room int
+	// disabled is the operator's reason; held that the prefix limit was passed, and
+	// heldUntil when that ends by itself.
+	disabled  *string
+	held      bool
+	heldUntil time.Time
+	// refused says that GoBGP is not given the neighbor as it is configured.
+	refused bool
+	// room is how many prefixes may be announced before they are counted; warned
+	// says that they were too many for silence then.
+	room   int
+	warned bool
 	// options are those GoBGP has for it.
 	options peerOptions
 	// notified is how many NOTIFICATIONs we had sent when the session came up.
 	notified uint64
-	// stale is set while paths of an ended session are kept, and ends that.
-	stale *time.Timer
+	staleness
 	// gone is closed when GoBGP has reported the end of a removed neighbor. With
 	// again set it is then parked, to come back so.
 	gone  chan struct{}
@@ -69,6 +75,10 @@ type tracked struct {
 	// fault is why we end the session, in words; doubts are UPDATEs that may
 	// become one.
 	fault string
+	// reported says that we reported the end of the session, and GoBGP has not.
+	reported bool
+	// notice is the last NOTIFICATION.
+	notice Notification
 	// trouble is why no session comes up.
 	trouble trouble
 	doubts  []*doubt
@@ -129,7 +139,7 @@ func (t *tracker) setDisabled(addr netip.Addr, reason *string) {
 	}
 	switch {
 	case reason == nil && nb.state == Disabled:
-		nb.held = false
+		nb.held, nb.heldUntil = false, time.Time{}
 		t.move(nb, Session{State: Idle, At: time.Now()})
 	case reason != nil && nb.state == Idle:
 		t.move(nb, Session{State: Disabled, At: time.Now(), Reason: disabledBecause(*reason)})
@@ -172,45 +182,6 @@ func (t *tracker) paths(addr netip.Addr, convert func(guard) []Event) {
 	}
 }
 
-// spend counts announcements, and reports whether the limit may be passed.
-func (t *tracker) spend(addr netip.Addr, announced int) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	nb := t.byAddr[addr]
-	if nb == nil || nb.conf.MaxPrefixes == 0 {
-		return false
-	}
-	nb.room -= announced
-	return nb.room < 0
-}
-
-// checkLimit counts what a neighbor has announced, and has GoBGP hold it down if
-// that is beyond its limit. GoBGP's own check counts the whole table for every
-// UPDATE, which makes 100,000 prefixes cost seconds, so ours counts only when as
-// many were announced as there was room for. Withdrawals make no room until
-// then; a neighbor that announces the same again and again near its limit is
-// counted each time it announced a twentieth of it.
-func (t *tracker) checkLimit(addr netip.Addr) {
-	most := int(t.engine.counters(addr).most)
-	t.mu.Lock()
-	nb := t.byAddr[addr]
-	if nb == nil || nb.state != Established {
-		t.mu.Unlock()
-		return
-	}
-	limit := int(nb.conf.MaxPrefixes)
-	conf, o := nb.conf, nb.options
-	nb.room = max(limit-most, limit/20)
-	t.mu.Unlock()
-	if limit == 0 || most <= limit {
-		return
-	}
-	o.limit = true
-	if err := t.engine.update(context.Background(), conf, o); err != nil {
-		t.log.Error("neighbor cannot be held to its prefix limit", "neighbor", conf.Name, "err", err)
-	}
-}
-
 // endOfRIB implements sink.
 func (t *tracker) endOfRIB(addr netip.Addr, v6 bool) {
 	t.mu.Lock()
@@ -245,8 +216,13 @@ func (t *tracker) changed(c change) {
 		t.end(nb, c.at)
 		return
 	}
-	nb.held = c.held
+	if nb.reported && c.state == Idle {
+		nb.reported = false
+		return
+	}
 	switch {
+	case c.state == Established && nb.conf.ASN == 0 && !nb.conf.of(c.open.asn).external(t.asn):
+		t.turnAway(nb, c.open.asn)
 	case c.state == Established:
 		t.up(nb, c, notified)
 	case nb.state == Established:
@@ -261,9 +237,10 @@ func (t *tracker) up(nb *tracked, c change, notified uint64) {
 	if nb.device = nb.conf.device(); nb.device == "" {
 		nb.device = c.device
 	}
-	nb.eor, nb.notified, nb.restarted, nb.fault = [2]bool{}, notified, false, ""
+	nb.eor, nb.notified, nb.restarted, nb.fault, nb.reported = [2]bool{}, notified, false, "", false
 	nb.trouble = trouble{}
-	nb.room = int(nb.conf.MaxPrefixes)
+	nb.warned = false
+	nb.room = nb.conf.room(0, false)
 	t.move(nb, Session{
 		State:      Established,
 		Preserved4: c.open.kept4,
@@ -277,10 +254,7 @@ func (t *tracker) up(nb *tracked, c change, notified uint64) {
 }
 
 func (t *tracker) down(nb *tracked, c change, notified uint64) {
-	s := Session{State: nb.downTo(c), Reason: c.reason, At: c.at}
-	if s.Reason == "" {
-		s.Reason = "unknown"
-	}
+	s := Session{State: nb.downTo(c), Reason: nb.said(c), At: c.at}
 	// GoBGP calls the end of the hold time, and of too many prefixes, a graceful
 	// restart. Both sent a NOTIFICATION, after which RFC 4724 section 4 keeps
 	// nothing.
@@ -288,8 +262,11 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 	switch {
 	case nb.disabled != nil:
 		s.Reason = disabledBecause(*nb.disabled)
-	case c.held:
-		s.Reason = fmt.Sprintf("more than %d prefixes: the session stays down until the neighbor is enabled", nb.conf.MaxPrefixes)
+	case nb.held:
+		s.Reason = nb.heldBecause()
+	case nb.fault != "" && c.failed && nb.conf.GracefulRestart:
+		s.Reason = nb.fault
+		t.keep(nb, &s)
 	case nb.fault != "":
 		s.Reason = nb.fault
 	case nb.restarted:
@@ -297,22 +274,21 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 	case c.lost && !lost:
 		s.Reason = reasonHoldTime
 	case lost && nb.conf.GracefulRestart:
-		s.Kept4 = nb.open.stale4 && nb.conf.IPv4
-		s.Kept6 = nb.open.stale6 && nb.conf.IPv6
-		s.Graceful = s.Kept4 || s.Kept6
+		t.keep(nb, &s)
 	}
 	nb.flaps++
 	nb.lastErr, nb.errAt = s.Reason, c.at
 	lasted := c.at.Sub(nb.since)
 	t.move(nb, s)
 	if s.Graceful {
-		t.startStale(nb)
-		if lost && !nb.restarted && nb.fault == "" {
-			go t.revive(nb.conf.Name, c.at, lasted)
-		}
+		t.startStale(nb, s.Kept4, s.Kept6)
 	} else {
 		nb.stopStale()
 	}
+	if nb.fault == "" && !nb.restarted && nb.disabled == nil && !nb.held && (s.Graceful || lasted > steadyTime) {
+		go t.revive(nb.conf.Name, c.at, lasted, s.Graceful)
+	}
+	nb.fault = ""
 	t.log.Warn("session down", "neighbor", nb.conf.Name, "reason", s.Reason, "graceful", s.Graceful)
 }
 
@@ -321,7 +297,10 @@ func (t *tracker) step(nb *tracked, c change) {
 	state := c.state
 	if state == Idle {
 		state = nb.downTo(c)
-		if c.reason != "" {
+		if nb.fault != "" {
+			t.fail(nb, nb.fault, c.at)
+			nb.fault = ""
+		} else if c.reason != "" {
 			c.reason = t.unfinished(nb, c)
 			t.fail(nb, c.reason, c.at)
 		}
@@ -333,7 +312,7 @@ func (t *tracker) step(nb *tracked, c change) {
 
 // downTo is the state of a neighbor without a connection.
 func (nb *tracked) downTo(c change) State {
-	if nb.disabled != nil || c.held {
+	if nb.disabled != nil || nb.held {
 		return Disabled
 	}
 	return c.state
@@ -344,36 +323,6 @@ func (t *tracker) move(nb *tracked, s Session) {
 	s.Neighbor, s.Was = nb.conf.Name, nb.state
 	nb.state, nb.since = s.State, s.At
 	t.inbox.push(Event{Session: &s})
-}
-
-// status returns what is known of all neighbors, in no order.
-func (t *tracker) status() []NeighborStatus {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	list := make([]NeighborStatus, 0, len(t.byAddr)+len(t.parked))
-	for nb := range t.all() {
-		s := NeighborStatus{
-			Neighbor:    nb.conf,
-			State:       nb.state,
-			Since:       nb.since,
-			Restarting:  nb.stale != nil,
-			Flaps:       nb.flaps,
-			LastError:   nb.lastErr,
-			LastErrorAt: nb.errAt,
-			Sent:        nb.sent,
-			Received:    nb.received,
-		}
-		s.Held = nb.held
-		if nb.state == Established {
-			s.RouterID, s.RemoteASN = nb.open.routerID, nb.open.asn
-			s.LocalAddr, s.RemoteAddr = nb.local, nb.remote
-			s.Capabilities = nb.open.caps
-			s.NeighborRestartTime = nb.open.restart
-			s.EndOfRIB4, s.EndOfRIB6 = nb.eor[0], nb.eor[1]
-		}
-		list = append(list, s)
-	}
-	return list
 }
 
 // all goes through the neighbors in no order. The caller holds the lock.
