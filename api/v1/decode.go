@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -129,8 +130,12 @@ func trimYAML(err error) string {
 	s = strings.TrimPrefix(s, "unmarshal errors:\n")
 	s = strings.Replace(s, "found character that cannot start any token", "found a character that cannot start a value (a tab? YAML wants spaces)", 1)
 	s = strings.Replace(s, "found a tab character that violates indentation", "found a tab (YAML wants spaces)", 1)
+	s = unknownAnchor.ReplaceAllString(s, "a value begins with *, which YAML takes for the name of an anchor; put it in quotes")
 	return clip(strings.Join(strings.Fields(strings.ReplaceAll(s, "\n", ";")), " "))
 }
+
+// unknownAnchor has a value in it, and that may be a password.
+var unknownAnchor = regexp.MustCompile(`unknown anchor '.*' referenced`)
 
 // treeChecker is a type that says itself what may stand in its place.
 type treeChecker interface {
