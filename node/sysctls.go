@@ -50,7 +50,7 @@ func (t *sysctlTask) check(links []string, snap *caracal.Snapshot) {
 	needs := fib.SysctlNeeds{
 		IPv4: self.IPv4.IsValid(), IPv6: self.IPv6.IsValid(),
 		Workloads: links, Uplinks: uplinks(self), Neighbors: snap.Nodes.Len() + len(links), Routes6: snap.Blocks.Len(),
-		ECMP: gateways(snap) > 1,
+		ECMP: gatewayPeers(snap) > 1,
 	}
 	found := fib.CheckSysctls(needs, fib.ReadSysctl)
 	if snap.Dataplane.SetSysctls {
@@ -74,9 +74,9 @@ func (t *sysctlTask) check(links []string, snap *caracal.Snapshot) {
 	t.agent.sysctlProblems.Store(&problems)
 }
 
-// gateways counts the peers that are not our own nodes: equal paths of several
+// gatewayPeers counts the peers that are not our own nodes: equal paths of several
 // share a route.
-func gateways(snap *caracal.Snapshot) (n int) {
+func gatewayPeers(snap *caracal.Snapshot) (n int) {
 	for _, p := range snap.Peers.All() {
 		if p.Node == "" {
 			n++
