@@ -15,6 +15,7 @@ import (
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/bgp"
 	"caracal.dev/caracal/fib"
+	"caracal.dev/caracal/ndp"
 	"caracal.dev/caracal/node/api"
 	"caracal.dev/caracal/rib"
 )
@@ -86,6 +87,7 @@ type Agent struct {
 type running struct {
 	routes  *routesTask
 	bgp     *speakerTask
+	links   *linksTask
 	speaker Speaker
 }
 
@@ -101,7 +103,7 @@ func New(o Options) *Agent {
 		o:       o,
 		started: time.Now(),
 		feed:    &api.Feed{},
-		pulse:   newPulse("routes", "speaker"),
+		pulse:   newPulse("routes", "speaker", "links"),
 		latency: newLatency(),
 		leave:   make(chan struct{}, 1),
 		drain:   newDrain(o.StateDir, o.Store, o.Log),
@@ -165,18 +167,24 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
+	events, beside := fib.Split(events)
 	t.kernelEvents = events
 	speaker, err := a.o.NewSpeaker(t.fib.Len()+a.earlierRoutes(ctx, earlier) > 0)
 	if err != nil {
 		return fmt.Errorf("node: start speaker: %w", err)
 	}
-	up := &running{routes: t, speaker: speaker}
-	up.bgp = a.wire(t, speaker)
+	routers := ndp.NewServer()
+	links := newLinks(a.o.Store, hostGround{kernel}, routers, speaker, a.o.Log, a.pulse.beat("links"))
+	links.events = beside
+	up := &running{routes: t, speaker: speaker, links: links}
+	up.bgp = a.wire(t, speaker, links)
 	t.turn(ctx) // local routes first: what is announced is in the kernel
 	a.up.Store(up)
 	a.waiting.Store(nil)
 	a.say("routing")
 	g.Go(func() error { return up.bgp.run(ctx) })
+	g.Go(func() error { return links.run(ctx) })
+	g.Go(func() error { return routers.Run(ctx) })
 	g.Go(func() error { return a.drain.run(ctx, speaker, up.bgp.drained) })
 	g.Go(func() error { return a.dropEarlier(ctx, t, earlier) })
 	g.Go(func() error { return (&sysctlTask{routes: t, agent: a, log: a.o.Log}).run(ctx) })
@@ -185,14 +193,15 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 
 // wire makes the speaker's task and connects the two: what happened goes one
 // way, which prefixes are in the kernel the other.
-func (a *Agent) wire(t *routesTask, speaker Speaker) *speakerTask {
+func (a *Agent) wire(t *routesTask, speaker Speaker, links *linksTask) *speakerTask {
 	gateBell, ringGate := bell()
 	planBell, ringPlan := bell()
 	t.events, t.eventBell, t.planBell, t.ringGate = speaker.Take, speaker.Bell(), planBell, ringGate
 	s := &speakerTask{
 		store: a.o.Store, speaker: speaker, gate: t.gate, gateBell: gateBell, log: a.o.Log, beat: a.pulse.beat("speaker"),
 		drain: a.drain, drainBell: a.drain.Bell(),
-		planned: func(c bgp.Config) { t.planned.Store(&c); ringPlan() },
+		network: links, sessions: t.sessions, coverages: t.coverages,
+		planned: func(c bgp.Config) { t.planned.Store(&c); ringPlan(); links.planned(c) },
 	}
 	s.state.Store(&speakerState{})
 	t.bgpStarted = func() time.Time { return s.state.Load().started }
@@ -206,11 +215,12 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		events: func() []bgp.Event { return nil }, ringGate: func() {}, bgpStarted: func() time.Time { return time.Time{} },
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
-		settled: make(chan struct{}),
+		settled: make(chan struct{}), facts: newSessionFacts(), sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
 		owners:  rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
 	t.gate.Store(&gate{})
+	t.sessions.Store(&map[string]bgp.SessionFact{})
 	t.mirror = rib.NewMirror(t.owners)
 	t.fib = fib.New(kernel, fib.Options{Observe: func(d time.Duration) { a.latency.Observe(d.Seconds()) }})
 	n, err := t.fib.Adopt(ctx)

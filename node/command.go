@@ -55,8 +55,9 @@ func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.Configu
 	}
 	old := a.o.Store.Snapshot()
 	var have bgp.Config // before a reload: the speaker may take it at once
+	var facts bgp.Facts // without what was planned last: a session that lingers is one that ends
 	if up := a.up.Load(); up != nil {
-		have = up.bgp.state.Load().config
+		have, facts = up.bgp.state.Load().config, up.bgp.surroundings()
 	}
 	var next *caracal.Snapshot
 	var err error
@@ -83,17 +84,17 @@ func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.Configu
 			res.Held = append(res.Held, p.Message)
 		}
 	}
-	predict(&res, have, next)
+	predict(&res, have, next, facts)
 	return res, nil
 }
 
 // predict says which sessions would drop to take a Snapshot, which would end or
 // start with it, and whether the daemon would have to start anew.
-func predict(res *api.ConfigureResult, have bgp.Config, next *caracal.Snapshot) {
+func predict(res *api.ConfigureResult, have bgp.Config, next *caracal.Snapshot, facts bgp.Facts) {
 	if _, ok := next.SelfNode(); !ok || have.Global == (bgp.Global{}) {
 		return
 	}
-	want, _ := bgp.Plan(next, nil, bgp.Facts{})
+	want, _ := bgp.Plan(next, nil, facts)
 	for _, r := range bgp.Resets(have, want) {
 		res.Resets = append(res.Resets, api.NeighborReset{Neighbor: r.Neighbor, Reason: "only a new session can take another " + strings.Join(r.Fields, ", ")})
 	}

@@ -42,7 +42,7 @@ func TestPredict(t *testing.T) {
 		{"alone", with(a), nil, []string{"mesh/b", "mesh/c"}, nil},
 	} {
 		var res api.ConfigureResult
-		predict(&res, have, tc.next)
+		predict(&res, have, tc.next, bgp.Facts{})
 		var resets []string
 		for _, r := range res.Resets {
 			resets = append(resets, r.Neighbor)

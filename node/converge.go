@@ -132,16 +132,16 @@ func (t *routesTask) settle(now time.Time) {
 	}
 }
 
-// reflectorUnheard reports whether an internal neighbor that is not one of the
-// nodes may still be restarting. Behind it may be any next hop, so nothing can
-// be swept until its restart time is over.
+// reflectorUnheard reports whether a reflector, or an internal neighbor that is
+// not one of the nodes, may still be restarting. Behind it may be any next hop,
+// so nothing can be swept until its restart time is over.
 func (t *routesTask) reflectorUnheard(now time.Time) bool {
 	end := t.conv.started.Add(t.snap.BGP.RestartTime)
 	if !now.Before(end) {
 		return false
 	}
 	for _, n := range t.config.Neighbors {
-		if n.Node == "" && n.ASN == t.config.Global.ASN && !t.mirror.Seen(n.Name) {
+		if (n.Reflector || n.Node == "" && !n.External) && !t.mirror.Seen(n.Name) {
 			t.conv.release = end
 			return true
 		}

@@ -56,6 +56,9 @@ type routesTask struct {
 	conv   convergence
 
 	config bgp.Config // the planned one that the mirror knows
+
+	facts    *sessionFacts // for the next plan
+	sessions *atomic.Pointer[map[string]bgp.SessionFact]
 	// linksChanged: the networks that the host is on may be others now.
 	linksChanged bool
 
@@ -142,6 +145,7 @@ func (t *routesTask) turn(ctx context.Context) {
 	t.takePlan()
 	for {
 		t.takeEvents()
+		t.publishSessions()
 		t.takeKernel()
 		more := t.mirror.Decide(decideBatch, t.choose)
 		more = t.apply(ctx) || more
@@ -298,6 +302,7 @@ func (t *routesTask) takeEvents() {
 			t.session(ev.Session)
 		}
 		if ev.EndOfRIB != nil {
+			t.facts.endOfRIB(ev.EndOfRIB, t.neighbor(ev.EndOfRIB.Neighbor))
 			t.conv.look = true
 			t.monitor(api.MonitorEvent{Kind: api.EventSession, Neighbor: ev.EndOfRIB.Neighbor, Action: "End-of-RIB", Detail: familyName(ev.EndOfRIB.IPv6)})
 		}
@@ -316,6 +321,7 @@ func familyName(ipv6 bool) string {
 
 func (t *routesTask) session(s *bgp.Session) {
 	t.conv.look = true
+	t.facts.session(s)
 	if s.State == s.Was && !s.Expired && !s.Removed {
 		return
 	}

@@ -31,6 +31,17 @@ type speakerTask struct {
 	// drain says whether the node is leaving, and drainBell when that changes.
 	drain     *drain
 	drainBell <-chan struct{}
+	// network is what the links of the host say; advertised are the devices that it
+	// was told of.
+	network    Network
+	advertised []string
+	// sessions are what the routes task knows of them, coverages what the mirror
+	// says of some; covered is since when it has said so without a break.
+	sessions  *atomic.Pointer[map[string]bgp.SessionFact]
+	coverages func(ctx context.Context, names []string) map[string]coverage
+	covered   map[string]time.Time
+	// wake is when the plan may change by itself; zero for never.
+	wake time.Time
 	// planned publishes the configuration in force to the routes task and to
 	// status, before it is applied.
 	planned func(bgp.Config)
@@ -70,7 +81,7 @@ func (t *speakerTask) run(ctx context.Context) error {
 				failures, retryAt = 0, time.Time{}
 			}
 		}
-		if !t.wait(ctx, changed, tick.C, !retryAt.IsZero(), &retryAt) {
+		if !t.wait(ctx, changed, tick.C, &retryAt) {
 			return nil
 		}
 	}
@@ -86,7 +97,14 @@ func (t *speakerTask) drained() bgp.Drain {
 
 // wait returns when there may be something to do; false when ctx has ended.
 // A retry comes at its time, or earlier with a change.
-func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-chan time.Time, retrying bool, retryAt *time.Time) bool {
+func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-chan time.Time, retryAt *time.Time) bool {
+	retrying := !retryAt.IsZero()
+	var wake <-chan time.Time
+	if !t.wake.IsZero() && !retrying {
+		timer := time.NewTimer(time.Until(t.wake))
+		defer timer.Stop()
+		wake = timer.C
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -97,8 +115,13 @@ func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-
 		case <-t.drainBell:
 			*retryAt = time.Time{}
 			return true
+		case <-t.network.Bell():
+			*retryAt = time.Time{}
+			return true
 		case <-t.gateBell: // what is ready does not wait for what failed
 			*retryAt = time.Time{}
+			return true
+		case <-wake:
 			return true
 		case <-tick:
 			t.beat()
@@ -117,8 +140,15 @@ func (t *speakerTask) pass(ctx context.Context) error {
 		return nil // the last configuration, if any, stays in force
 	}
 	open := *t.gate.Load()
-	config, problems := bgp.Plan(snap, func(p netip.Prefix) bool { _, ok := open[p]; return ok }, bgp.Facts{Drain: t.drain.Stage()})
+	t.advertise(snap)
+	config, problems := bgp.Plan(snap, func(p netip.Prefix) bool { _, ok := open[p]; return ok }, t.factsFor(ctx, last.config))
+	t.wake, config.Wake = config.Wake, time.Time{}
 	if last.applied && reflect.DeepEqual(config, last.config) {
+		if !slices.Equal(problems, last.problems) { // as of what is waited for
+			next := *last
+			next.problems = problems
+			t.state.Store(&next)
+		}
 		return nil
 	}
 	t.planned(config)
