@@ -235,14 +235,17 @@ func (p *planner) keepsMesh(n Neighbor, r replacement) (string, time.Time) {
 	} else if !r.attached(p.self) || !r.attached(node) {
 		return "until a BGPPeer gives both ends a route reflector", time.Time{} // a change of the configuration
 	}
-	p.look()
+	why := ""
 	switch {
 	case r.waiting != "":
-		return fmt.Sprintf("until the route reflector %s has been up, with all its routes, for %s", r.waiting, settleTime), until
+		why = fmt.Sprintf("until the route reflector %s has been up, with all its routes, for %s", r.waiting, settleTime)
 	case !p.covered(n.Name):
-		return fmt.Sprintf("until all their routes have come by a route reflector as well for %s", settleTime), until
+		why = fmt.Sprintf("until all their routes have come by a route reflector as well for %s", settleTime)
+	default:
+		return "", time.Time{}
 	}
-	return "", time.Time{}
+	p.look()
+	return why, until
 }
 
 // attached reports whether reflectors speak for a node, or it is one that
