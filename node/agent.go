@@ -216,7 +216,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
 		settled: make(chan struct{}), facts: newSessionFacts(), sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
-		owners:  rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,
+		owners: rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
 	t.gate.Store(&gate{})

@@ -158,7 +158,10 @@ func (s *fakeSpeaker) disabledNow() map[string]string {
 	return maps.Clone(s.disabled)
 }
 
-func (s *fakeSpeaker) Restart(context.Context, string) error    { return nil }
+func (s *fakeSpeaker) Restart(context.Context, string) error { return nil }
+func (s *fakeSpeaker) Fail(context.Context, string, string, bool) error {
+	return nil
+}
 func (s *fakeSpeaker) RefreshOut(context.Context, string) error { return nil }
 
 // rig is an Agent with everything around it faked but the tasks.

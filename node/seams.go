@@ -47,6 +47,7 @@ type Speaker interface {
 	// Leave withdraws what was announced, closes the sessions and stops.
 	Leave(ctx context.Context) error
 	Sessions
+	Failer
 }
 
 // Sessions is what operators ask of, and tell, the speaker. Neighbors are
@@ -76,6 +77,9 @@ type Network interface {
 	Routers() map[string]netip.Addr
 	// Bell rings when one of these changes. It has one listener.
 	Bell() <-chan struct{}
+	// Advertise says on which devices routers are looked for, and this node
+	// advertises itself as one, from now on.
+	Advertise(devices []string)
 }
 
 // Failer is how a session is ended because the way to its neighbor is gone.
