@@ -56,6 +56,7 @@ func (c *client) close() { c.conn.Close() }
 
 func (c *client) show() pb.ShowClient           { return pb.NewShowClient(c.conn) }
 func (c *client) inventory() pb.InventoryClient { return pb.NewInventoryClient(c.conn) }
+func (c *client) peering() pb.PeeringClient     { return pb.NewPeeringClient(c.conn) }
 func (c *client) command() pb.CommandClient     { return pb.NewCommandClient(c.conn) }
 
 func (c *client) dial(ctx context.Context, _ string) (net.Conn, error) {

@@ -29,6 +29,16 @@ func (s *session) run(ctx context.Context, cmd Command, w io.Writer) error {
 		return get(ctx, s, w, s.client.inventory().ListWorkloads, &pb.WorkloadsRequest{}, func(m *pb.WorkloadList) { renderWorkloads(w, m) })
 	case "show nodes":
 		return get(ctx, s, w, s.client.inventory().ListNodes, &pb.NodesRequest{}, func(m *pb.NodeList) { renderNodes(w, m) })
+	case "show bfd":
+		return get(ctx, s, w, s.client.peering().ListBFD, &pb.BFDRequest{}, func(m *pb.BFDList) { renderBFD(w, s.opts.Now(), m) })
+	case "show filters":
+		return get(ctx, s, w, s.client.peering().ListFilters, &pb.FiltersRequest{Name: cmd.Args["name"]}, func(m *pb.FilterList) { renderFilters(w, m) })
+	case "show tor-config":
+		return s.torConfig(ctx, cmd, w)
+	case "drain":
+		return s.drain(ctx, cmd, w)
+	case "undrain":
+		return s.undrain(ctx, w)
 	case "enable", "disable", "restart", "reload-in", "reload-out":
 		return get(ctx, s, w, s.client.command().ChangeNeighbor, &pb.ChangeNeighborRequest{Verb: cmd.Name, Name: cmd.Args["name"]},
 			func(m *pb.ChangeNeighborReply) { fmt.Fprintln(w, m.Message) })
@@ -80,6 +90,7 @@ func (s *session) status(ctx context.Context, w io.Writer) error {
 
 func (s *session) protocols(ctx context.Context, cmd Command, w io.Writer) error {
 	return get(ctx, s, w, s.client.show().ListNeighbors, &pb.NeighborsRequest{Name: cmd.Args["name"]}, func(m *pb.NeighborList) {
+		renderDrained(w, s.opts.Now(), m.Drain)
 		if cmd.Args["all"] != "" {
 			renderNeighborsAll(w, s.opts.Now(), m)
 		} else {

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"path/filepath"
 	"strings"
@@ -28,6 +29,7 @@ type fakeDaemon struct {
 	pb.UnimplementedShowServer
 	pb.UnimplementedInventoryServer
 	pb.UnimplementedCommandServer
+	pb.UnimplementedPeeringServer
 	mu     sync.Mutex
 	done   []string
 	silent bool // GetStatus never answers
@@ -170,6 +172,43 @@ func (d *fakeDaemon) Cleanup(_ context.Context, req *pb.CleanupRequest) (*pb.Cle
 	return &pb.CleanupReply{Items: []string{"route 10.64.1.0/26 via 192.0.2.2 dev eth0", "route 10.64.2.0/26 via 192.0.2.3 dev eth0"}, Total: 2}, nil
 }
 
+func (d *fakeDaemon) ListBFD(context.Context, *pb.BFDRequest) (*pb.BFDList, error) {
+	return sampleBFD(), nil
+}
+
+func (d *fakeDaemon) ListFilters(_ context.Context, req *pb.FiltersRequest) (*pb.FilterList, error) {
+	d.note(strings.TrimSpace("filters " + req.Name))
+	return sampleFilters(), nil
+}
+
+func (d *fakeDaemon) GetTorConfig(_ context.Context, req *pb.TorConfigRequest) (*pb.TorConfig, error) {
+	d.note(fmt.Sprintf("tor-config node=%s selector=%s peer=%s format=%s as=%d", req.Node, req.Selector, req.Peer, req.Format, req.Asn))
+	return &pb.TorConfig{Text: "router bgp 65001\n"}, nil
+}
+
+func (d *fakeDaemon) Drain(req *pb.DrainRequest, stream grpc.ServerStreamingServer[pb.DrainState]) error {
+	d.note(fmt.Sprintf("drain %g %t", req.WaitSeconds, req.Force))
+	moving := &pb.DrainState{Stage: "moving", Message: "services and transit are the last choice"}
+	last := sampleDrain()
+	if req.Force {
+		last = &pb.DrainState{Stage: "closed", Message: "drained", Problem: "the speaker is gone"}
+	}
+	for _, m := range []*pb.DrainState{moving, moving, last} {
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *fakeDaemon) Undrain(context.Context, *pb.UndrainRequest) (*pb.DrainState, error) {
+	d.note("undrain")
+	if strings.Contains(d.history(), "drain 0 false") {
+		return sampleDrain(), nil
+	}
+	return &pb.DrainState{}, nil
+}
+
 // serve runs d on a socket of its own and returns the path.
 func serve(t *testing.T, d *fakeDaemon) string {
 	t.Helper()
@@ -189,6 +228,7 @@ func serveAt(t *testing.T, d *fakeDaemon, path string) (stop func()) {
 	pb.RegisterShowServer(g, d)
 	pb.RegisterInventoryServer(g, d)
 	pb.RegisterCommandServer(g, d)
+	pb.RegisterPeeringServer(g, d)
 	go g.Serve(l)
 	t.Cleanup(g.Stop)
 	return g.Stop

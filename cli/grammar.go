@@ -11,6 +11,9 @@ const (
 	ArgPrefix              // an IP prefix, or an address as a prefix of one
 	ArgAddress             // an IP address
 	ArgRest                // everything up to the end, for help or an [External]
+	ArgName                // any word: the name of a filter, a node or a BGPPeer, a selector
+	ArgTime                // a duration such as 30s
+	ArgNumber              // an AS number
 )
 
 // Word is one word of the command language and what can follow it.
@@ -57,6 +60,13 @@ func Grammar(extra ...External) *Word {
 		{Name: "cleanup", Help: "list what Caracal has in the kernel, and delete it", Exact: true, Runs: "cleanup", Options: []*Word{
 			{Name: "--yes", Help: "delete without asking", Key: "yes", Exact: true},
 		}},
+		{Name: "drain", Help: "move traffic away from this node, as far as its workloads allow", Exact: true, Runs: "drain", Options: []*Word{
+			{Name: "--timeout", Help: "how long traffic has to go elsewhere (10s)", Exact: true, Next: []*Word{
+				{Name: "TIME", Help: "for example 30s", Arg: ArgTime, Key: "wait"},
+			}},
+			{Name: "--force", Help: "withdraw the routes of workloads too, and close the sessions", Key: "force", Exact: true},
+		}},
+		{Name: "undrain", Help: "put this node back into service", Exact: true, Runs: "undrain"},
 		{Name: "completion", Help: "print a completion script for a shell", Next: []*Word{
 			{Name: "bash", Help: "source <(caracal completion bash)", Runs: "completion", Key: "shell"},
 			{Name: "zsh", Help: "source <(caracal completion zsh)", Runs: "completion", Key: "shell"},
@@ -80,6 +90,11 @@ func showWords() []*Word {
 		{Name: "status", Help: "the daemon in one page: what works, and what does not and why", Runs: "show status"},
 		{Name: "protocols", Help: "the BGP neighbors", Runs: "show protocols", Options: protocolOptions()},
 		{Name: "neighbors", Help: "the same as protocols", Runs: "show protocols", Options: protocolOptions()},
+		{Name: "bfd", Help: "who watches the neighbors, and how fast", Runs: "show bfd"},
+		{Name: "filters", Help: "the BGPFilters and the neighbors they are for", Runs: "show filters", Options: []*Word{
+			{Name: "NAME", Help: "only this filter", Arg: ArgName, Key: "name"},
+		}},
+		{Name: "tor-config", Help: "the configuration of the switch that nodes peer with", Runs: "show tor-config", Options: torOptions()},
 		{Name: "route", Help: "paths, whether each is in the kernel, and if not why", Runs: "show route", Options: routeOptions()},
 		{Name: "fib", Help: "our routes in the kernel", Runs: "show fib"},
 		{Name: "interfaces", Help: "network interfaces and what is wrong with them", Runs: "show interfaces"},
@@ -92,6 +107,23 @@ func protocolOptions() []*Word {
 	return []*Word{
 		{Name: "all", Help: "everything that is known of each", Key: "all"},
 		{Name: "NAME", Help: "only this neighbor, for example mesh/b", Arg: ArgNeighbor, Key: "name"},
+	}
+}
+
+func torOptions() []*Word {
+	value := func(name, help string, arg Arg, key string) []*Word {
+		return []*Word{{Name: name, Help: help, Arg: arg, Key: key}}
+	}
+	return []*Word{
+		{Name: "--node", Help: "for the sessions of one node", Group: "nodes", Next: value("NAME", "for example a", ArgName, "node")},
+		{Name: "--selector", Help: "for those of all nodes that it selects", Group: "nodes", Next: value("SELECTOR", `for example "rack == 'r1'"`, ArgName, "selector")},
+		{Name: "--format", Help: "whose language", Next: []*Word{
+			{Name: "frr", Help: "FRR, as in frr.conf", Key: "format"},
+			{Name: "bird", Help: "BIRD 2, to be included in bird.conf", Key: "format"},
+			{Name: "eos", Help: "Arista EOS", Key: "format"},
+		}},
+		{Name: "--peer", Help: "of several switches the one of this BGPPeer", Next: value("NAME", "for example tor", ArgName, "peer")},
+		{Name: "--as", Help: "the switch's AS number, where asNumber is external", Next: value("NUMBER", "for example 65001", ArgNumber, "as")},
 	}
 }
 

@@ -103,6 +103,10 @@ func (f *flags) takeFlags(args []string, externals []External) ([]string, error)
 		case "--version", "-version":
 			f.version = true
 		case "-o", "--output", "--socket", "--timeout":
+			if name == "--timeout" && len(words) > 0 && words[0] == "drain" {
+				words = append(words, split(name, value, joined)...) // that of the drain
+				continue
+			}
 			if !joined {
 				if len(args) == 0 {
 					return nil, fmt.Errorf("%s needs a value", name)
@@ -113,10 +117,22 @@ func (f *flags) takeFlags(args []string, externals []External) ([]string, error)
 				return nil, err
 			}
 		default:
-			words = append(words, arg)
+			if strings.HasPrefix(arg, "--") {
+				words = append(words, split(name, value, joined)...)
+			} else {
+				words = append(words, arg)
+			}
 		}
 	}
 	return words, nil
+}
+
+// split writes "--name=value" as two words.
+func split(name, value string, joined bool) []string {
+	if joined {
+		return []string{name, value}
+	}
+	return []string{name}
 }
 
 func isExternal(name string, externals []External) bool {

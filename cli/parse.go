@@ -1,10 +1,14 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode"
 )
 
 // Command is a line that has been understood.
@@ -202,6 +206,18 @@ func (a Arg) check(text string) (string, error) {
 		if text == "" {
 			return "", fmt.Errorf("%q is not the name of a neighbor", text)
 		}
+	case ArgName:
+		if text == "" {
+			return "", errors.New("a name must not be empty")
+		}
+	case ArgTime:
+		if d, err := time.ParseDuration(text); err != nil || d < 0 {
+			return "", fmt.Errorf("%q is not a time such as 30s", text)
+		}
+	case ArgNumber:
+		if n, err := strconv.ParseUint(text, 10, 32); err != nil || n == 0 {
+			return "", fmt.Errorf("%q is not an AS number", text)
+		}
 	}
 	return text, nil
 }
@@ -267,12 +283,32 @@ func (c *cursor) help(begun string) []Candidate {
 	return out
 }
 
-// Split cuts a line into words; quotes are not needed for any word that
-// exists. What follows a # at the beginning of a word is a comment.
+// Split cuts a line into words. Double quotes keep blanks within a word, as a
+// selector has them. What follows a # at the beginning of a word is a comment.
 func Split(line string) []string {
-	words := strings.Fields(line)
-	if i := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(w, "#") }); i >= 0 {
-		words = words[:i]
+	var words []string
+	var word strings.Builder
+	begun, quoted := false, false
+	end := func() {
+		if begun {
+			words = append(words, word.String())
+		}
+		word.Reset()
+		begun = false
 	}
+	for _, r := range line {
+		switch {
+		case r == '"':
+			quoted, begun = !quoted, true
+		case !quoted && unicode.IsSpace(r):
+			end()
+		case !quoted && !begun && r == '#':
+			return words
+		default:
+			word.WriteRune(r)
+			begun = true
+		}
+	}
+	end()
 	return words
 }

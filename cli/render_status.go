@@ -20,6 +20,9 @@ func renderStatus(w io.Writer, now time.Time, st *pb.Status, neighbors *pb.Neigh
 	fmt.Fprintf(w, "%s: %s\n\n", st.Node, head)
 	c := counted(st)
 	g := &grid{right: make([]bool, 3)}
+	if text := drainedText(now, st.Drain); text != "" {
+		g.addWrapped([]any{"", "Drained"}, wrap(text, 90))
+	}
 	g.add("", "BGP", fmt.Sprintf("AS %d, router ID %s", st.Asn, orDash(st.RouterId)))
 	g.add("", "Neighbors", neighborsText(c, neighbors))
 	g.add("", "Synced", factText(st.Synced, head))
@@ -64,6 +67,9 @@ func headline(now time.Time, st *pb.Status) string {
 	}
 	if c.FibFailed > 0 {
 		amiss = append(amiss, plural(int(c.FibFailed), "route", "routes")+" failed")
+	}
+	if st.Drain.GetStage() != "" {
+		amiss = append(amiss, "drained")
 	}
 	if n := len(newProblems(st, "")); n > 0 {
 		amiss = append(amiss, plural(n, "problem", "problems"))

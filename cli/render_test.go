@@ -60,24 +60,32 @@ func TestRender(t *testing.T) {
 	why := "BGP has not started: listen on 192.0.2.1 port 179: address already in use; stop what uses it"
 	stuck.Ready, stuck.Complete = &pb.Fact{Reason: why}, &pb.Fact{Reason: why}
 	stuck.Problems = []*pb.Problem{{Severity: "warning", Message: strings.TrimPrefix(why, "BGP has not started: ")}}
+	drained := sampleStatus()
+	drained.Ready, drained.Drain, drained.Problems = ready.Ready, sampleDrain(), nil
+	drained.Drain.Problem = "node: write drain: no space left on device"
 	for name, render := range map[string]func(io.Writer){
-		"status":            func(w io.Writer) { renderStatus(w, now, sampleStatus(), sampleNeighbors()) },
-		"status-ready":      func(w io.Writer) { renderStatus(w, now, ready, nil) },
-		"status-amiss":      func(w io.Writer) { renderStatus(w, now, amiss, sampleNeighbors()) },
-		"status-stuck":      func(w io.Writer) { renderStatus(w, now, stuck, nil) },
-		"configure-held":    func(w io.Writer) { renderConfigure(w, now, heldOnly, true) },
-		"protocols":         func(w io.Writer) { renderNeighbors(w, now, sampleNeighbors()) },
-		"protocols-all":     func(w io.Writer) { renderNeighborsAll(w, now, sampleNeighbors()) },
-		"route":             func(w io.Writer) { renderRoutes(w, now, sorted(), false) },
-		"route-all":         func(w io.Writer) { renderRoutes(w, now, sorted(), true) },
-		"route-adj-rib-out": func(w io.Writer) { renderAdjOut(w, now, &pb.RouteList{Paths: sorted().Paths[2:4]}, false) },
-		"fib":               func(w io.Writer) { renderFIB(w, now, sampleFIB()) },
-		"nodes":             func(w io.Writer) { renderNodes(w, sampleNodes()) },
-		"workloads":         func(w io.Writer) { renderWorkloads(w, sampleWorkloads()) },
-		"interfaces":        func(w io.Writer) { renderInterfaces(w, sampleInterfaces()) },
-		"configure":         func(w io.Writer) { renderConfigure(w, now, changes, false) },
-		"configure-check":   func(w io.Writer) { renderConfigure(w, now, changes, true) },
-		"configure-same":    func(w io.Writer) { renderConfigure(w, now, &pb.ConfigureReply{Generation: 7}, false) },
+		"status-drained":         func(w io.Writer) { renderStatus(w, now, drained, nil) },
+		"protocols-gateways":     func(w io.Writer) { renderNeighbors(w, now, sampleGateways()) },
+		"protocols-all-gateways": func(w io.Writer) { renderDrained(w, now, sampleDrain()); renderNeighborsAll(w, now, sampleGateways()) },
+		"bfd":                    func(w io.Writer) { renderBFD(w, now, sampleBFD()) },
+		"filters":                func(w io.Writer) { renderFilters(w, sampleFilters()) },
+		"status":                 func(w io.Writer) { renderStatus(w, now, sampleStatus(), sampleNeighbors()) },
+		"status-ready":           func(w io.Writer) { renderStatus(w, now, ready, nil) },
+		"status-amiss":           func(w io.Writer) { renderStatus(w, now, amiss, sampleNeighbors()) },
+		"status-stuck":           func(w io.Writer) { renderStatus(w, now, stuck, nil) },
+		"configure-held":         func(w io.Writer) { renderConfigure(w, now, heldOnly, true) },
+		"protocols":              func(w io.Writer) { renderNeighbors(w, now, sampleNeighbors()) },
+		"protocols-all":          func(w io.Writer) { renderNeighborsAll(w, now, sampleNeighbors()) },
+		"route":                  func(w io.Writer) { renderRoutes(w, now, sorted(), false) },
+		"route-all":              func(w io.Writer) { renderRoutes(w, now, sorted(), true) },
+		"route-adj-rib-out":      func(w io.Writer) { renderAdjOut(w, now, &pb.RouteList{Paths: sorted().Paths[2:4]}, false) },
+		"fib":                    func(w io.Writer) { renderFIB(w, now, sampleFIB()) },
+		"nodes":                  func(w io.Writer) { renderNodes(w, sampleNodes()) },
+		"workloads":              func(w io.Writer) { renderWorkloads(w, sampleWorkloads()) },
+		"interfaces":             func(w io.Writer) { renderInterfaces(w, sampleInterfaces()) },
+		"configure":              func(w io.Writer) { renderConfigure(w, now, changes, false) },
+		"configure-check":        func(w io.Writer) { renderConfigure(w, now, changes, true) },
+		"configure-same":         func(w io.Writer) { renderConfigure(w, now, &pb.ConfigureReply{Generation: 7}, false) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
@@ -102,6 +110,8 @@ func TestNothingToRender(t *testing.T) {
 	renderRoutes(&out, now, &pb.RouteList{Paths: []*pb.Path{{}}}, true)
 	renderAdjOut(&out, now, &pb.RouteList{Paths: []*pb.Path{{}}}, true)
 	renderFIB(&out, now, &pb.FIBList{Entries: []*pb.FIBEntry{{}}})
+	renderBFD(&out, now, &pb.BFDList{Sessions: []*pb.BFDSession{{}}})
+	renderFilters(&out, &pb.FilterList{Filters: []*pb.Filter{{Rules: []*pb.FilterRule{{}}}}})
 	(&eventLines{loc: time.UTC}).text(&pb.Event{})
 	out.Reset()
 	renderNeighbors(&out, now, &pb.NeighborList{})
@@ -111,7 +121,9 @@ func TestNothingToRender(t *testing.T) {
 	renderNodes(&out, &pb.NodeList{})
 	renderWorkloads(&out, &pb.WorkloadList{})
 	renderInterfaces(&out, &pb.InterfaceList{})
-	if want := "no neighbors\nno routes\nno routes\nno routes\nno nodes\nno workloads\nno interfaces\n"; out.String() != want {
+	renderBFD(&out, now, &pb.BFDList{})
+	renderFilters(&out, &pb.FilterList{})
+	if want := "no neighbors\nno routes\nno routes\nno routes\nno nodes\nno workloads\nno interfaces\nno BFD sessions\nno filters\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
@@ -122,6 +134,7 @@ func TestJSON(t *testing.T) {
 	for name, m := range map[string]proto.Message{
 		"status": sampleStatus(), "protocols": sampleNeighbors(), "route": sampleRoutes(), "fib": sampleFIB(),
 		"nodes": sampleNodes(), "workloads": sampleWorkloads(), "interfaces": sampleInterfaces(),
+		"gateways": sampleGateways(), "bfd": sampleBFD(), "filters": sampleFilters(), "drain": sampleDrain(), "tor-config": &pb.TorConfig{},
 		"configure": &pb.ConfigureReply{Resets: []*pb.Reset{{}}}, "cleanup": &pb.CleanupReply{},
 	} {
 		var first string

@@ -46,6 +46,66 @@ func sampleNeighbors() *pb.NeighborList {
 	}}
 }
 
+// sampleGateways are neighbors with everything that a ToR or reflector can have.
+func sampleGateways() *pb.NeighborList {
+	return &pb.NeighborList{Neighbors: []*pb.Neighbor{
+		{Name: "peer/tor@192.0.2.250", Address: "192.0.2.250", Port: 179, Asn: 65001, LocalAsn: 65099, AllowLocalAs: 1, Role: "external", Peer: "tor",
+			State: "Established", Since: ago(133 * time.Second), RouterId: "192.0.2.250", RemoteAsn: 65001, Families: []string{"ipv4", "ipv6"},
+			EndOfRib: []string{"ipv4", "ipv6"}, LocalEndpoint: "192.0.2.1:41234", RemoteEndpoint: "192.0.2.250:179",
+			HoldSeconds: 9, KeepaliveSeconds: 3, ConfiguredHoldSeconds: 90, ConfiguredKeepaliveSeconds: 30,
+			GracefulRestart: true, RestartSeconds: 120, OwnRestartSeconds: 90, LongLivedSeconds: 86400,
+			Capabilities:      []string{"multiprotocol ipv4", "multiprotocol ipv6", "route refresh", "graceful restart"},
+			LocalCapabilities: []string{"multiprotocol ipv4", "multiprotocol ipv6", "route refresh", "graceful restart", "4-octet AS"},
+			Md5:               true, Secret: "local/secrets/tor/md5", TtlSecurity: 1, Bfd: sampleBFD().Sessions[0],
+			Filters: []string{"services", "no-default"}, NextHop: "Self", ExtendedNextHop: true, AddPathReceive: true, AddPathSend: 2,
+			Prefixes:    &pb.PrefixCounts{Received: 7600, Accepted: 7590, Refused: 10, Installed: 7590, Advertised: 3},
+			Refusals:    []*pb.Refusal{{Reason: "no filter or range lets it in", Paths: 9}, {Reason: "the default route", Paths: 1}},
+			MaxPrefixes: 10000, WarnPrefixes: 7500, Warned: true, CountedPrefixes: 7600, MaxPrefixesRetrySeconds: 300,
+			LastNotification: &pb.Notification{Code: 6, Subcode: 2, Name: "Cease: administrative shutdown", Text: "switch upgrade at 03:00", At: ago(time.Hour)},
+			LastError:        "Cease: administrative shutdown", LastErrorAt: ago(time.Hour), Flaps: 1},
+		{Name: "peer/rr@192.0.2.9", Address: "192.0.2.9", Asn: 64512, Role: "reflector", Peer: "rr", State: "Active", Since: ago(40 * time.Second),
+			GracefulRestart: true, RestartSeconds: 120, LongLivedStale: true, Restarting: true, StaleUntil: ago(-3 * time.Hour), LastError: "hold timer expired", LastErrorAt: ago(40 * time.Second)},
+		{Name: "peer/leak@192.0.2.8", Address: "192.0.2.8", Asn: 65002, Role: "external", Peer: "leak", State: "Disabled", Since: ago(time.Minute),
+			Held: true, HeldUntil: ago(-4 * time.Minute), MaxPrefixes: 100,
+			LastNotification: &pb.Notification{Sent: true, Code: 6, Subcode: 1, Name: "Cease: maximum number of prefixes reached", At: ago(time.Minute)}},
+		{Name: "peer/secret@192.0.2.7", Address: "192.0.2.7", Asn: 65003, Role: "external", Peer: "secret", State: "Idle", Since: ago(time.Minute),
+			Md5: true, Secret: "local/secrets/tor/md5", Unusable: true, LastError: "local/secrets/tor/md5 cannot be read: permission denied", LastErrorAt: ago(time.Minute)},
+		{Name: "client/x", Role: "client", State: "Established", Since: ago(time.Minute), NextHop: "Keep", Deferring: true, GracefulRestart: true,
+			Bfd: &pb.BFDSession{State: "Down", RemoteState: "AdminDown"}},
+	}}
+}
+
+func sampleBFD() *pb.BFDList {
+	return &pb.BFDList{Sessions: []*pb.BFDSession{
+		{Neighbor: "peer/tor@192.0.2.250", Address: "192.0.2.250", LocalAddress: "192.0.2.1", State: "Up", RemoteState: "Up", Since: ago(132 * time.Second),
+			ConfiguredTransmitMs: 100, ConfiguredReceiveMs: 150, ConfiguredMultiplier: 3, TransmitMs: 100, DetectionMs: 450,
+			RemoteTransmitMs: 100, RemoteReceiveMs: 100, RemoteMultiplier: 3, Sent: 1320, Received: 1318, LocalDiscriminator: 7, RemoteDiscriminator: 9},
+		{Neighbor: "peer/tor2@fe80::2%eth1", Address: "fe80::2", Interface: "eth1", State: "Down", RemoteState: "AdminDown", RemoteDiagnostic: "administratively down",
+			Since: ago(time.Minute), TransmitMs: 1000, Diagnostic: "neighbor signaled session down", Flaps: 2},
+		{Neighbor: "peer/rr@203.0.113.9", Address: "203.0.113.9", Multihop: true, State: "Down"},
+	}}
+}
+
+func sampleFilters() *pb.FilterList {
+	lowest, highest := uint32(24), uint32(28)
+	return &pb.FilterList{Filters: []*pb.Filter{
+		{Name: "gone", Neighbors: []string{"peer/leak@192.0.2.8"}, Missing: true},
+		{Name: "none"},
+		{Name: "services", Neighbors: []string{"peer/tor@192.0.2.250", "peer/tor2@192.0.2.251"}, Rules: []*pb.FilterRule{
+			{Direction: "import", Family: "ipv4", Action: "accept", Cidr: "203.0.113.0/24", Match: "In", MinLength: &lowest, MaxLength: &highest,
+				Communities: []string{"65001:7", "65001:1:2"}, AsPathPrefix: []uint32{65001, 65002}, Source: "RemotePeers", PeerType: "eBGP",
+				Operations: []string{"set local preference 50", "add community 64512:1"}},
+			{Direction: "import", Family: "ipv4", Action: "reject"},
+			{Direction: "export", Family: "ipv6", Action: "reject", Cidr: "2001:db8::/32", Match: "NotEqual"},
+		}},
+	}}
+}
+
+func sampleDrain() *pb.DrainState {
+	return &pb.DrainState{Stage: "away", Since: ago(2 * time.Minute), Workloads: 14,
+		Message: "services and transit are withdrawn; 14 workloads still here, their routes kept; --force withdraws them"}
+}
+
 func sampleRoutes() *pb.RouteList {
 	med := uint32(10)
 	return &pb.RouteList{Paths: []*pb.Path{

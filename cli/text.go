@@ -113,6 +113,11 @@ func age(now time.Time, t *timestamppb.Timestamp) string {
 	return duration(now.Sub(t.AsTime()))
 }
 
+// until is the time from now to t.
+func until(now time.Time, t *timestamppb.Timestamp) string {
+	return duration(t.AsTime().Sub(now))
+}
+
 func duration(d time.Duration) string {
 	s := int(max(d, 0) / time.Second)
 	switch {
