@@ -212,16 +212,23 @@ func checkString(path string, v any) Errors {
 	case bool:
 		mismatch[0].Msg = "must be a string; put it in quotes, for y, n, yes, no, on, off, true and false mean true or false without"
 	case json.Number:
-		if isDuration(path) {
-			mismatch[0].Msg += fmt.Sprintf("; write %ss", clip(v.String()))
+		if unit := durationUnit(path); unit != "" {
+			mismatch[0].Msg += fmt.Sprintf("; write %s%s", clip(v.String()), unit)
 		}
 	}
 	return mismatch
 }
 
-// isDuration reports whether a field holds a duration, by its name.
-func isDuration(path string) bool {
-	return strings.HasSuffix(path, "Time") || strings.HasSuffix(path, "Interval")
+// durationUnit is the unit that is usual for a field that holds a duration, by its
+// name; empty for other fields.
+func durationUnit(path string) string {
+	switch {
+	case strings.Contains(path, ".bfd.") && strings.HasSuffix(path, "Interval"):
+		return "ms"
+	case strings.HasSuffix(path, "Time"), strings.HasSuffix(path, "Interval"), strings.HasSuffix(path, "Retry"):
+		return "s"
+	}
+	return ""
 }
 
 func checkNumber(path string, v any, t reflect.Type) Errors {

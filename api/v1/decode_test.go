@@ -187,6 +187,11 @@ func FuzzDecode(f *testing.F) {
 	f.Add(doc("BGPConfiguration", "default", "  holdTime: 9s\n  gracefulRestart: {restartTime: 60s}\n"))
 	f.Add(doc("Workload", "vm", "  node: a\n  interfaceName: c0\n  ipNetworks: [10.0.0.1]\n  ports: [{name: web, port: 80}]\n"))
 	f.Add(doc("DataplaneConfiguration", "default", "  table: 100\n"))
+	f.Add(doc("BGPPeer", "p", "  peerSelector: has(rr)\n  bfd: {}\n  gracefulRestart: {longLivedStaleTime: 1h}\n  password: {secretKeyRef: {name: a, key: b}}\n"))
+	f.Add(doc("BGPPeer", "p", "  interface: eth1\n  asNumber: external\n  localASNumber: 65001\n  acceptRanges: [10.0.0.0/8]\n  addPath: {sendMax: 2}\n"))
+	f.Add(doc("BGPPeer", "p", "  peerIP: defaultGateway\n  asNumberFromLabel: tor\n  maxPrefixesRetry: 0s\n  filters: [a, b]\n"))
+	f.Add(doc("BGPFilter", "f", "  importV4: [{action: Accept, cidr: 10.0.0.0/8, matchOperator: In, prefixLength: {max: 24}, operations: [{addCommunity: {value: no-export}}, {setMED: {value: 1}}]}]\n"))
+	f.Add(doc("BGPConfiguration", "default", "  communities: [{name: a, value: \"1:2\"}]\n  prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: [a, \"1:2:3\"]}]\n  bfd: {multiplier: 5}\n"))
 	f.Add("a: &a [*a]")
 	f.Add("kind: {[]: 1}")
 	f.Fuzz(func(t *testing.T, in string) {

@@ -54,7 +54,11 @@ func (c *checker) anycast(s NodeConfigSpec) {
 	for i, text := range s.AnycastPrefixes {
 		path := fmt.Sprintf("spec.anycastPrefixes[%d]", i)
 		p, ok := c.prefix(path, text)
-		if !ok || !c.poolRange(path, p) {
+		if ok && p.Bits() == 0 {
+			c.failf(path, "%s is the default route; list the prefixes of the services", p)
+			continue
+		}
+		if !ok || !c.unicast(path, p.Addr()) {
 			continue
 		}
 		for _, o := range own {
