@@ -14,7 +14,7 @@ const batch = 256
 // Report is what one Apply did.
 type Report struct {
 	// Installed are the prefixes that the kernel did not have and has now,
-	// Uninstalled those that it had.
+	// Uninstalled those that it had. Both are good until the next Apply.
 	Installed, Uninstalled []netip.Prefix
 	// Written and Deleted count the routes that were, Failed those that the
 	// kernel refused, a conflict with a foreign route included.
@@ -32,7 +32,7 @@ type Report struct {
 // later ([FIB.Due]), and [FIB.State] has the reason. When ctx ends, the rest is
 // left for the next Apply.
 func (f *FIB) Apply(ctx context.Context) Report {
-	var r Report
+	r := Report{Installed: f.installed[:0], Uninstalled: f.uninstalled[:0]}
 	err := f.prepare(ctx)
 	if err == nil {
 		f.pushStrays()
@@ -53,6 +53,7 @@ func (f *FIB) Apply(ctx context.Context) Report {
 		r.Err = fmt.Errorf("fib: apply: %w", err)
 	}
 	r.More = err == nil && len(f.dirty)+len(f.doomed) > 0
+	f.installed, f.uninstalled = r.Installed, r.Uninstalled
 	return r
 }
 
@@ -95,6 +96,8 @@ func (f *FIB) drain(ctx context.Context, queue *[]id, left *int, r *Report) (err
 	}
 	if done < len(work) {
 		*queue = append(work[done:], *queue...)
+	} else if *queue == nil {
+		*queue = work[:0]
 	}
 	return err
 }

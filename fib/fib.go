@@ -55,6 +55,8 @@ type FIB struct {
 	ops    []Op
 	opIDs  []id
 	opHow  []decision
+	// installed and uninstalled are the memory of the last Report's lists.
+	installed, uninstalled []netip.Prefix
 
 	failures map[id]*failure
 	retryAt  time.Time // of the first failure; zero without one
