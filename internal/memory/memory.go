@@ -22,10 +22,16 @@ const (
 	// and maxHeadroom its bound.
 	share       = 0.4
 	maxHeadroom = 256 * mib
+	// Beyond large, steep MiB of headroom come with each MiB of live heap, up to
+	// steepHeadroom: a table from many neighbors makes each collection longer and
+	// fills the headroom sooner, so it is worth more memory than a small one.
+	large         = 54 * mib
+	steep         = 2
+	steepHeadroom = 80 * mib
 )
 
-// Tune keeps the collector's target at the live heap and a headroom, for as long as the process runs. It leaves the collector alone if
-// GOGC or GOMEMLIMIT are set.
+// Tune keeps the collector's target at the live heap and a headroom, for as long
+// as the process runs. It leaves the collector alone if GOGC or GOMEMLIMIT are set.
 func Tune() {
 	if os.Getenv("GOGC") != "" || debug.SetMemoryLimit(-1) != math.MaxInt64 {
 		return
@@ -35,13 +41,17 @@ func Tune() {
 }
 
 // afterEachCollection runs adjust when the collector finds an object that
-// nobody holds, and then makes another such object.
+// nobody holds, and then makes another such object. Until adjust has run, the
+// percentage of the heap before holds, which lets a heap that grew from nothing
+// to 60 MiB grow to a gigabyte: it must run soon. So the object is of those that
+// are swept first, the large ones; and it has a finalizer, for which the runtime
+// wakes a goroutine at once, where cleanups wait until many have come together.
 func afterEachCollection() {
-	type canary struct{ _ [16]byte }
-	runtime.AddCleanup(&canary{}, func(struct{}) {
+	type canary struct{ _ [64 << 10]byte }
+	runtime.SetFinalizer(&canary{}, func(*canary) {
 		adjust()
 		afterEachCollection()
-	}, struct{}{})
+	})
 }
 
 func adjust() {
@@ -53,7 +63,7 @@ func adjust() {
 // percent is GOGC for a live heap of that many bytes.
 func percent(live uint64) int {
 	// The runtime's own least target is 4 MiB × GOGC / 100.
-	live = max(live, 4*mib)
-	headroom := max(min(share*float64(live), maxHeadroom), floor-float64(live))
-	return max(int(100*headroom/float64(live)), 10)
+	l := float64(max(live, 4*mib))
+	headroom := max(min(share*l, maxHeadroom), min(steep*(l-large), steepHeadroom), floor-l)
+	return max(int(100*headroom/l), 10)
 }
