@@ -20,16 +20,23 @@ type Choice struct {
 	Received time.Time
 }
 
+// keptDirty is how long a list of dirty prefixes may be to be used again.
+const keptDirty = 16384
+
 // Decide judges and chooses anew for at most max dirty prefixes and calls fn
 // for each whose choice changed. It returns whether more are waiting.
 func (m *Mirror) Decide(max int, fn func(Choice)) (more bool) {
 	n := min(max, len(m.dirty))
-	for _, e := range m.dirty[:n] {
+	for i, e := range m.dirty[:n] {
+		m.dirty[i] = nil
 		e.dirty = false
 		m.decide(e, fn)
 	}
 	if n == len(m.dirty) {
-		m.dirty = nil // let go of the burst's memory
+		m.dirty = m.dirty[:0]
+		if cap(m.dirty) > keptDirty { // let go of the burst's memory
+			m.dirty = nil
+		}
 		return false
 	}
 	m.dirty = m.dirty[n:]
