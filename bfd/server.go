@@ -69,7 +69,7 @@ type session struct {
 // before the first session.
 func New(opts Options) *Server {
 	return &Server{
-		log: opts.Log, resume: opts.Resume, inbox: newInbox(), epoch: time.Now(), inside: func(fn func()) { fn() },
+		log: opts.Log, resume: slices.Clone(opts.Resume), inbox: newInbox(), epoch: time.Now(), inside: func(fn func()) { fn() },
 		bell: -1, done: make(chan struct{}),
 		sessions: map[string]*session{}, byDiscr: map[uint32]*session{}, byAddr: map[netip.Addr][]*session{},
 		ports: map[uint16]bool{}, listeners: map[origin]*listener{}, planned: never,
