@@ -258,12 +258,25 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// hidden is a password that must not be seen anywhere, and slips are what an
+// operator may write where a reference to it belongs.
+const hidden = "hunter2"
+
+var slips = []string{
+	"  password: " + hidden + "\n", "  password: [" + hidden + "]\n", "  password: {" + hidden + ": x}\n", "  password: {word: " + hidden + "}\n",
+	"  password: {secretKeyRef: " + hidden + "}\n", "  password: {secretKeyRef: {name: tor, key: word, " + hidden + ": 1}}\n",
+	"  password: {secretKeyRef: {name: tor, key: [" + hidden + "]}}\n", "  password: {secretKeyRef: {name: tor, key: \"" + hidden + " \"}}\n",
+	"  password: {secretKeyRef: {name: \"../" + hidden + "\", key: x}}\n", "  password: {secretKeyRef: {name: \"" + hidden + "!\", key: x}}\n",
+	"  password: *" + hidden + "\n", "  password: !" + hidden + " x\n", "  password: @" + hidden + "\n", "  password: &" + hidden + " x\n", "  password: \"" + hidden + "\n", "  password: |" + hidden + "\n",
+	"  password: {secretKeyRef: {}}\n",
+}
+
 // The words appear nowhere: not in what is kept on disk, nor in a log, nor in a
 // Problem, nor in a Snapshot however it is printed. That holds as well for those
 // that an operator wrote into a resource by mistake, and for files among the
 // secrets that look like resources.
 func TestSecretsStayHidden(t *testing.T) {
-	const word = "hunter2"
+	const word = hidden
 	h := protected(t)
 	log := &lockedBuffer{}
 	h.opts.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -273,14 +286,8 @@ func TestSecretsStayHidden(t *testing.T) {
 	h.start()
 	h.secret("tor/word", word+"-second", 0o600)
 	h.eventually("the second password", func(s *caracal.Snapshot) bool { return password(s).Secret == caracal.NewSecret(word+"-second") })
-	for i, slip := range []string{
-		"  password: " + word + "\n", "  password: [" + word + "]\n", "  password: {" + word + ": x}\n", "  password: {word: " + word + "}\n",
-		"  password: {secretKeyRef: " + word + "}\n", "  password: {secretKeyRef: {name: tor, key: word, " + word + ": 1}}\n",
-		"  password: {secretKeyRef: {name: tor, key: [" + word + "]}}\n", "  password: {secretKeyRef: {name: tor, key: \"" + word + " \"}}\n",
-		"  password: {secretKeyRef: {name: \"../" + word + "\", key: x}}\n", "  password: {secretKeyRef: {name: \"" + word + "!\", key: x}}\n",
-		"  password: *" + word + "\n", "  password: !" + word + " x\n", "  password: @" + word + "\n", "  password: &" + word + " x\n", "  password: \"" + word + "\n", "  password: |" + word + "\n",
-		"  password: {secretKeyRef: {}}\n",
-	} {
+	for i, slip := range slips {
+
 		h.write(fmt.Sprintf("slip%d.yaml", i), doc("BGPPeer", fmt.Sprintf("slip%d", i), "  peerIP: 198.51.100.9\n  asNumber: 1\n"+slip))
 		h.reload()
 		if n := len(h.problems()); n != i+1 {
