@@ -127,6 +127,8 @@ func changes(old, next *caracal.Snapshot) []string {
 		func(n string, was, is *caracal.Pool) { note("IPPool", n, was != nil, is != nil) })
 	next.Peers.Diff(old.Peers, func(a, b caracal.Peer) bool { return reflect.DeepEqual(a, b) },
 		func(n string, was, is *caracal.Peer) { note("BGPPeer", n, was != nil, is != nil) })
+	next.Filters.Diff(old.Filters, func(a, b caracal.Filter) bool { return reflect.DeepEqual(a, b) },
+		func(n string, was, is *caracal.Filter) { note("BGPFilter", n, was != nil, is != nil) })
 	sameWorkload := func(a, b caracal.Workload) bool {
 		a.Source = b.Source // a file that got another name changes nothing
 		return reflect.DeepEqual(a, b)
