@@ -14,7 +14,7 @@ import (
 
 // neighborOf returns a passive neighbor for a sender on ip, and its Config.
 func neighborOf(s *station, ip string) (bgp.Neighbor, sender.Config) {
-	self := addr(s.conf.Global.ListenAddrs)
+	self := s.conf.NextHop4
 	n := bgp.Neighbor{
 		Name: "peer/test@" + ip, Addr: addr(ip), Port: testPort, ASN: asn, Local: self, Passive: true,
 		IPv4: true, IPv6: true, HoldTime: 30 * time.Second, KeepaliveTime: 10 * time.Second,

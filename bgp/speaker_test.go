@@ -47,13 +47,15 @@ func newStation(t *testing.T, name, ip string, opts bgp.Options) *station {
 	return newStationOn(t, name, ip, testPort, opts)
 }
 
-func newStationOn(t *testing.T, name, ip string, port uint16, opts bgp.Options) *station {
+// newStationOn starts it on a list of addresses.
+func newStationOn(t *testing.T, name, listen string, port uint16, opts bgp.Options) *station {
 	t.Helper()
+	ip, _, _ := strings.Cut(listen, ",")
 	opts.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := &station{Speaker: bgp.New(opts), t: t, name: name,
 		rib: map[string]*caracal.Attrs{}, eor: map[string]bool{}, bell: make(chan struct{}, 1)}
 	s.conf = bgp.Config{
-		Global:   bgp.Global{ASN: asn, RouterID: addr(ip), Port: port, ListenAddrs: ip},
+		Global:   bgp.Global{ASN: asn, RouterID: addr(ip), Port: port, ListenAddrs: listen},
 		NextHop4: addr(ip), NextHop6: addr("fd00::" + strings.TrimPrefix(ip[strings.LastIndex(ip, "."):], ".")),
 	}
 	s.apply()
