@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"caracal.dev/caracal"
+	"caracal.dev/caracal/bfd"
 	"caracal.dev/caracal/bgp"
 	"caracal.dev/caracal/fib"
 	"caracal.dev/caracal/ndp"
@@ -88,6 +89,9 @@ type running struct {
 	routes  *routesTask
 	bgp     *speakerTask
 	links   *linksTask
+	routers *ndp.Server
+	bfd     *bfdTask
+	watcher *bfd.Server // of bfd
 	speaker Speaker
 }
 
@@ -173,35 +177,54 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return fmt.Errorf("node: start speaker: %w", err)
 	}
-	routers := ndp.NewServer()
-	links := newLinks(a.o.Store, hostGround{kernel}, routers, speaker, a.o.Log, a.pulse.beat("links"))
-	links.events = beside
-	up := &running{routes: t, speaker: speaker, links: links}
-	up.bgp = a.wire(t, speaker, links)
+	up := &running{routes: t, speaker: speaker}
+	a.watchful(up, kernel, beside)
+	up.bgp = a.wire(up)
 	t.turn(ctx) // local routes first: what is announced is in the kernel
 	a.up.Store(up)
 	a.waiting.Store(nil)
 	a.say("routing")
 	g.Go(func() error { return up.bgp.run(ctx) })
-	g.Go(func() error { return links.run(ctx) })
-	g.Go(func() error { return routers.Run(ctx) })
+	g.Go(func() error { return up.links.run(ctx) })
+	g.Go(func() error { return up.routers.Run(ctx) })
+	g.Go(func() error { return up.bfd.run(ctx) })
 	g.Go(func() error { return a.drain.run(ctx, speaker, up.bgp.drained) })
 	g.Go(func() error { return a.dropEarlier(ctx, t, earlier) })
 	g.Go(func() error { return (&sysctlTask{routes: t, agent: a, log: a.o.Log}).run(ctx) })
 	return t.run(ctx, storeBell)
 }
 
+// watchful makes the tasks that find out what BGP would be slow to: that a link
+// or a neighbor is gone, or that a router is there.
+func (a *Agent) watchful(up *running, kernel Kernel, events <-chan fib.Events) {
+	ground := hostGround{kernel}
+	up.routers = ndp.NewServer()
+	up.links = newLinks(a.o.Store, ground, up.routers, up.speaker, a.o.Log, a.pulse.beat("links"))
+	up.links.events = events
+	saved, err := takePaused(a.o.StateDir)
+	if err != nil {
+		a.o.Log.Warn("BFD sessions begin anew", "err", err)
+	}
+	up.watcher = bfd.New(bfd.Options{Log: a.o.Log, Resume: saved})
+	up.bfd = newBFD(up.watcher, ground, up.speaker, up.routes.sessions, a.o.StateDir, a.o.Log)
+	for _, s := range saved {
+		up.bfd.resumed[s.Name] = true
+	}
+	up.routes.ringSessions = up.bfd.ring
+}
+
 // wire makes the speaker's task and connects the two: what happened goes one
 // way, which prefixes are in the kernel the other.
-func (a *Agent) wire(t *routesTask, speaker Speaker, links *linksTask) *speakerTask {
+func (a *Agent) wire(up *running) *speakerTask {
+	t, speaker := up.routes, up.speaker
 	gateBell, ringGate := bell()
 	planBell, ringPlan := bell()
 	t.events, t.eventBell, t.planBell, t.ringGate = speaker.Take, speaker.Bell(), planBell, ringGate
 	s := &speakerTask{
 		store: a.o.Store, speaker: speaker, gate: t.gate, gateBell: gateBell, log: a.o.Log, beat: a.pulse.beat("speaker"),
 		drain: a.drain, drainBell: a.drain.Bell(),
-		network: links, sessions: t.sessions, coverages: t.coverages,
-		planned: func(c bgp.Config) { t.planned.Store(&c); ringPlan(); links.planned(c) },
+		network: up.links, sessions: t.sessions, coverages: t.coverages,
+		planned: func(c bgp.Config) { t.planned.Store(&c); ringPlan(); up.links.planned(c); up.bfd.planned(c) },
 	}
 	s.state.Store(&speakerState{})
 	t.bgpStarted = func() time.Time { return s.state.Load().started }
@@ -215,7 +238,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		events: func() []bgp.Event { return nil }, ringGate: func() {}, bgpStarted: func() time.Time { return time.Time{} },
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
-		settled: make(chan struct{}), facts: newSessionFacts(), sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
+		settled: make(chan struct{}), facts: newSessionFacts(), ringSessions: func() {}, sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
 		owners: rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
@@ -285,6 +308,7 @@ func (a *Agent) leaveWhenAsked(ctx context.Context) error {
 	if up == nil {
 		return errLeft
 	}
+	up.bfd.leave()
 	a.o.Log.Info("leaving: announcements are withdrawn and sessions closed; kernel routes stay")
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()

@@ -105,6 +105,3 @@ func selected(snap *caracal.Snapshot, q api.TorQuery) ([]string, error) {
 	}
 	return names, nil
 }
-
-// BFD implements api.Peering.
-func (a *Agent) BFD(context.Context) ([]api.BFDSession, error) { return nil, nil }

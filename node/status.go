@@ -60,7 +60,7 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 	}
 	speaker := up.bgp.state.Load()
 	st.Problems = append(st.Problems, speaker.problems...)
-	st.Problems = append(st.Problems, up.links.problems()...)
+	st.Problems = append(st.Problems, slices.Concat(up.links.problems(), up.bfd.problems())...)
 	st.Counts.Originated = len(speaker.config.Originate)
 	if err := a.countSessions(ctx, up, &st); err != nil {
 		return st, err
@@ -183,6 +183,7 @@ func (a *Agent) Neighbors(ctx context.Context) ([]api.Neighbor, error) {
 	if err != nil {
 		return nil, fmt.Errorf("node: list neighbors: %w", err)
 	}
+	watched := up.watcher.Status()
 	out := make([]api.Neighbor, len(sessions))
 	for i, s := range sessions { // a query each: changes go through in between
 		err = errors.Join(err, up.routes.query(ctx, func() {
@@ -190,7 +191,7 @@ func (a *Agent) Neighbors(ctx context.Context) ([]api.Neighbor, error) {
 			out[i] = api.Neighbor{NeighborStatus: s, Prefixes: api.PrefixCounts{
 				Received: uint64(c.Received), Accepted: uint64(c.Accepted), Refused: uint64(c.Received - c.Accepted),
 				Installed: uint64(up.routes.installedBy(s.Name, c)), Advertised: s.Advertised,
-			}}
+			}, BFD: bfdOf(watched, s.Name)}
 		}))
 	}
 	return out, err
