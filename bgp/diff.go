@@ -10,7 +10,7 @@ import (
 
 // delta is what leads from what is applied to what is wanted.
 type delta struct {
-	// announce has new prefixes and those whose next hop changed.
+	// announce has new prefixes, and those whose next hop or communities changed.
 	announce, withdraw []netip.Prefix
 	rename             []renaming // before anything else
 	remove             []Neighbor // as they are applied
@@ -26,7 +26,7 @@ type renaming struct {
 // applied is what the speaker was told and took.
 type applied struct {
 	neighbors map[string]Neighbor // by name
-	paths     map[netip.Prefix]netip.Addr
+	paths     map[netip.Prefix]own
 }
 
 func (c Config) nextHop(p netip.Prefix) netip.Addr {
@@ -42,7 +42,7 @@ func diff(have applied, want Config) delta {
 	wanted := make(map[netip.Prefix]bool, len(want.Originate))
 	for _, p := range want.Originate {
 		wanted[p] = true
-		if hop, ok := have.paths[p]; !ok || hop != want.nextHop(p) {
+		if is, ok := have.paths[p]; !ok || !is.equal(want.own(p)) {
 			d.announce = append(d.announce, p)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 // delta applied to what was gives what is wanted, and that a second is empty.
 func TestDiffLeadsToWant(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
-	have := applied{neighbors: map[string]Neighbor{}, paths: map[netip.Prefix]netip.Addr{}}
+	have := applied{neighbors: map[string]Neighbor{}, paths: map[netip.Prefix]own{}}
 	for range 500 {
 		want := randomConfig(r)
 		d := diff(have, want)
@@ -29,19 +29,19 @@ func TestDiffLeadsToWant(t *testing.T) {
 			}
 		}
 		for _, p := range d.announce {
-			have.paths[p] = want.nextHop(p)
+			have.paths[p] = want.own(p)
 		}
 		for _, p := range d.withdraw {
 			delete(have.paths, p)
 		}
-		neighbors, paths := map[string]Neighbor{}, map[netip.Prefix]netip.Addr{}
+		neighbors, paths := map[string]Neighbor{}, map[netip.Prefix]own{}
 		for _, n := range want.Neighbors {
 			neighbors[n.Name] = n
 		}
 		for _, p := range want.Originate {
-			paths[p] = want.nextHop(p)
+			paths[p] = want.own(p)
 		}
-		if !maps.Equal(have.neighbors, neighbors) || !maps.Equal(have.paths, paths) {
+		if !maps.Equal(have.neighbors, neighbors) || !maps.EqualFunc(have.paths, paths, own.equal) {
 			t.Fatalf("got %+v, want %+v", have, want)
 		}
 		if again := diff(have, want); fmt.Sprint(again) != fmt.Sprint(delta{}) {

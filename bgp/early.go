@@ -19,7 +19,8 @@ const (
 // before the first neighbor is added. To wait would only be a danger: a helper
 // drops what is stale already when a session ends a second time (section 4.2),
 // so a daemon that is killed between Established and its announcements loses
-// the packets of all its pods. A speaker that passes paths on must not do this.
+// the packets of all its pods. A reflector passes paths on, and so waits until
+// [Speaker.Complete] (see hold.go).
 //
 // The event of Established comes a moment before GoBGP takes the order, and it
 // says nothing if it did not; so it is repeated until an UPDATE has gone out. At

@@ -53,7 +53,10 @@ func (e *engine) start(ctx context.Context, g Global, to sink) error {
 	if e.sockets, err = findSockets(g); err != nil {
 		return err
 	}
-	policy, assignment := toPolicy()
+	set, policy, assignment := toImportPolicy()
+	if err := e.server.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: set}); err != nil {
+		return err
+	}
 	if err := e.server.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy}); err != nil {
 		return err
 	}
@@ -96,7 +99,7 @@ func (e *engine) watch(to sink) error {
 const batch = 256
 
 // announce adds paths of our own. It goes on after a prefix that fails.
-func (e *engine) announce(paths map[netip.Prefix]netip.Addr, order []netip.Prefix, failed map[string]error) {
+func (e *engine) announce(paths map[netip.Prefix]own, order []netip.Prefix, failed map[string]error) {
 	e.inBatches(paths, order, failed, func(list []*apiutil.Path) error {
 		_, err := e.server.AddPath(apiutil.AddPathRequest{Paths: list})
 		return err
@@ -104,13 +107,13 @@ func (e *engine) announce(paths map[netip.Prefix]netip.Addr, order []netip.Prefi
 }
 
 // withdraw removes paths of our own, which needs their next hops again.
-func (e *engine) withdraw(paths map[netip.Prefix]netip.Addr, order []netip.Prefix, failed map[string]error) {
+func (e *engine) withdraw(paths map[netip.Prefix]own, order []netip.Prefix, failed map[string]error) {
 	e.inBatches(paths, order, failed, func(list []*apiutil.Path) error {
 		return e.server.DeletePath(apiutil.DeletePathRequest{Paths: list})
 	})
 }
 
-func (e *engine) inBatches(paths map[netip.Prefix]netip.Addr, order []netip.Prefix, failed map[string]error, do func([]*apiutil.Path) error) {
+func (e *engine) inBatches(paths map[netip.Prefix]own, order []netip.Prefix, failed map[string]error, do func([]*apiutil.Path) error) {
 	for len(order) > 0 {
 		n := min(batch, len(order))
 		list := make([]*apiutil.Path, 0, n)

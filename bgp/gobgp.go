@@ -16,7 +16,6 @@ import (
 // nothing else.
 
 const (
-	importPolicy = "local-only"
 	// defaultLocalPref is that of a path without LOCAL_PREF.
 	defaultLocalPref = 100
 )
@@ -31,57 +30,11 @@ func toGlobal(g Global) *api.Global {
 	}
 }
 
-// toPolicy is the policy that rejects what is not local, and its assignment.
-func toPolicy() (*api.Policy, *api.PolicyAssignment) {
-	reject := func(name string, t api.Conditions_RouteType) *api.Statement {
-		return &api.Statement{
-			Name:       name,
-			Conditions: &api.Conditions{RouteType: t},
-			Actions:    &api.Actions{RouteAction: api.RouteAction_ROUTE_ACTION_REJECT},
-		}
-	}
-	policy := &api.Policy{Name: importPolicy, Statements: []*api.Statement{
-		reject("internal", api.Conditions_ROUTE_TYPE_INTERNAL),
-		reject("external", api.Conditions_ROUTE_TYPE_EXTERNAL),
-	}}
-	return policy, &api.PolicyAssignment{
-		Direction:     api.PolicyDirection_POLICY_DIRECTION_IMPORT,
-		Policies:      []*api.Policy{{Name: importPolicy}},
-		DefaultAction: api.RouteAction_ROUTE_ACTION_ACCEPT,
-	}
-}
-
 func familyOf(v6 bool) gobgp.Family {
 	if v6 {
 		return gobgp.RF_IPv6_UC
 	}
 	return gobgp.RF_IPv4_UC
-}
-
-// toPath is a path of our own. The next hop is always explicit: what GoBGP puts
-// in by itself is the session's address, which for IPv6 on an IPv4 session is
-// an IPv4-mapped one that nobody can use.
-func toPath(prefix netip.Prefix, nextHop netip.Addr) (*apiutil.Path, error) {
-	nlri, err := gobgp.NewIPAddrPrefix(prefix)
-	if err != nil {
-		return nil, err
-	}
-	family := familyOf(prefix.Addr().Is6())
-	attrs := []gobgp.PathAttributeInterface{gobgp.NewPathAttributeOrigin(uint8(caracal.OriginIGP))}
-	if prefix.Addr().Is6() {
-		mp, err := gobgp.NewPathAttributeMpReachNLRI(family, []gobgp.PathNLRI{{NLRI: nlri}}, nextHop)
-		if err != nil {
-			return nil, err
-		}
-		attrs = append(attrs, mp)
-	} else {
-		nh, err := gobgp.NewPathAttributeNextHop(nextHop)
-		if err != nil {
-			return nil, err
-		}
-		attrs = append(attrs, nh)
-	}
-	return &apiutil.Path{Family: family, Nlri: nlri, Attrs: attrs, Age: time.Now().Unix()}, nil
 }
 
 // fromPaths converts the paths of one UPDATE. GoBGP hands out one slice of

@@ -14,9 +14,9 @@ import (
 // with elements shared, but for an MP_REACH_NLRI of its own.
 func received(t *testing.T, prefix string, withdrawn bool, shared ...gobgp.PathAttributeInterface) *apiutil.Path {
 	t.Helper()
-	p, err := toPath(netip.MustParsePrefix(prefix), netip.MustParseAddr("2001:db8::9"))
+	p, err := toPath(netip.MustParsePrefix(prefix), own{nextHop: netip.MustParseAddr("2001:db8::9")})
 	if netip.MustParsePrefix(prefix).Addr().Is4() {
-		p, err = toPath(netip.MustParsePrefix(prefix), netip.MustParseAddr("192.0.2.9"))
+		p, err = toPath(netip.MustParsePrefix(prefix), own{nextHop: netip.MustParseAddr("192.0.2.9")})
 		p.Attrs = p.Attrs[:0]
 	}
 	if err != nil {

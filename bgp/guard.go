@@ -49,7 +49,7 @@ func (g *guard) attrs(list []gobgp.PathAttributeInterface, nlri netip.Prefix) *c
 	if a.NextHop.Is6() && a.NextHop.IsLinkLocalUnicast() {
 		a.NextHop = a.NextHop.WithZone(g.device)
 	}
-	a.Wire = list // GoBGP's Adj-RIB-In keeps it anyway
+	a.Wire = withoutNLRI(list) // GoBGP's Adj-RIB-In keeps it anyway
 	return a
 }
 

@@ -66,7 +66,7 @@ func (s *Speaker) revive(name string, lost time.Time, lasted time.Duration, kept
 // begin gives a neighbor back to GoBGP that was taken from it, with the counters
 // of before. The caller holds the lock.
 func (s *Speaker) begin(n Neighbor, c counters, kept bool) {
-	o := peerOptions{restarting: kept, deferral: s.opts.DeferralTime}
+	o := peerOptions{restarting: kept, deferral: s.deferral()}
 	s.options[n.Name] = o
 	s.tracker.revived(n.Addr, o, c)
 	s.giveBack(n, o)

@@ -54,9 +54,14 @@ type Speaker struct {
 	listening Global
 	missing   map[netip.Addr]error
 	have      applied
-	options   map[string]peerOptions // as neighbors were added, by name
-	disabled  map[string]string      // operator's reasons by neighbor name
-	left      bool
+	relays    relays
+	// holding: announcements wait for Complete.
+	holding  bool
+	begun    bool // Apply has got so far
+	exported exported
+	options  map[string]peerOptions // as neighbors were added, by name
+	disabled map[string]string      // operator's reasons by neighbor name
+	left     bool
 }
 
 // New returns a Speaker that does nothing yet.
@@ -69,7 +74,8 @@ func New(opts Options) *Speaker {
 		opts:     opts,
 		inbox:    in,
 		tracker:  newTracker(opts.Log, in),
-		have:     applied{neighbors: map[string]Neighbor{}, paths: map[netip.Prefix]netip.Addr{}},
+		have:     applied{neighbors: map[string]Neighbor{}, paths: map[netip.Prefix]own{}},
+		relays:   newRelays(),
 		options:  map[string]peerOptions{},
 		disabled: map[string]string{},
 	}
@@ -120,8 +126,21 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	}
 	d := diff(s.have, cfg)
 	s.rename(d.rename)
+	if s.holdFirst(ctx, cfg, &res); len(res.Failed) > 0 && len(s.have.neighbors) == 0 {
+		return res, res.err()
+	}
+	before, err := s.export(ctx, cfg, true)
+	if err != nil { // whom it does not name would be announced everything
+		res.Failed["export policy"] = err
+		return res, res.err()
+	}
 	s.originate(d, cfg, &res)
+	s.rerelay(cfg, d, &res)
 	s.change(ctx, d, &res)
+	s.announceAnew(ctx, before, d, &res)
+	if _, err := s.export(ctx, cfg, false); err != nil {
+		res.Failed["export policy"] = err
+	}
 	names := make(map[string]bool, len(cfg.Neighbors))
 	for _, n := range cfg.Neighbors {
 		names[n.Name] = true
@@ -207,14 +226,14 @@ var errDeferring = errors.New("cannot be withdrawn in the first second of a sess
 // leave a gap.
 func (s *Speaker) originate(d delta, cfg Config, res *Result) {
 	defer s.count()
-	hops := make(map[netip.Prefix]netip.Addr, len(d.announce))
+	paths := make(map[netip.Prefix]own, len(d.announce))
 	for _, p := range d.announce {
-		hops[p] = cfg.nextHop(p)
+		paths[p] = cfg.own(p)
 	}
-	s.engine.announce(hops, d.announce, res.Failed)
+	s.engine.announce(paths, d.announce, res.Failed)
 	for _, p := range d.announce {
 		if res.Failed[p.String()] == nil {
-			s.have.paths[p] = hops[p]
+			s.have.paths[p] = paths[p]
 			res.Originated = append(res.Originated, p)
 		}
 	}
@@ -263,7 +282,7 @@ func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
 	o := peerOptions{
 		// Only sessions of the time right after the start are a restart's.
 		restarting: s.opts.Restarting && time.Since(s.started) < n.RestartTime,
-		deferral:   s.opts.DeferralTime,
+		deferral:   s.deferral(),
 	}
 	var why *string
 	if reason, ok := s.disabled[n.Name]; ok {
@@ -291,9 +310,17 @@ func (s *Speaker) update(ctx context.Context, n Neighbor, res *Result) {
 		res.Failed[n.Name] = err
 		return
 	}
+	was := s.have.neighbors[n.Name]
 	s.have.neighbors[n.Name] = n
 	s.tracker.update(n)
 	s.tracker.checkLimit(n.Addr)
+	// A node that became a reflector may announce more before our configuration
+	// knows it; a higher limit is what it waits for.
+	if _, disabled := s.disabled[n.Name]; !disabled && n.MaxPrefixes > was.MaxPrefixes && s.tracker.isHeld(n.Addr) {
+		if err := s.up(ctx, n); err != nil {
+			res.Failed[n.Name] = err
+		}
+	}
 }
 
 // removalTimeout bounds the wait for what a removed neighbor sent last.

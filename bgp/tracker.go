@@ -26,6 +26,8 @@ type tracker struct {
 	// session that we reset and its next begin, or since that failed.
 	parked map[string]*tracked
 	engine *engine // set before there is any neighbor
+	// holding: a reflector that restarts has not passed on everything.
+	holding bool
 	// revive is called when a session ended that is to come back at once: when it
 	// ended, how long it had lasted, and whether its paths are kept.
 	revive func(name string, lost time.Time, lasted time.Duration, kept bool)
@@ -248,7 +250,7 @@ func (t *tracker) up(nb *tracked, c change, notified uint64) {
 		At:         c.at,
 	})
 	t.log.Info("session up", "neighbor", nb.conf.Name, "local", c.local, "remote", c.remote, "capabilities", strings.Join(c.open.caps, ","))
-	if nb.options.restarting && nb.conf.GracefulRestart {
+	if nb.options.restarting && nb.conf.GracefulRestart && !t.holding {
 		go t.announceEarly(nb, c.at)
 	}
 }
