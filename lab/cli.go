@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -30,7 +31,8 @@ usage: caracal lab COMMAND [flags]
   status  list labs, nodes, pods and daemons
   exec    run a command in a node or pod: caracal lab exec a caracal show route
   ping    ping from every pod to every other
-  demo    the whole story from an empty machine to a removed node; leaves nothing behind
+  demo    the whole story from an empty machine to a removed node, or with racks to
+          switches that fail; leaves nothing behind
 
 caracal lab COMMAND --help lists the flags of a command. All need root.
 `
@@ -39,6 +41,7 @@ caracal lab COMMAND --help lists the flags of a command. All need root.
 type command struct {
 	id             string
 	nodes, pods    int
+	topology       string
 	all, noDaemons bool
 	keep, noColor  bool
 	caracald       string
@@ -108,7 +111,8 @@ func (c *command) parse(word string, args []string) error {
 	f.StringVar(&c.id, "id", id, "the lab's `name`: several can run side by side")
 	switch word {
 	case "up", "demo":
-		f.IntVar(&c.nodes, "nodes", 3, "how many nodes")
+		f.StringVar(&c.topology, "topology", "mesh", "`name` of the kind of lab: "+strings.Join(topologies, ", "))
+		f.IntVar(&c.nodes, "nodes", 0, "how many nodes (mesh: 3, reflector and racks: 4)")
 		f.IntVar(&c.pods, "pods", 2, "how many pods on each node")
 		f.StringVar(&c.caracald, "caracald", "", "`path` of the daemon (default: beside this program, then in PATH)")
 	case "down":
@@ -132,15 +136,47 @@ func (c *command) parse(word string, args []string) error {
 	if word != "exec" && len(c.args) > 0 {
 		return fmt.Errorf("takes no argument %q", c.args[0])
 	}
-	if (word == "up" || word == "demo") && (c.nodes < 1 || c.nodes > maxMesh || c.pods < 1 || c.pods > 50) {
-		return fmt.Errorf("from 1 to %d nodes and from 1 to 50 pods on each", maxMesh)
+	if word == "up" || word == "demo" {
+		explicit := false
+		f.Visit(func(set *flag.Flag) { explicit = explicit || set.Name == "nodes" })
+		return c.check(explicit)
 	}
 	return nil
 }
 
+// topologies are the kinds of lab that up and demo build.
+var topologies = []string{"mesh", "reflector", "racks"}
+
+// check reports what is wrong with the sizes; explicit says that nodes was
+// given.
+func (c *command) check(explicit bool) error {
+	if !slices.Contains(topologies, c.topology) {
+		return fmt.Errorf("there is no topology %q; there are %s", c.topology, strings.Join(topologies, ", "))
+	}
+	if explicit && (c.nodes < 1 || c.nodes > maxMesh) || c.pods < 1 || c.pods > 50 {
+		return fmt.Errorf("from 1 to %d nodes and from 1 to 50 pods on each", maxMesh)
+	}
+	if c.topology == "racks" && (c.nodes%rackCount != 0 || c.nodes > 2*maxRack) {
+		return fmt.Errorf("racks have the same number of nodes each, up to %d", maxRack)
+	}
+	return nil
+}
+
+// build is the topology that the flags describe.
+func (c *command) build() Topology {
+	o := MeshOptions{Nodes: c.nodes, PodsPerNode: c.pods}
+	switch c.topology {
+	case "reflector":
+		return Reflector(o)
+	case "racks":
+		return Racks(RackOptions{NodesPerRack: c.nodes / rackCount, PodsPerNode: c.pods})
+	}
+	return Mesh(o)
+}
+
 // spec is the lab that the flags describe.
 func (c *command) spec() (Spec, error) {
-	s := Spec{ID: c.id, Topology: Mesh(MeshOptions{Nodes: c.nodes, PodsPerNode: c.pods}), Caracald: c.caracald}
+	s := Spec{ID: c.id, Topology: c.build(), Caracald: c.caracald}
 	self, err := os.Executable()
 	if err != nil {
 		return s, err
@@ -184,7 +220,7 @@ func (c *command) up(ctx context.Context) error {
 // populate starts the daemons and lets the lab outlive the program.
 func (c *command) populate(ctx context.Context, l *Lab) error {
 	if !c.noDaemons {
-		if err := l.StartAll(); err != nil {
+		if err := errors.Join(l.StartRouters(), l.StartAll()); err != nil {
 			return err
 		}
 		wait, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -263,18 +299,27 @@ func (c *command) describe(l *Lab) {
 		use = fmt.Sprintf("in use by process %d", s.Owner.PID)
 	}
 	fmt.Fprintf(c.out, "lab %s (%s), %s, %s\n", l.ID(), l.st.Topology.Name, use, l.Dir())
+	for _, n := range l.Routers() {
+		fmt.Fprintf(c.out, "  router %-6s AS %d%s\n", n.Name, n.ASN, l.daemons(n))
+	}
 	for _, n := range l.Nodes() {
 		fmt.Fprintf(c.out, "  node %-6s %-18s %-22s", n.Name, n.prefix(IPv4), n.prefix(IPv6))
-		for _, p := range l.st.Processes {
-			if p.Node == n.Name && p.alive() {
-				fmt.Fprintf(c.out, " %s (%d)", p.Name, p.PID)
-			}
-		}
-		fmt.Fprintln(c.out)
+		fmt.Fprintln(c.out, l.daemons(n))
 		for _, p := range n.Pods {
 			fmt.Fprintf(c.out, "    pod %-5s %-18s %-22s %s\n", p.Name, p.Addr(IPv4), p.Addr(IPv6), PodInterface(p.Name))
 		}
 	}
+}
+
+// daemons lists those of a node that run.
+func (l *Lab) daemons(n *Node) string {
+	var b strings.Builder
+	for _, p := range l.st.Processes {
+		if p.Node == n.Name && p.alive() {
+			fmt.Fprintf(&b, " %s (%d)", p.Name, p.PID)
+		}
+	}
+	return b.String()
 }
 
 // exec runs a command with the program's own input and output.

@@ -2,8 +2,10 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -29,6 +31,9 @@ func clusterDocument(t Topology) string {
 	var b strings.Builder
 	header(&b, "BGPConfiguration", "default")
 	fmt.Fprintf(&b, "spec:\n  asNumber: %d\n", t.ASN())
+	if t.BGP.NoMesh {
+		b.WriteString("  nodeToNodeMeshEnabled: false\n")
+	}
 	if d := t.BGP.HoldTime; d != 0 {
 		fmt.Fprintf(&b, "  holdTime: %s\n", d)
 	}
@@ -40,13 +45,29 @@ func clusterDocument(t Topology) string {
 		header(&b, "IPPool", p.Name)
 		fmt.Fprintf(&b, "spec:\n  cidr: %q\n  blockSize: %d\n  ipipMode: Never\n", p.CIDR, p.BlockSize)
 	}
+	for _, o := range t.Objects {
+		b.WriteString("---\n" + o)
+	}
 	return b.String()
 }
 
 func nodeDocument(n NodeSpec) string {
 	var b strings.Builder
 	header(&b, "NodeConfig", n.Name)
-	b.WriteString("spec:\n  addresses:\n")
+	if len(n.Labels) > 0 {
+		b.WriteString("  labels:\n")
+	}
+	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
+		fmt.Fprintf(&b, "    %s: %q\n", key, n.Labels[key])
+	}
+	b.WriteString("spec:\n")
+	if n.ASN != 0 {
+		fmt.Fprintf(&b, "  asNumber: %d\n", n.ASN)
+	}
+	if n.Cluster.IsValid() {
+		fmt.Fprintf(&b, "  routeReflectorClusterID: %q\n", n.Cluster)
+	}
+	b.WriteString("  addresses:\n")
 	for _, f := range Families() {
 		if p := n.prefix(f); p.IsValid() {
 			fmt.Fprintf(&b, "  - %q\n", p)
@@ -56,6 +77,12 @@ func nodeDocument(n NodeSpec) string {
 		b.WriteString("  blocks:\n")
 	}
 	for _, p := range n.Blocks {
+		fmt.Fprintf(&b, "  - %q\n", p)
+	}
+	if len(n.Anycast) > 0 {
+		b.WriteString("  anycastPrefixes:\n")
+	}
+	for _, p := range n.Anycast {
 		fmt.Fprintf(&b, "  - %q\n", p)
 	}
 	for _, p := range n.Pods {

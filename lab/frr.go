@@ -15,9 +15,11 @@ import (
 // FRRConfig is what each daemon of FRR reads.
 type FRRConfig struct {
 	Zebra, Static, BGP string
+	// BFD is for bfdd, which is started only if it is not empty.
+	BFD string
 }
 
-// StartFRR starts zebra, staticd and bgpd, each in the foreground as a child of
+// StartFRR starts zebra, staticd, bgpd and with a configuration for it bfdd, each in the foreground as a child of
 // ours. [Node.VTYSH] talks to them.
 func (n *Node) StartFRR(conf FRRConfig) error {
 	if err := n.startFRR(conf); err != nil {
@@ -42,7 +44,10 @@ func (n *Node) startFRR(conf FRRConfig) error {
 		return err
 	}
 	zserv := filepath.Join(dir, "zserv.api")
-	for _, d := range []struct{ name, conf string }{{"zebra", conf.Zebra}, {"staticd", conf.Static}, {"bgpd", conf.BGP}} {
+	for _, d := range []struct{ name, conf string }{{"zebra", conf.Zebra}, {"staticd", conf.Static}, {"bfdd", conf.BFD}, {"bgpd", conf.BGP}} {
+		if d.name == "bfdd" && d.conf == "" {
+			continue
+		}
 		path, err := find(d.name, "frr", "/usr/lib/frr/"+d.name)
 		if err != nil {
 			return err

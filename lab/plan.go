@@ -73,14 +73,10 @@ func planNode(n names, node NodeSpec) []step {
 		sysctl{ns, "net/ipv4/conf/default/rp_filter", "0"},
 	)
 	for _, l := range node.Links {
-		sw := n.sw(l.Switch)
-		port := node.Name + "-" + l.Name
-		steps = append(steps, addVeth{NS: sw, Name: port, Master: "br0", PeerNS: ns, Peer: l.Name},
-			setUp{sw, port})
-		for _, a := range l.Addrs {
-			steps = append(steps, addAddr{ns, l.Name, a})
-		}
-		steps = append(steps, setUp{ns, l.Name})
+		steps = append(steps, planLink(n, node.Name, l)...)
+	}
+	for _, a := range node.Loopback {
+		steps = append(steps, addAddr{ns, "lo", a})
 	}
 	for _, r := range node.Routes {
 		steps = append(steps, addRoute{NS: ns, Dst: r.Dst, Via: r.Via})
@@ -89,6 +85,25 @@ func planNode(n names, node NodeSpec) []step {
 		steps = append(steps, planPod(n, node.Name, p)...)
 	}
 	return steps
+}
+
+// planLink lists the steps that join a node to a switch or to another node,
+// which exists.
+func planLink(n names, node string, l Link) []step {
+	ns := n.node(node)
+	far, port, bridge := n.sw(l.Switch), node+"-"+l.Name, "br0"
+	if l.Peer != "" {
+		far, port, bridge = n.node(l.Peer), l.PeerName, ""
+	}
+	steps := []step{addVeth{NS: far, Name: port, Master: bridge, PeerNS: ns, Peer: l.Name}}
+	for _, a := range l.PeerAddrs {
+		steps = append(steps, addAddr{far, port, a})
+	}
+	steps = append(steps, setUp{far, port})
+	for _, a := range l.Addrs {
+		steps = append(steps, addAddr{ns, l.Name, a})
+	}
+	return append(steps, setUp{ns, l.Name})
 }
 
 // planPod lists the steps that make one pod. There is none among them that

@@ -104,9 +104,9 @@ func (n *Node) decode(ctx context.Context, into any, words ...string) error {
 // 8.2.2).
 const established = "Established"
 
-// WaitSessions returns when every caracald that runs in the lab has one
-// session with each other node, and all of them are established. When ctx ends
-// first the error tells which are not.
+// WaitSessions returns when every caracald that runs in the lab has the sessions
+// that the topology says, with each other node if it says nothing, and all that
+// it has are established. When ctx ends first the error tells which are not.
 func (l *Lab) WaitSessions(ctx context.Context) error {
 	for {
 		missing := l.missingSessions(ctx)
@@ -134,14 +134,17 @@ func (l *Lab) missingSessions(ctx context.Context) []string {
 			missing = append(missing, err.Error())
 			continue
 		}
+		if n.Sessions != 0 && len(neighbors) != n.Sessions {
+			missing = append(missing, fmt.Sprintf("%s has %s, not %d", n.Name, count(len(neighbors), "neighbor"), n.Sessions))
+		}
+		for _, nb := range neighbors {
+			if nb.State != established && (n.Sessions != 0 || nb.Node != "") {
+				missing = append(missing, fmt.Sprintf("%s: %s is %s %s", n.Name, nb.Name, nb.State, nb.LastError))
+			}
+		}
 		for _, other := range nodes {
-			i := slices.IndexFunc(neighbors, func(nb Neighbor) bool { return nb.Node == other.Name })
-			switch {
-			case other == n:
-			case i < 0:
+			if n.Sessions == 0 && other != n && !slices.ContainsFunc(neighbors, func(nb Neighbor) bool { return nb.Node == other.Name }) {
 				missing = append(missing, n.Name+" has no neighbor "+other.Name)
-			case neighbors[i].State != established:
-				missing = append(missing, fmt.Sprintf("%s: %s is %s %s", n.Name, neighbors[i].Name, neighbors[i].State, neighbors[i].LastError))
 			}
 		}
 	}

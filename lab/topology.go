@@ -20,6 +20,9 @@ type Topology struct {
 	Nodes    []NodeSpec
 	// BGP is what the lab's BGPConfiguration says.
 	BGP BGPSettings
+	// Objects are further YAML documents of the cluster's configuration, such as
+	// BGPPeers.
+	Objects []string
 }
 
 // BGPSettings are fields of the default BGPConfiguration. What is zero is left
@@ -27,6 +30,8 @@ type Topology struct {
 type BGPSettings struct {
 	ASNumber              uint32
 	HoldTime, RestartTime time.Duration
+	// NoMesh switches the node-to-node mesh off.
+	NoMesh bool
 }
 
 // defaultASN is the daemon's own default, which BIRD and FRR have to be told.
@@ -60,13 +65,29 @@ type NodeSpec struct {
 	Pods   []PodSpec
 	// Router says that it only forwards: it has no NodeConfig and no pods.
 	Router bool
+	// Loopback are addresses on lo. The first of a family is the node's own if no
+	// link has one.
+	Loopback []netip.Prefix
+	// ASN of the node, if it is not that of the lab.
+	ASN uint32
+	// Cluster makes the node a route reflector (RFC 4456).
+	Cluster netip.Addr
+	// Anycast are prefixes that the node serves together with others.
+	Anycast []netip.Prefix
+	Labels  map[string]string
+	// Sessions is how many its daemon is to have; 0 is one with each other node.
+	Sessions int
 }
 
-// Link joins a node to a switch.
+// Link joins a node to a switch, or to another node directly.
 type Link struct {
 	Name   string // the node's interface, "eth0"
 	Switch string
 	Addrs  []netip.Prefix
+	// Peer is the node at the other end, instead of Switch; it comes earlier in
+	// the topology. PeerName is its interface, PeerAddrs that one's addresses.
+	Peer, PeerName string
+	PeerAddrs      []netip.Prefix
 }
 
 // StaticRoute is a route of the underlay.
@@ -125,6 +146,11 @@ func (n NodeSpec) prefix(f Family) netip.Prefix {
 			if f.Of(p.Addr()) {
 				return p
 			}
+		}
+	}
+	for _, p := range n.Loopback {
+		if f.Of(p.Addr()) {
+			return p
 		}
 	}
 	return netip.Prefix{}
@@ -244,8 +270,11 @@ func (t Topology) Validate() error {
 		return fmt.Errorf("topology %s: %d nodes are more than the %d that its subnet has room for", t.Name, len(t.Nodes), maxMesh)
 	}
 	addrs := map[netip.Addr]string{}
-	for _, n := range t.Nodes {
+	for i, n := range t.Nodes {
 		if err := claim("node", n.Name); err != nil {
+			return err
+		}
+		if err := n.validateLinks(t, t.Nodes[:i]); err != nil {
 			return err
 		}
 		for _, p := range n.Pods {
@@ -253,14 +282,29 @@ func (t Topology) Validate() error {
 				return err
 			}
 		}
-		if err := n.validate(t, addrs); err != nil {
+		if err := n.validate(addrs); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (n NodeSpec) validate(t Topology, addrs map[netip.Addr]string) error {
+// validateLinks wants the other end of each link to be there before the node.
+func (n NodeSpec) validateLinks(t Topology, before []NodeSpec) error {
+	for _, l := range n.Links {
+		switch {
+		case l.Peer != "":
+			if !slices.ContainsFunc(before, func(other NodeSpec) bool { return other.Name == l.Peer }) {
+				return fmt.Errorf("node %s: link %s: there is no node %q before it", n.Name, l.Name, l.Peer)
+			}
+		case !slices.Contains(t.Switches, l.Switch):
+			return fmt.Errorf("node %s: link %s: there is no switch %q", n.Name, l.Name, l.Switch)
+		}
+	}
+	return nil
+}
+
+func (n NodeSpec) validate(addrs map[netip.Addr]string) error {
 	use := func(owner string, a netip.Addr) error {
 		if other := addrs[a]; other != "" {
 			return fmt.Errorf("%s: address %s is also that of %s", owner, a, other)
@@ -269,13 +313,18 @@ func (n NodeSpec) validate(t Topology, addrs map[netip.Addr]string) error {
 		return nil
 	}
 	for _, l := range n.Links {
-		if !slices.Contains(t.Switches, l.Switch) {
-			return fmt.Errorf("node %s: link %s: there is no switch %q", n.Name, l.Name, l.Switch)
-		}
-		for _, p := range l.Addrs {
+		for _, p := range slices.Concat(l.Addrs, l.PeerAddrs) {
 			if err := use("node "+n.Name, p.Addr()); err != nil {
 				return err
 			}
+		}
+	}
+	for _, p := range n.Loopback {
+		if shared := slices.ContainsFunc(n.Anycast, func(a netip.Prefix) bool { return a.Contains(p.Addr()) }); shared {
+			continue
+		}
+		if err := use("node "+n.Name, p.Addr()); err != nil {
+			return err
 		}
 	}
 	for _, p := range n.Pods {
