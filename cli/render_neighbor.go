@@ -211,9 +211,22 @@ const mostRefusals = 4
 func refusalsText(n *pb.Neighbor) string {
 	var list []string
 	for _, r := range n.Refusals {
-		list = append(list, fmt.Sprintf("%d: %s", r.Paths, r.Reason))
+		why := refusalWords[r.Reason]
+		if why == "" {
+			why = r.Reason // of a newer daemon
+		}
+		list = append(list, fmt.Sprintf("%d %s", r.Paths, why))
 	}
-	return first(list, mostRefusals, "; ")
+	return first(list, mostRefusals, ", ")
+}
+
+// refusalWords are the reasons of the daemon as people say them.
+var refusalWords = map[string]string{
+	"external": "that no filter or range lets in", "default-route": "default routes", "range": "of no use as a route",
+	"next-hop-unknown": "by a next hop that is no node's", "next-hop-self": "by ourselves", "no-pool": "outside of every pool",
+	"too-wide": "wider than a block", "no-owner": "of no node's block", "local": "of our own", "not-owner": "of another node's",
+	"as-loop": "with our AS number in the path", "reflected-back": "reflected back to us", "filter": "by a filter",
+	"pools": "in a pool, without acceptPools", "connected": "of networks we are on", "unknown-neighbor": "of a neighbor that is not configured",
 }
 
 func limit(n *pb.Neighbor) string {

@@ -59,7 +59,7 @@ func sampleGateways() *pb.NeighborList {
 			Md5:               true, Secret: "local/secrets/tor/md5", TtlSecurity: 1, Bfd: sampleBFD().Sessions[0],
 			Filters: []string{"services", "no-default"}, NextHop: "Self", ExtendedNextHop: true, AddPathReceive: true, AddPathSend: 2,
 			Prefixes:    &pb.PrefixCounts{Received: 7600, Accepted: 7590, Refused: 10, Installed: 7590, Advertised: 3},
-			Refusals:    []*pb.Refusal{{Reason: "no filter or range lets it in", Paths: 9}, {Reason: "the default route", Paths: 1}},
+			Refusals:    []*pb.Refusal{{Reason: "external", Paths: 8}, {Reason: "default-route", Paths: 1}, {Reason: "new-reason", Paths: 1}},
 			MaxPrefixes: 10000, WarnPrefixes: 7500, Warned: true, CountedPrefixes: 7600, MaxPrefixesRetrySeconds: 300,
 			LastNotification: &pb.Notification{Code: 6, Subcode: 2, Name: "Cease: administrative shutdown", Text: "switch upgrade at 03:00", At: ago(time.Hour)},
 			LastError:        "Cease: administrative shutdown", LastErrorAt: ago(time.Hour), Flaps: 1},

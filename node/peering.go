@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -11,6 +12,7 @@ import (
 	v1 "caracal.dev/caracal/api/v1"
 	"caracal.dev/caracal/bgp"
 	"caracal.dev/caracal/node/api"
+	"caracal.dev/caracal/rib"
 	"caracal.dev/caracal/selector"
 	"caracal.dev/caracal/torconfig"
 )
@@ -104,4 +106,17 @@ func selected(snap *caracal.Snapshot, q api.TorQuery) ([]string, error) {
 		return nil, fmt.Errorf("%w: a node that the selector %s selects; caracal show nodes lists them with their labels", api.ErrNotFound, q.Selector)
 	}
 	return names, nil
+}
+
+// refusals are the reasons of a neighbor's refused paths, the most frequent
+// first.
+func refusals(c rib.Counts) []api.Refusal {
+	var out []api.Refusal
+	for code, n := range c.Refused {
+		out = append(out, api.Refusal{Reason: code.String(), Paths: n})
+	}
+	slices.SortFunc(out, func(a, b api.Refusal) int {
+		return cmp.Or(cmp.Compare(b.Paths, a.Paths), strings.Compare(a.Reason, b.Reason))
+	})
+	return out
 }

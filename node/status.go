@@ -191,7 +191,7 @@ func (a *Agent) Neighbors(ctx context.Context) ([]api.Neighbor, error) {
 			out[i] = api.Neighbor{NeighborStatus: s, Prefixes: api.PrefixCounts{
 				Received: uint64(c.Received), Accepted: uint64(c.Accepted), Refused: uint64(c.Received - c.Accepted),
 				Installed: uint64(up.routes.installedBy(s.Name, c)), Advertised: s.Advertised,
-			}, BFD: bfdOf(watched, s.Name)}
+			}, Refusals: refusals(c), BFD: bfdOf(watched, s.Name)}
 		}))
 	}
 	return out, err

@@ -1170,7 +1170,7 @@ func (x *Neighbor) GetRefusals() []*Refusal {
 // Refusal is a reason for which paths are refused.
 type Refusal struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"` // one word: "external", "no-pool", "filter", …
 	Paths         uint32                 `protobuf:"varint,2,opt,name=paths,proto3" json:"paths,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

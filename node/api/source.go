@@ -151,6 +151,7 @@ type Neighbor struct {
 
 // Refusal is a reason for which paths are refused.
 type Refusal struct {
+	// Reason is one word, that of rib.Code.
 	Reason string
 	Paths  int
 }
