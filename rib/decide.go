@@ -32,6 +32,7 @@ func (m *Mirror) Decide(max int, fn func(Choice)) (more bool) {
 		e.dirty = false
 		m.decide(e, fn)
 	}
+	m.forget()
 	if n == len(m.dirty) {
 		m.dirty = m.dirty[:0]
 		if cap(m.dirty) > keptDirty { // let go of the burst's memory
@@ -41,6 +42,19 @@ func (m *Mirror) Decide(max int, fn func(Choice)) (more bool) {
 	}
 	m.dirty = m.dirty[n:]
 	return true
+}
+
+// forget takes the prefixes without a path out of the table. That closes the gap
+// one leaves by moving those above it, and a neighbor withdraws most often in
+// order: from the highest down there is nothing to move.
+func (m *Mirror) forget() {
+	if n := len(m.gone); n > 0 && m.gone[0].Compare(m.gone[n-1]) < 0 {
+		slices.Reverse(m.gone)
+	}
+	for _, p := range m.gone {
+		m.table.Delete(p)
+	}
+	m.gone = m.gone[:0]
 }
 
 // maxPaths bounds how many next hops a prefix has.
@@ -56,7 +70,7 @@ func (m *Mirror) decide(e *entry, fn func(Choice)) {
 		m.relay(e, equal)
 	}
 	if e.paths == nil {
-		m.table.Delete(e.nlri)
+		m.gone = append(m.gone, e.nlri)
 	}
 	if chosen == e.chosen || chosen != nil && e.chosen != nil && slices.Equal(*chosen, *e.chosen) {
 		return

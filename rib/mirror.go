@@ -21,6 +21,7 @@ type Mirror struct {
 	neighbors map[string]*neighbor
 	former    map[string]*neighbor // by a name that the speaker still calls them
 	dirty     []*entry
+	gone      []netip.Prefix               // without a path, by Decide
 	sets      map[netip.Addr]*[]netip.Addr // interned single next hops
 	// kept is the last accepted version of paths that were replaced by a refused
 	// one: until the right path is back, the accepted route stays.
