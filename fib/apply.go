@@ -168,6 +168,7 @@ func (f *FIB) flush(ctx context.Context, r *Report) error {
 		f.clearOps()
 		return fmt.Errorf("write routes: %w", err)
 	}
+	f.wrote = f.now()
 	for n, i := range f.opIDs {
 		var fail *Failure
 		if len(failed) > 0 && failed[0].Index == n {
@@ -202,7 +203,7 @@ func (f *FIB) finish(i id, n int, fail *Failure, r *Report) {
 		f.queue(i, e)
 	case how == confirm && fail.Errno == syscall.EEXIST:
 		// Which of the two it is that exists, only the kernel's list tells.
-		f.setHave(e, 0)
+		f.setHaveAt(e, 0, f.wrote)
 		f.unread = append(f.unread, i)
 		fallthrough
 	default:
@@ -211,7 +212,7 @@ func (f *FIB) finish(i id, n int, fail *Failure, r *Report) {
 }
 
 func (f *FIB) deleted(i id, e *entry, r *Report) {
-	f.setHave(e, 0)
+	f.setHaveAt(e, 0, f.wrote)
 	f.succeeded(i)
 	r.Deleted++
 	f.stats.Deleted++
@@ -231,14 +232,14 @@ func (f *FIB) written(i id, e *entry, how decision, r *Report) {
 	if e.have == 0 {
 		r.Installed = append(r.Installed, e.dst())
 	}
-	f.setHave(e, f.wants.vals[e.want].group)
+	f.setHaveAt(e, f.wants.vals[e.want].group, f.wrote)
 	e.flags &^= flagVerify | flagLink | flagForeign
 	delete(f.blockers, i)
 	f.succeeded(i)
 	r.Written++
 	f.stats.Written++
 	if e.received != 0 {
-		f.observe(f.now().Sub(time.Unix(0, e.received)))
+		f.observe(f.wrote.Sub(time.Unix(0, e.received)))
 		e.received = 0
 	}
 }

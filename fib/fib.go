@@ -55,6 +55,7 @@ type FIB struct {
 	ops    []Op
 	opIDs  []id
 	opHow  []decision
+	wrote  time.Time // when the ops of the last flush were answered
 	// installed and uninstalled are the memory of the last Report's lists.
 	installed, uninstalled []netip.Prefix
 
@@ -233,6 +234,16 @@ func (f *FIB) Len() int { return f.table.len() }
 
 // setHave records what the kernel has for an entry.
 func (f *FIB) setHave(e *entry, g uint32) {
+	if g == e.have {
+		e.epoch = f.epoch
+		return
+	}
+	f.setHaveAt(e, g, f.now())
+}
+
+// setHaveAt is setHave of a moment; asking the clock for each of many routes takes
+// longer than the rest.
+func (f *FIB) setHaveAt(e *entry, g uint32, at time.Time) {
 	if g != e.have {
 		f.count(e, -1)
 		f.swap(&e.have, g)
@@ -240,7 +251,7 @@ func (f *FIB) setHave(e *entry, g uint32) {
 		if g == 0 {
 			e.flags &^= flagVerify | flagLink
 		}
-		e.since = f.now().UnixNano()
+		e.since = at.UnixNano()
 	}
 	e.epoch = f.epoch
 }
