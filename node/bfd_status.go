@@ -34,15 +34,23 @@ func bfdOf(sessions []bfd.Status, neighbor string) *api.BFDSession {
 func bfdSession(s bfd.Status) api.BFDSession {
 	out := api.BFDSession{
 		Neighbor: s.Name, Addr: s.Remote, Local: s.LocalAddr, Interface: s.Interface, Multihop: s.Multihop,
-		State: s.State.String(), RemoteState: s.RemoteState.String(), Since: s.Since,
-		Diagnostic: s.LastDown, RemoteDiagnostic: s.RemoteDiag.String(), Configured: s.BFD,
+		State: s.State.String(), Since: s.Since, Diagnostic: s.LastDown, Configured: s.BFD,
 		Transmit: s.Transmit, Detection: s.Detection,
 		RemoteTransmit: s.RemoteMinTx, RemoteReceive: s.RemoteMinRx, RemoteMultiplier: s.RemoteMultiplier,
 		RemoteIndependent: s.RemoteCPI, Sent: s.Sent, Received: s.Received, Discarded: s.Dropped, Flaps: s.Flaps,
 		LocalDiscriminator: s.LocalDiscr, RemoteDiscriminator: s.RemoteDiscr,
 	}
-	if s.Err != "" {
+	switch {
+	case s.Err != "":
 		out.Diagnostic = s.Err
+	case s.Received == 0:
+		out.Diagnostic = "nothing was heard of it yet"
+	}
+	if s.RemoteDiscr != 0 {
+		out.RemoteState = s.RemoteState.String()
+	}
+	if s.RemoteDiag != bfd.DiagNone {
+		out.RemoteDiagnostic = s.RemoteDiag.String()
 	}
 	return out
 }
