@@ -1,6 +1,9 @@
 package bfd
 
-import "sync"
+import (
+	"log/slog"
+	"sync"
+)
 
 // inbox takes events in order until someone fetches them all at once.
 type inbox struct {
@@ -27,4 +30,18 @@ func (b *inbox) take() []Event {
 	events := b.events
 	b.events = nil
 	return events
+}
+
+// logEvents logs what an operator wants to know of.
+func logEvents(log *slog.Logger, events []Event) {
+	for _, e := range events {
+		switch {
+		case e.Removed:
+			log.Info("BFD session removed", "neighbor", e.Name)
+		case e.Was == Up:
+			log.Info("BFD session down", "neighbor", e.Name, "reason", e.Reason)
+		case e.State == Up:
+			log.Info("BFD session up", "neighbor", e.Name)
+		}
+	}
 }

@@ -76,7 +76,7 @@ func interop(t *testing.T, r router) {
 	// A planned restart that takes twice the detection time, which it does not see.
 	ctx, cancel := context.WithTimeout(context.Background(), slack)
 	defer cancel()
-	saved := a.Pause(ctx, 20*time.Second)
+	saved := a.s.Pause(ctx, 20*time.Second)
 	a.Close(false)
 	time.Sleep(600 * ms)
 	a = newStation(t, w.a, saved...)

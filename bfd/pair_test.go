@@ -33,9 +33,10 @@ func newWorld(t testing.TB) world {
 	return w
 }
 
-// station is a Server in a namespace, and what it said so far.
+// station is a Server or a Process in a namespace, and what it said so far.
 type station struct {
-	*Server
+	daemon
+	s      *Server // nil if it is a Process
 	t      testing.TB
 	events []Event
 	seen   int
@@ -45,7 +46,7 @@ func newStation(t testing.TB, ns *nstest.NS, resume ...Saved) *station {
 	s := New(Options{Log: quiet(), Resume: resume})
 	s.inside = ns.Do
 	t.Cleanup(func() { s.Close(false) })
-	return &station{Server: s, t: t}
+	return &station{daemon: s, s: s, t: t}
 }
 
 // apply is Apply that must succeed.
@@ -171,9 +172,9 @@ func TestPairComesUpAndDetects(t *testing.T) {
 			}
 			a.calm()
 			start := time.Now()
-			b.mu.Lock() // frozen, as by SIGSTOP
+			b.s.mu.Lock() // frozen, as by SIGSTOP
 			e := a.awaitDown(name)
-			b.mu.Unlock()
+			b.s.mu.Unlock()
 			if took := e.At.Sub(start); took < 200*time.Millisecond || took > 400*time.Millisecond+slack {
 				t.Errorf("Down after %s", took)
 			} else {

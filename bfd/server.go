@@ -29,10 +29,13 @@ type Options struct {
 // Work is done in turns (see turn): by a thread of the server's own with a
 // raised priority, or by any of Go's if that one is late.
 type Server struct {
-	log    *slog.Logger
-	inbox  *inbox
-	epoch  time.Time
-	inside func(func()) // where sockets are opened; a namespace in tests
+	log   *slog.Logger
+	inbox *inbox
+	epoch time.Time
+	// inside is where sockets are opened, and raise is tried on the thread; tests
+	// have others.
+	inside func(func())
+	raise  func() (string, error)
 
 	change sync.Mutex // held by Apply, Pause and Close
 	bell   bell       // -1 until the thread runs
@@ -69,7 +72,7 @@ type session struct {
 // before the first session.
 func New(opts Options) *Server {
 	return &Server{
-		log: opts.Log, resume: slices.Clone(opts.Resume), inbox: newInbox(), epoch: time.Now(), inside: func(fn func()) { fn() },
+		log: opts.Log, resume: slices.Clone(opts.Resume), inbox: newInbox(), epoch: time.Now(), inside: func(fn func()) { fn() }, raise: raise,
 		bell: -1, done: make(chan struct{}),
 		sessions: map[string]*session{}, byDiscr: map[uint32]*session{}, byAddr: map[netip.Addr][]*session{},
 		ports: map[uint16]bool{}, listeners: map[origin]*listener{}, planned: never,
@@ -82,16 +85,7 @@ func (s *Server) Bell() <-chan struct{} { return s.inbox.bell }
 // Take returns all events since the last call, in the order they happened.
 func (s *Server) Take() []Event {
 	events := s.inbox.take()
-	for _, e := range events {
-		switch {
-		case e.Removed:
-			s.log.Info("BFD session removed", "neighbor", e.Name)
-		case e.Was == Up:
-			s.log.Info("BFD session down", "neighbor", e.Name, "reason", e.Reason)
-		case e.State == Up:
-			s.log.Info("BFD session up", "neighbor", e.Name)
-		}
-	}
+	logEvents(s.log, events)
 	return events
 }
 

@@ -199,9 +199,9 @@ func TestRefused(t *testing.T) {
 		{"no session", Session{Local: stranger, Remote: addr("192.0.2.1")}, anonymous, func(s Stats) uint64 { return s.NoSession }},
 		{"Up to nobody", Session{Local: addr("192.0.2.2"), Remote: addr("192.0.2.1")}, odd, func(s Stats) uint64 { return s.Malformed }},
 	} {
-		before := c.count(a.Stats())
+		before := c.count(a.s.Stats())
 		intrude(t, w.b, c.as, 255, c.p)
-		eventually(t, c.what, func() bool { return c.count(a.Stats()) == before+1 })
+		eventually(t, c.what, func() bool { return c.count(a.s.Stats()) == before+1 })
 	}
 	for _, s := range as {
 		if st := a.status(s.Name); st.State != Up || st.Flaps > 0 {
@@ -260,7 +260,7 @@ func TestPauseIsNotSeen(t *testing.T) {
 	a, b, _, sb := upPair(t, w, "v4")
 	ctx, cancel := context.WithTimeout(context.Background(), slack)
 	defer cancel()
-	saved := b.Pause(ctx, 30*time.Second)
+	saved := b.s.Pause(ctx, 30*time.Second)
 	if len(saved) != 1 || time.Until(saved[0].Until) < 20*time.Second {
 		t.Fatalf("saved %+v", saved)
 	}

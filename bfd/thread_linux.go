@@ -2,7 +2,9 @@ package bfd
 
 import (
 	"fmt"
+	"os"
 	"runtime"
+	"strconv"
 	"time"
 	"unsafe"
 
@@ -19,14 +21,32 @@ const realtimePriority = 5
 // it was not granted. (On a single processor a real-time thread that waits for a
 // lock of Go's runtime would keep its owner from running.)
 func raise() (how string, err error) {
+	return raiseThread(unix.Gettid(), unix.SCHED_FLAG_RESET_ON_FORK)
+}
+
+// raiseAll does so with all threads of the process; those that come later
+// inherit it. It is for a process that has nothing else to do: then no thread of
+// Go's scheduler can hold up another.
+func raiseAll() {
+	for range 2 { // a thread may have begun another meanwhile
+		tasks, _ := os.ReadDir("/proc/self/task")
+		for _, t := range tasks {
+			if tid, err := strconv.Atoi(t.Name()); err == nil {
+				_, _ = raiseThread(tid, 0)
+			}
+		}
+	}
+}
+
+func raiseThread(tid int, flags uint64) (how string, err error) {
 	if runtime.NumCPU() > 1 {
-		attr := unix.SchedAttr{Policy: unix.SCHED_RR, Priority: realtimePriority, Flags: unix.SCHED_FLAG_RESET_ON_FORK}
+		attr := unix.SchedAttr{Policy: unix.SCHED_RR, Priority: realtimePriority, Flags: flags}
 		attr.Size = uint32(unsafe.Sizeof(attr))
-		if err = unix.SchedSetAttr(0, &attr, 0); err == nil {
+		if err = unix.SchedSetAttr(tid, &attr, 0); err == nil {
 			return fmt.Sprintf("real-time, priority %d", realtimePriority), nil
 		}
 	}
-	if nice := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); nice != nil {
+	if nice := unix.Setpriority(unix.PRIO_PROCESS, tid, -20); nice != nil {
 		return "", nice
 	}
 	return "nice -20", nil

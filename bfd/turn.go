@@ -32,7 +32,7 @@ var errRefused = errors.New("the neighbor's host answers that nothing listens on
 func (s *Server) run() {
 	defer close(s.done)
 	runtime.LockOSThread() // never unlocked: the thread with its priority ends with us
-	how, err := raise()
+	how, err := s.raise()
 	if err != nil {
 		how = "normal"
 		s.log.Debug("BFD runs without a raised priority; CAP_SYS_NICE would allow it", "err", err)
