@@ -23,7 +23,7 @@ var ofSession = []struct {
 	{"ttlSecurity", func(n Neighbor) any { return n.TTLSecurity }},
 	{"password", func(n Neighbor) any { return n.Password.Secret }},
 	{"gracefulRestart", func(n Neighbor) any { return [2]any{n.GracefulRestart, n.RestartTime} }},
-	{"gracefulRestart.longLived", func(n Neighbor) any { return n.LongLived }},
+	{"gracefulRestart.longLivedStaleTime", func(n Neighbor) any { return n.LongLived }},
 	{"addPath", func(n Neighbor) any { return [2]any{n.AddPathReceive, n.AddPathSend} }},
 	{"address families of the nodes", func(n Neighbor) any { return [2]bool{n.IPv4, n.IPv6} }},
 }

@@ -58,6 +58,7 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 		NextHop6:  self.IPv6.Addr(),
 		ClusterID: self.ClusterID,
 		Drain:     facts.Drain,
+		Found:     p.found,
 		Wake:      p.wake,
 	}
 	if p.reflects.After(facts.Now) {
@@ -81,6 +82,7 @@ type planner struct {
 	owns   map[string]int // see owned
 	// down are those that have no session for want of a password.
 	down     map[netip.Addr]bool
+	found    map[string]netip.Addr
 	problems []caracal.Problem
 
 	lingers  map[string]time.Time

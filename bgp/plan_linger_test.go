@@ -271,6 +271,12 @@ func TestLingers(t *testing.T) {
 			m.want("out of sight", "peer/tor@192.0.2.254")
 			m.facts.Gateway4 = addr("192.0.2.253")
 			m.want("another", "peer/tor@192.0.2.253")
+			peer(m.s, caracal.Peer{Name: "tor", Addr: addr("192.0.2.77"), Port: 179, ASN: 65000})
+			m.want("no gateway", "peer/tor@192.0.2.77")
+			m.facts.Gateway4 = netip.Addr{}
+			peer(m.s, caracal.Peer{Name: "tor", DefaultGateway: true, Port: 179, ASN: 65000})
+			m.want("a gateway that there is not")
+			m.said = nil
 			m.facts.Gateway4, m.facts.Last = netip.Addr{}, bgp.Config{}
 			m.want("none at the start")
 			if len(m.said) != 1 || !strings.Contains(m.said[0].Message, "no IPv4 default route") {

@@ -55,16 +55,18 @@ func (p *planner) where(key string, peer caracal.Peer) (netip.Addr, bool) {
 	default:
 		return peer.Addr.Unmap(), true
 	}
-	if now.IsValid() {
-		return now.Unmap(), true
+	if last := p.facts.Last.Found[key]; !now.IsValid() && (peer.Interface == "" || last.Zone() == peer.Interface) {
+		now = last
 	}
-	for _, n := range p.facts.Last.Neighbors {
-		if n.Peer == key && (peer.Interface == "" || n.Interface == peer.Interface) {
-			return n.Addr, true
-		}
+	if !now.IsValid() {
+		p.warn("BGPPeer", key, "%s", missing)
+		return netip.Addr{}, false
 	}
-	p.warn("BGPPeer", key, "%s", missing)
-	return netip.Addr{}, false
+	if p.found == nil {
+		p.found = map[string]netip.Addr{}
+	}
+	p.found[key] = now.Unmap()
+	return now.Unmap(), true
 }
 
 // session derives the neighbor of a peer at an address, which is the node's of

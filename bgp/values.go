@@ -33,6 +33,9 @@ type Config struct {
 	// Reflects is until when ClusterID stays although the node is no longer
 	// configured to be a reflector; zero if it is, or is none.
 	Reflects time.Time
+	// Found are the addresses at which the gateways and routers were that peers
+	// without an address of their own are for, by the key of the peer.
+	Found map[string]netip.Addr
 	// Wake is when [Plan] must be asked again even if nothing it was told of has
 	// changed; zero for never. It is nothing to apply.
 	Wake time.Time
