@@ -142,7 +142,7 @@ func (e *engine) add(ctx context.Context, n Neighbor, o peerOptions) error {
 	}
 	err := e.server.AddPeer(ctx, &api.AddPeerRequest{Peer: toPeer(n, o)})
 	if err != nil && !e.counters(n.Addr).known {
-		e.sockets.dropKey(n.Addr)
+		e.unprotect(n.Addr)
 	}
 	return err
 }
@@ -160,7 +160,7 @@ func (e *engine) remove(ctx context.Context, addr netip.Addr) error {
 	if err := e.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()}); err != nil {
 		return err
 	}
-	e.sockets.dropKey(addr)
+	e.unprotect(addr)
 	return nil
 }
 

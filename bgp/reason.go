@@ -85,7 +85,7 @@ const (
 	reasonLost     = "connection lost"
 	reasonInvalid  = "neighbor sent an invalid message before the session was up"
 	reasonBadAS    = "neighbor's OPEN names another AS number than is configured for it"
-	reasonClosed   = "neighbor closed the connection before the session was up: it may not have this node's address %s as a neighbor; its log says why"
+	reasonClosed   = "neighbor closed the connection before the session was up: it may not have this node's address%s as a neighbor; its log says why"
 )
 
 // The lines of GoBGP's log that tell of a failed attempt, and of NOTIFICATIONS.
@@ -136,7 +136,7 @@ func (a attempt) why(n Neighbor, asn uint32) string {
 	case lineDial:
 		return dialFailed(n, a.err)
 	case lineClosed:
-		return fmt.Sprintf(reasonClosed, n.Local)
+		return closedBy(n)
 	case lineSent:
 		return refused(n, asn, a.code, a.subcode)
 	}
@@ -162,6 +162,15 @@ func refused(n Neighbor, asn uint32, code, subcode uint8) string {
 		return "neighbor sent no valid BGP message: " + notificationWords(code, subcode)
 	}
 	return ""
+}
+
+// closedBy is said of a neighbor that hangs up. Of a session between link-local
+// addresses the configuration may not have ours.
+func closedBy(n Neighbor) string {
+	if !n.Local.IsValid() {
+		return fmt.Sprintf(reasonClosed, "")
+	}
+	return fmt.Sprintf(reasonClosed, " "+n.Local.String())
 }
 
 // refusedBy is said of a neighbor that does not take our OPEN.
@@ -299,7 +308,7 @@ func (t *tracker) fail(nb *tracked, why string, at time.Time) {
 		nb.lastErr, nb.errAt = why, at
 	}
 	loud := 1
-	if why == fmt.Sprintf(reasonClosed, nb.conf.Local) {
+	if why == closedBy(nb.conf) {
 		loud = closedTries
 	}
 	if nb.trouble.times == loud && !t.refusals.again(nb.conf.Name+"\x00"+why, at) {
@@ -317,7 +326,7 @@ func (t *tracker) unfinished(nb *tracked, c change) string {
 	case c.reason == reasonInvalid && nb.trouble.why != "":
 		return nb.trouble.why // which the line of our NOTIFICATION told
 	case c.lost:
-		return fmt.Sprintf(reasonClosed, nb.conf.Local)
+		return closedBy(nb.conf)
 	}
 	return c.reason
 }

@@ -3,6 +3,7 @@ package bgp
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 )
 
 // maxKey is TCP_MD5SIG_MAXKEYLEN of linux/tcp.h.
@@ -31,20 +32,32 @@ func (n Neighbor) usable() error {
 	return nil
 }
 
-// protect sets a neighbor's password on the sockets that it may connect to,
-// before GoBGP accepts a connection from it.
+// protect has the kernel drop what is not the neighbor's, on the sockets that it
+// may connect to and before GoBGP accepts a connection from it.
 func (e *engine) protect(n Neighbor) error {
+	if n.TTLSecurity > 0 {
+		if err := e.sockets.setHops(n.Addr, uint8(maxHops-uint(n.TTLSecurity))); err != nil {
+			return &refusal{fmt.Sprintf("packets that come too far cannot be dropped (ttlSecurity), so there is no session: %v; net.core.optmem_max is %s and may be too small", err, optmem())}
+		}
+	}
 	if n.Password.Secret.IsZero() {
 		return nil
 	}
 	err := e.sockets.setKey(n.Addr, n.Password.Secret.Reveal())
-	switch {
-	case errors.Is(err, errKeysFull):
-		need := optmemOwn + (len(e.sockets.keys)+1)*keySize
-		return &refusal{fmt.Sprintf("its password cannot be set, so there is no session: %d neighbors have one already and net.core.optmem_max is %s; sysctl -w net.core.optmem_max=%d makes room for this one, and each other needs %d more",
-			len(e.sockets.keys), optmem(), need, keySize)}
-	case err != nil:
+	if err == nil {
+		return nil
+	}
+	e.unprotect(n.Addr)
+	if !errors.Is(err, errKeysFull) {
 		return &refusal{fmt.Sprintf("its password cannot be set, so there is no session: %v", err)}
 	}
-	return nil
+	keys := len(e.sockets.keys)
+	return &refusal{fmt.Sprintf("its password cannot be set, so there is no session: %d neighbors have one already and net.core.optmem_max is %s; sysctl -w net.core.optmem_max=%d makes room for this one, and each other needs %d more",
+		keys, optmem(), optmemOwn+(keys+1)*keySize, keySize)}
+}
+
+// unprotect undoes protect.
+func (e *engine) unprotect(addr netip.Addr) {
+	e.sockets.dropKey(addr)
+	_ = e.sockets.setHops(addr, 0) // a shorter filter fits
 }

@@ -20,8 +20,9 @@ import (
 
 // sockets are those that GoBGP listens on.
 type sockets struct {
-	list []listenSocket
-	keys map[netip.Addr]bool // neighbors with a key
+	list  []listenSocket
+	keys  map[netip.Addr]bool  // neighbors with a key
+	least map[netip.Addr]uint8 // the TTL of neighbors whose packets are looked at
 }
 
 type listenSocket struct {
@@ -35,7 +36,7 @@ const listenHops = 255
 // findSockets returns duplicates of the sockets that this process listens on at
 // the addresses of g.
 func findSockets(g Global) (*sockets, error) {
-	s := &sockets{keys: map[netip.Addr]bool{}}
+	s := &sockets{keys: map[netip.Addr]bool{}, least: map[netip.Addr]uint8{}}
 	addrs, err := g.listenAddrs()
 	if err != nil {
 		return nil, err
@@ -52,7 +53,7 @@ func findSockets(g Global) (*sockets, error) {
 		s.close()
 		return nil, fmt.Errorf("look for listening sockets: %d of %d found", len(s.list), len(addrs))
 	}
-	return s, s.setHops()
+	return s, s.setOwnHops()
 }
 
 // eachSocket calls fn with a duplicate of each file descriptor of the process,
@@ -102,7 +103,7 @@ func addrPort(name unix.Sockaddr) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-func (s *sockets) setHops() error {
+func (s *sockets) setOwnHops() error {
 	for _, l := range s.list {
 		if !l.v6 {
 			continue // GoBGP did
