@@ -136,6 +136,8 @@ func fromAttrs(list []gobgp.PathAttributeInterface) *caracal.Attrs {
 			a.OriginatorID = v.Value
 		case *gobgp.PathAttributeClusterList:
 			a.ClusterList = v.Value
+		case *carried:
+			a.OriginatorID, a.ClusterList = v.originatorID, v.clusterList
 		case *gobgp.PathAttributeCommunities:
 			a.Communities = v.Value
 		case *gobgp.PathAttributeLargeCommunities:
