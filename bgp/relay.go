@@ -50,11 +50,13 @@ type relays struct {
 	have    map[netip.Prefix][]passing // that GoBGP has
 	due     map[netip.Prefix]bool      // what failed
 	sources map[string]netip.Addr      // of neighbors, by name
+	renamed map[string]string          // former names of neighbors
 }
 
 func newRelays() relays {
 	return relays{
 		want: map[netip.Prefix][]Relay{}, have: map[netip.Prefix][]passing{}, due: map[netip.Prefix]bool{}, sources: map[string]netip.Addr{},
+		renamed: map[string]string{},
 	}
 }
 
@@ -98,6 +100,9 @@ func (s *Speaker) Relay(ctx context.Context, list []Relay) error {
 			changed[r.NLRI] = nil
 		}
 		if r.Attrs != nil {
+			if _, known := s.have.neighbors[r.From]; !known {
+				r.From = s.relays.name(r.From)
+			}
 			changed[r.NLRI] = append(changed[r.NLRI], r)
 		}
 	}

@@ -23,6 +23,7 @@ func (s *Speaker) rename(list []renaming) {
 			s.disabled[r.to] = reason
 		}
 		s.tracker.rename(n.Addr, from, r.to)
+		s.relays.rename(from, r.to)
 		s.opts.Log.Info("neighbor has another name", "neighbor", r.to, "was", from)
 	}
 }
@@ -44,4 +45,41 @@ func (t *tracker) rename(addr netip.Addr, from, to string) {
 	}
 	nb.conf.Name = to
 	t.inbox.push(Event{Session: &Session{Neighbor: to, State: nb.state, Was: nb.state, Renamed: from, At: time.Now()}})
+}
+
+// rename has paths that are passed on come from the neighbor under its new name.
+// Some may still be said to come from the old one.
+func (r *relays) rename(from, to string) {
+	delete(r.renamed, to)
+	r.renamed[from] = to
+	if a, ok := r.sources[from]; ok {
+		delete(r.sources, from)
+		r.sources[to] = a
+	}
+	for _, list := range r.want {
+		for i := range list {
+			if list[i].From == from {
+				list[i].From = to
+			}
+		}
+	}
+	for _, list := range r.have {
+		for i := range list {
+			if list[i].From == from {
+				list[i].From = to
+			}
+		}
+	}
+}
+
+// name is what a neighbor is called by now that nobody is called any more.
+func (r *relays) name(name string) string {
+	for range len(r.renamed) { // there may be a circle
+		to, ok := r.renamed[name]
+		if !ok {
+			break
+		}
+		name = to
+	}
+	return name
 }
