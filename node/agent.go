@@ -107,7 +107,7 @@ func New(o Options) *Agent {
 		o:       o,
 		started: time.Now(),
 		feed:    &api.Feed{},
-		pulse:   newPulse("routes", "speaker", "links"),
+		pulse:   newPulse("routes", "speaker", "links", "relay"),
 		latency: newLatency(),
 		leave:   make(chan struct{}, 1),
 		drain:   newDrain(o.StateDir, o.Store, o.Log),
@@ -185,6 +185,7 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	a.waiting.Store(nil)
 	a.say("routing")
 	g.Go(func() error { return up.bgp.run(ctx) })
+	g.Go(func() error { return t.relays.run(ctx) })
 	g.Go(func() error { return up.links.run(ctx) })
 	g.Go(func() error { return up.routers.Run(ctx) })
 	g.Go(func() error { return up.bfd.run(ctx) })
@@ -227,6 +228,8 @@ func (a *Agent) wire(up *running) *speakerTask {
 		planned: func(c bgp.Config) { t.planned.Store(&c); ringPlan(); up.links.planned(c); up.bfd.planned(c) },
 	}
 	s.state.Store(&speakerState{})
+	t.relays = newRelayTask(speaker, a.o.Log, a.pulse.beat("relay"))
+	t.mirror.OnRelay(t.relays.put)
 	t.bgpStarted = func() time.Time { return s.state.Load().started }
 	return s
 }

@@ -60,6 +60,10 @@ func (s *fakeStore) put(change func(*caracal.Snapshot)) {
 
 // fakeSpeaker remembers what it was told, and says what the test has it say.
 type fakeSpeaker struct {
+	relayed   map[netip.Prefix][]bgp.Relay
+	relayErr  error
+	completed bool
+
 	mu         sync.Mutex
 	restarting bool
 	applied    []bgp.Config
@@ -163,6 +167,30 @@ func (s *fakeSpeaker) Fail(context.Context, string, string, bool) error {
 	return nil
 }
 func (s *fakeSpeaker) RefreshOut(context.Context, string) error { return nil }
+
+func (s *fakeSpeaker) Relay(_ context.Context, list []bgp.Relay) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.relayed == nil {
+		s.relayed = map[netip.Prefix][]bgp.Relay{}
+	}
+	for _, r := range list {
+		delete(s.relayed, r.NLRI)
+	}
+	for _, r := range list {
+		if r.Attrs != nil {
+			s.relayed[r.NLRI] = append(s.relayed[r.NLRI], r)
+		}
+	}
+	return s.relayErr
+}
+
+func (s *fakeSpeaker) Complete(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.completed = true
+	return nil
+}
 
 // rig is an Agent with everything around it faked but the tasks.
 type rig struct {

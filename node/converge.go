@@ -23,6 +23,7 @@ type convergence struct {
 	started time.Time // BGP's start; zero before it
 	done    bool      // every neighbor was heard, or the deferral is over
 	reason  string    // why not done
+	said    bool      // that all there is was chosen from
 	look    bool      // something changed that may end the waiting
 	release time.Time // when the next thing ends by itself
 }

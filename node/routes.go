@@ -49,6 +49,7 @@ type routesTask struct {
 	deferral   time.Duration
 	settled    chan struct{} // closed once everything of the last run is replaced
 
+	relays *relayTask
 	owners *rib.Owners
 	mirror *rib.Mirror
 	local  *local
@@ -157,6 +158,10 @@ func (t *routesTask) turn(ctx context.Context) {
 		}
 	}
 	t.sweep(ctx)
+	if t.conv.done && !t.conv.said && t.mirror.Clean() {
+		t.conv.said = true
+		t.relays.done()
+	}
 }
 
 // kernelGone is the end of the kernel's notifications: expected with ctx's.

@@ -48,6 +48,7 @@ type Speaker interface {
 	Leave(ctx context.Context) error
 	Sessions
 	Failer
+	Relayer
 }
 
 // Sessions is what operators ask of, and tell, the speaker. Neighbors are

@@ -1,0 +1,129 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"caracal.dev/caracal/bgp"
+)
+
+// Relayer passes paths on: see [bgp.Speaker].
+type Relayer interface {
+	// Relay passes on what the list has of each prefix that it names, from now on
+	// that alone. What fails is tried again by the next call.
+	Relay(ctx context.Context, list []bgp.Relay) error
+	// Complete says that all that was announced to us so far is passed on.
+	Complete(ctx context.Context) error
+}
+
+// relayTask passes on what the mirror says is to be. A reflector of a thousand
+// clients spends seconds on that, and no route is to wait for it, so it has a
+// goroutine of its own and a mailbox with the newest word on each prefix.
+type relayTask struct {
+	speaker Relayer
+	log     *slog.Logger
+	beat    func()
+	bell    <-chan struct{}
+	ring    func()
+
+	mu       sync.Mutex
+	box      map[netip.Prefix][]bgp.Relay
+	complete bool // after what is in the box
+}
+
+func newRelayTask(speaker Relayer, log *slog.Logger, beat func()) *relayTask {
+	t := &relayTask{speaker: speaker, log: log, beat: beat, box: map[netip.Prefix][]bgp.Relay{}}
+	t.bell, t.ring = bell()
+	return t
+}
+
+// put takes the newest word on a prefix, from the routes task.
+func (t *relayTask) put(nlri netip.Prefix, relays []bgp.Relay) {
+	if len(relays) == 0 {
+		relays = []bgp.Relay{{NLRI: nlri}}
+	}
+	t.mu.Lock()
+	t.box[nlri] = relays
+	t.mu.Unlock()
+	t.ring()
+}
+
+// done is told that with what was put so far nothing is missing.
+func (t *relayTask) done() {
+	t.mu.Lock()
+	t.complete = true
+	t.mu.Unlock()
+	t.ring()
+}
+
+// relayChunk bounds how many prefixes are passed on in one turn, so that the
+// task is seen to turn.
+const relayChunk = 1024
+
+// take takes some of what is in the mailbox; complete says that nothing is
+// missing once that is passed on.
+func (t *relayTask) take() (list []bgp.Relay, complete bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := 0
+	for nlri, relays := range t.box {
+		if n++; n > relayChunk {
+			t.ring()
+			return list, false
+		}
+		list = append(list, relays...)
+		delete(t.box, nlri)
+	}
+	return list, t.complete
+}
+
+// relayRetry is how long what could not be passed on waits.
+const relayRetry = time.Second
+
+func (t *relayTask) run(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var failing string
+	var retryAt time.Time
+	completed := false
+	for {
+		t.beat()
+		list, complete := t.take()
+		var err error
+		if len(list) > 0 || failing != "" && !time.Now().Before(retryAt) {
+			err = t.speaker.Relay(ctx, list)
+			retryAt = time.Now().Add(relayRetry)
+			failing = t.say(failing, err)
+		}
+		if err == nil && failing == "" && complete && !completed {
+			err = t.speaker.Complete(ctx)
+			completed = err == nil
+			failing = t.say(failing, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.bell:
+		case <-tick.C:
+		}
+	}
+}
+
+// say logs a failure when it starts, changes and ends.
+func (t *relayTask) say(failing string, err error) string {
+	now := ""
+	if err != nil {
+		now = err.Error()
+	}
+	switch {
+	case now == failing:
+	case now != "":
+		t.log.Warn("paths are not passed on; it is tried again", "err", err)
+	default:
+		t.log.Info("paths are passed on again")
+	}
+	return now
+}
