@@ -42,8 +42,12 @@ func (c *command) demo(ctx context.Context) (err error) {
 		}
 	}()
 	steps := []func(context.Context) error{
-		func(ctx context.Context) error { return d.build(ctx, spec) },
-		d.without, d.start, d.sessions, d.routes, d.reach, d.kill, d.remove, d.add,
+		func(ctx context.Context) error { return d.build(ctx, spec) }, d.without, d.start,
+	}
+	if c.topology == "racks" {
+		steps = append(steps, d.rackSteps()...)
+	} else {
+		steps = append(steps, d.sessions, d.routes, d.reach, d.kill, d.remove, d.add)
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -137,6 +141,15 @@ func (d *demo) podRoutes(n *Node) ([]Route, error) {
 // start starts the daemons and times the first ping from one node to another.
 func (d *demo) start(ctx context.Context) error {
 	nodes := d.l.Nodes()
+	if routers := d.l.Routers(); len(routers) > 0 {
+		d.chapter("Start FRR on every switch and on the spine")
+		if err := d.l.StartRouters(); err != nil {
+			return err
+		}
+		for _, r := range routers {
+			d.line("%s: AS %d", r.Name, r.ASN)
+		}
+	}
 	d.chapter("Start caracald on every node")
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()

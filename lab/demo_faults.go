@@ -178,6 +178,9 @@ func (d *demo) add(ctx context.Context) error {
 		return err
 	}
 	spec := MeshNode(len(nodes)+1, MeshOptions{PodsPerNode: len(nodes[0].Pods)})
+	if nodes[0].Cluster.IsValid() {
+		spec.Sessions = reflectorCount
+	}
 	d.chapter("Add node " + spec.Name)
 	n, err := d.l.AddNode(ctx, spec)
 	if err != nil {

@@ -92,7 +92,9 @@ func rackPeers(noBFD bool) []string {
 }
 
 // RackFRR returns FRR's configuration for a router of [Racks]: an unnumbered
-// external session on each of its cables.
+// external session on each of its cables. It helps neighbors that restart, as
+// FRR does unasked, and does not restart gracefully itself: it would ask its
+// neighbors to keep the routes by a switch that BFD finds dead.
 func RackFRR(t Topology, router string) FRRConfig {
 	self, _ := t.Node(router)
 	ports := t.ports(router)
@@ -103,7 +105,7 @@ func RackFRR(t Topology, router string) FRRConfig {
 		fmt.Fprintf(&zebra, "interface %s\n no ipv6 nd suppress-ra\n ipv6 nd ra-interval msec 1000\nexit\n", p)
 	}
 	fmt.Fprintf(&bgp, "router bgp %d\n bgp router-id %s\n no bgp default ipv4-unicast\n no bgp ebgp-requires-policy\n"+
-		" bgp bestpath as-path multipath-relax\n bgp graceful-restart\n bgp graceful-restart preserve-fw-state\n"+
+		" bgp bestpath as-path multipath-relax\n"+
 		" neighbor lab peer-group\n neighbor lab remote-as external\n neighbor lab timers 3 9\n neighbor lab timers connect 1\n"+
 		" neighbor lab advertisement-interval 0\n neighbor lab bfd\n neighbor lab bfd profile lab\n neighbor lab capability extended-nexthop\n",
 		self.ASN, self.Addr(IPv4))
