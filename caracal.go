@@ -201,6 +201,9 @@ type Dataplane struct {
 	Metric   uint32
 	// AuditInterval is the time between whole comparisons with the kernel.
 	AuditInterval time.Duration
+	// TunnelMTU is the MTU of the IPIP device in bytes; 0 means that of the
+	// interface with the node's address less the outer header.
+	TunnelMTU int
 	// SetSysctls says whether ip_forward and its friends are set, or only
 	// reported when they are wrong.
 	SetSysctls bool

@@ -39,8 +39,21 @@ func (t *Tunnel) Apply(ctx context.Context, want Want) (did []Step, have State, 
 	if have, err = t.read(ctx); err != nil {
 		return nil, have, fmt.Errorf("ipip: %w", err)
 	}
+	return t.carryOut(ctx, Plan(want, have), have)
+}
+
+// Release leaves the device to others, as [PlanRelease] says. Without a device
+// there is nothing to do.
+func (t *Tunnel) Release(ctx context.Context) (did []Step, have State, err error) {
+	if have, err = t.Observe(ctx); err != nil || !have.Exists {
+		return nil, have, err
+	}
+	return t.carryOut(ctx, PlanRelease(have), have)
+}
+
+func (t *Tunnel) carryOut(ctx context.Context, steps []Step, have State) (did []Step, _ State, err error) {
 	var failed []error
-	for _, s := range Plan(want, have) {
+	for _, s := range steps {
 		if err := t.kernel.Do(ctx, s); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", s, err))
 			continue

@@ -47,8 +47,8 @@ func (f *Fake) Do(_ context.Context, s Step) error {
 	switch s.Verb {
 	case SetMTU:
 		f.State.MTU = s.Value
-	case SetUp:
-		f.State.Up = true
+	case SetUp, SetDown:
+		f.State.Up = s.Verb == SetUp
 	case SetReversePath:
 		f.State.ReversePath = s.Value
 	case AddAddr:

@@ -40,14 +40,17 @@ func NewGuard(f Firewall) *Guard { return &Guard{f} }
 
 // Apply lets IPIP in from exactly these addresses, and reports whether it had to
 // change anything. The set is filled before the rule that asks it is there, and
-// a node that is new is let in before one that is gone is shut out. IPv6
-// addresses are passed over.
-func (g *Guard) Apply(ctx context.Context, allowed []netip.Addr) (changed bool, err error) {
+// a node that is new is let in before one that is gone is shut out. Unless the
+// list is the whole of them, nobody is shut out. IPv6 addresses are passed over.
+func (g *Guard) Apply(ctx context.Context, allowed []netip.Addr, whole bool) (changed bool, err error) {
 	have, exists, err := g.firewall.Members(ctx)
 	if err != nil {
 		return false, fmt.Errorf("ipip: read ipset %s: %w", SetName, err)
 	}
 	add, remove := members(allowed, have)
+	if !whole {
+		remove = nil
+	}
 	if !exists || len(add)+len(remove) > 0 {
 		if err := g.firewall.Change(ctx, add, remove); err != nil {
 			return false, fmt.Errorf("ipip: change ipset %s: %w", SetName, err)

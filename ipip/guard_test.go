@@ -32,17 +32,24 @@ func TestGuardFake(t *testing.T) {
 		{nil, true, []string{"set +0 -2"}},
 	} {
 		f.Log = nil
-		changed, err := g.Apply(t.Context(), step.allowed)
+		changed, err := g.Apply(t.Context(), step.allowed, true)
 		if err != nil || changed != step.changed || !slices.Equal(f.Log, step.log) {
 			t.Errorf("%v: changed %v, log %q, %v", step.allowed, changed, f.Log, err)
 		}
+	}
+	f.Log = nil
+	if changed, err := g.Apply(t.Context(), addrs("192.0.2.4"), true); err != nil || !changed {
+		t.Errorf("changed %v, %v", changed, err)
+	}
+	if _, err := g.Apply(t.Context(), addrs("192.0.2.5"), false); err != nil || !f.Set[addrs("192.0.2.4")[0]] {
+		t.Errorf("a list that is not whole shut somebody out: %v, %v", f.Set, err)
 	}
 	f.Log = nil
 	if err := g.Remove(t.Context()); err != nil || !slices.Equal(f.Log, []string{"rule false", "drop"}) {
 		t.Errorf("remove: %q, %v", f.Log, err)
 	}
 	f.Fail = errors.New("no")
-	if _, err := g.Apply(t.Context(), addrs("192.0.2.1")); err == nil || !strings.Contains(err.Error(), SetName) {
+	if _, err := g.Apply(t.Context(), addrs("192.0.2.1"), true); err == nil || !strings.Contains(err.Error(), SetName) {
 		t.Errorf("%v", err)
 	}
 }
@@ -59,10 +66,10 @@ func TestGuardKernel(t *testing.T) {
 		defer n.Close()
 		g := NewGuard(n)
 		for _, allowed := range [][]netip.Addr{addrs("192.0.2.1", "192.0.2.2"), addrs("192.0.2.2", "192.0.2.3"), nil} {
-			if changed, err := g.Apply(t.Context(), allowed); err != nil || !changed {
+			if changed, err := g.Apply(t.Context(), allowed, true); err != nil || !changed {
 				t.Errorf("%v: changed %v, %v", allowed, changed, err)
 			}
-			if changed, err := g.Apply(t.Context(), allowed); err != nil || changed {
+			if changed, err := g.Apply(t.Context(), allowed, true); err != nil || changed {
 				t.Errorf("%v, the second time: changed %v, %v", allowed, changed, err)
 			}
 			have, there, err := n.Members(t.Context())
@@ -83,7 +90,7 @@ func TestGuardKernel(t *testing.T) {
 		}
 		defer n.Close()
 		g := NewGuard(n)
-		if changed, err := g.Apply(t.Context(), nil); err != nil || !changed {
+		if changed, err := g.Apply(t.Context(), nil, true); err != nil || !changed {
 			t.Errorf("after a flush: changed %v, %v", changed, err)
 		}
 		if err := g.Remove(t.Context()); err != nil {

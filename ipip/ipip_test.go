@@ -3,6 +3,7 @@ package ipip
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -47,6 +48,28 @@ func TestPlan(t *testing.T) {
 	} {
 		var out []string
 		for _, s := range Plan(c.want, c.have) {
+			out = append(out, s.String())
+		}
+		if !slices.Equal(out, c.out) {
+			t.Errorf("%s: %q, want %q", c.what, out, c.out)
+		}
+	}
+}
+
+func TestPlanRelease(t *testing.T) {
+	ours, foreign := Addr{pfx("10.244.0.1/32"), true}, Addr{pfx("192.0.2.1/32"), false}
+	for _, c := range []struct {
+		what string
+		have State
+		out  []string
+	}{
+		{"ours alone", State{Up: true, Addrs: []Addr{ours}}, []string{"set tunl0 down", "remove 10.244.0.1/32 from tunl0"}},
+		{"without an address", State{Up: true}, []string{"set tunl0 down"}},
+		{"somebody else's too", State{Up: true, Addrs: []Addr{foreign, ours}}, []string{"remove 10.244.0.1/32 from tunl0"}},
+		{"down", State{}, nil},
+	} {
+		var out []string
+		for _, s := range PlanRelease(c.have) {
 			out = append(out, s.String())
 		}
 		if !slices.Equal(out, c.out) {
@@ -138,6 +161,21 @@ func TestKernel(t *testing.T) {
 	}
 	if did, have, err := tun.Apply(t.Context(), Want{addr, 1480}); err != nil || !have.Up || len(did) != 2 {
 		t.Errorf("set down by hand: did %v, have %+v, %v", did, have, err)
+	}
+	if err := os.WriteFile(reversePathKey("all"), []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if did, have, err := tun.Apply(t.Context(), Want{addr, 1480}); err != nil || have.ReversePath != looseReversePath || len(did) != 1 {
+		t.Errorf("strict reverse path everywhere: did %v, have %+v, %v", did, have, err)
+	}
+	if did, have, err := tun.Release(t.Context()); err != nil || len(did) != 1 || !have.Up || len(have.Addrs) != 1 {
+		t.Errorf("released beside a foreign address: did %v, have %+v, %v", did, have, err)
+	}
+	if err := k.handle.AddrDel(link, address(foreign.Prefix, "")); err != nil {
+		t.Fatal(err)
+	}
+	if did, have, err := tun.Release(t.Context()); err != nil || len(did) != 1 || have.Up {
+		t.Errorf("released: did %v, have %+v, %v", did, have, err)
 	}
 }
 

@@ -32,8 +32,22 @@ func NewNetlink() (*Netlink, error) {
 // Close releases the socket.
 func (n *Netlink) Close() { n.handle.Close() }
 
-// reversePathKey is where the kernel has the device's rp_filter.
-const reversePathKey = "/proc/sys/net/ipv4/conf/" + Device + "/rp_filter"
+// reversePathKey is where the kernel has a device's rp_filter.
+func reversePathKey(device string) string {
+	return "/proc/sys/net/ipv4/conf/" + device + "/rp_filter"
+}
+
+// reversePath is the value that is in force: the larger of the device's and of
+// that for all (Documentation/networking/ip-sysctl).
+func reversePath() (value int) {
+	for _, device := range []string{"all", Device} {
+		if b, err := os.ReadFile(reversePathKey(device)); err == nil {
+			n, _ := strconv.Atoi(strings.TrimSpace(string(b))) // a number, says the kernel
+			value = max(value, n)
+		}
+	}
+	return value
+}
 
 // Read implements [Kernel].
 func (n *Netlink) Read(context.Context) (State, error) {
@@ -63,15 +77,18 @@ func (n *Netlink) Read(context.Context) (State, error) {
 			st.Addrs = append(st.Addrs, Addr{netip.PrefixFrom(ip, bits), a.Label == label})
 		}
 	}
-	if b, err := os.ReadFile(reversePathKey); err == nil {
-		st.ReversePath, _ = strconv.Atoi(strings.TrimSpace(string(b))) // a number, says the kernel
-	}
+	st.ReversePath = reversePath()
 	return st, nil
 }
 
-// Load implements [Kernel] by modprobe(8), the usual means on every
-// distribution. In a container without the host's modules it fails.
+// Load implements [Kernel]. Whoever has CAP_NET_ADMIN and names a device that is
+// not there has the kernel load its module (net/core/dev_ioctl.c, dev_load):
+// that needs no CAP_SYS_MODULE, and no modules of the host in a container. What
+// that does not bring, modprobe(8) may.
 func (n *Netlink) Load(ctx context.Context) error {
+	if asked() == nil {
+		return nil
+	}
 	out, err := exec.CommandContext(ctx, "modprobe", "ipip").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("modprobe ipip: %w: %s", err, strings.TrimSpace(string(out)))
@@ -79,10 +96,24 @@ func (n *Netlink) Load(ctx context.Context) error {
 	return nil
 }
 
+// asked asks the kernel for the device's index; nil if it has it now.
+func asked() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	req, err := unix.NewIfreq(Device)
+	if err != nil {
+		return err
+	}
+	return unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, req)
+}
+
 // Do implements [Kernel].
 func (n *Netlink) Do(_ context.Context, s Step) error {
 	if s.Verb == SetReversePath {
-		return os.WriteFile(reversePathKey, []byte(strconv.Itoa(s.Value)), 0o644)
+		return os.WriteFile(reversePathKey(Device), []byte(strconv.Itoa(s.Value)), 0o644)
 	}
 	link, err := n.handle.LinkByName(Device)
 	if err != nil {
@@ -93,6 +124,8 @@ func (n *Netlink) Do(_ context.Context, s Step) error {
 		return n.handle.LinkSetMTU(link, s.Value)
 	case SetUp:
 		return n.handle.LinkSetUp(link)
+	case SetDown:
+		return n.handle.LinkSetDown(link)
 	case AddAddr:
 		return n.handle.AddrAdd(link, address(s.Prefix, label))
 	case DeleteAddr:

@@ -43,7 +43,8 @@ type State struct {
 	Up     bool
 	MTU    int
 	Addrs  []Addr
-	// ReversePath is the device's rp_filter (RFC 3704): 0 off, 1 strict, 2 loose.
+	// ReversePath is the rp_filter that is in force on the device (RFC 3704), the
+	// larger of its own and that of all: 0 off, 1 strict, 2 loose.
 	ReversePath int
 	// RX and TX count what went through, in packets and bytes, since the device
 	// was made.
@@ -69,6 +70,7 @@ const (
 	DeleteAddr
 	SetReversePath
 	SetUp
+	SetDown
 )
 
 // Step is one change of the device. Value is the MTU or the rp_filter.
@@ -91,6 +93,8 @@ func (s Step) String() string {
 		return fmt.Sprintf("set rp_filter of %s to %d", Device, s.Value)
 	case SetUp:
 		return fmt.Sprintf("set %s up", Device)
+	case SetDown:
+		return fmt.Sprintf("set %s down", Device)
 	}
 	return "do nothing"
 }
@@ -119,6 +123,24 @@ func Plan(want Want, have State) []Step {
 	}
 	if !have.Up {
 		steps = append(steps, Step{Verb: SetUp})
+	}
+	return steps
+}
+
+// PlanRelease returns what leaves the device to others: our addresses go, and it
+// is down, so that nobody can send through it what no guard looks at, unless
+// somebody else has an address on it and so uses it.
+func PlanRelease(have State) []Step {
+	var steps []Step
+	foreign := false
+	for _, a := range have.Addrs {
+		if a.Ours {
+			steps = append(steps, Step{Verb: DeleteAddr, Prefix: a.Prefix})
+		}
+		foreign = foreign || !a.Ours
+	}
+	if have.Up && !foreign {
+		steps = append([]Step{{Verb: SetDown}}, steps...)
 	}
 	return steps
 }

@@ -44,8 +44,8 @@ func ProbePath(ctx context.Context, from, to netip.Addr, most int) (Path, error)
 		return Path{}, fmt.Errorf("ipip: probe %s: %w", to, err)
 	}
 	defer p.conn.Close()
-	if ok, err := p.arrives(ctx, smallest); err != nil || !ok {
-		return Path{}, errors.Join(fmt.Errorf("ipip: probe %s: no answer to %d echoes of %d bytes: the node is away, or something drops ICMP", to, tries, smallest), err)
+	if err := p.answers(ctx); err != nil {
+		return Path{}, fmt.Errorf("ipip: probe %s: %w", to, err)
 	}
 	low, high := smallest, max(most, smallest) // low arrives
 	for size := high; low < high; size = (low + high + 1) / 2 {
@@ -100,6 +100,18 @@ func openProbe(ctx context.Context, from, to netip.Addr) (*prober, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// answers makes sure that the node is there at all, and that its hardware
+// address is known, which may take a moment.
+func (p *prober) answers(ctx context.Context) error {
+	const rounds = 4
+	for range rounds {
+		if ok, err := p.arrives(ctx, smallest); err != nil || ok {
+			return err
+		}
+	}
+	return fmt.Errorf("no answer to %d echoes of %d bytes: the node is away, or something drops ICMP", rounds*tries, smallest)
 }
 
 // arrives reports whether a packet of the size, headers included, gets there.

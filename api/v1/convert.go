@@ -129,10 +129,14 @@ func (o *Workload) Addrs() []netip.Addr {
 // Dataplane returns the noun of a valid DataplaneConfiguration.
 func (o *DataplaneConfiguration) Dataplane() caracal.Dataplane {
 	s := o.Spec
-	return caracal.Dataplane{
+	d := caracal.Dataplane{
 		Table: int(*s.Table), Protocol: uint8(*s.Protocol), Metric: uint32(*s.Metric),
 		AuditInterval: parsedDuration(s.AuditInterval), SetSysctls: *s.SetSysctls,
 	}
+	if s.TunnelMTU != nil {
+		d.TunnelMTU = *s.TunnelMTU
+	}
+	return d
 }
 
 // DefaultDataplane is what is in force without a DataplaneConfiguration.

@@ -78,7 +78,7 @@ func TestDecodeErrors(t *testing.T) {
 		{doc("Workload", "vm", "  node: a\n  interfaceName: c0\n  ipNetworks: [10.0.0.1, 10.0.0.1/32]\n"), "spec.ipNetworks[1]: 10.0.0.1 is listed twice"},
 		{doc("Workload", "vm", "  node: a\n  interfaceName: c0\n  ipNetworks: [10.0.0.1]\n  ports: [{name: web, port: 0, protocol: tcp}]\n"), `spec.ports[0].port: 0 must be from 1 to 65535; spec.ports[0].protocol: "tcp" must be TCP, UDP or SCTP`},
 		{doc("DataplaneConfiguration", "mine", "  table: 100\n"), `metadata.name: "mine" must be "default"; there is one DataplaneConfiguration`},
-		{doc("DataplaneConfiguration", "default", "  table: 255\n  protocol: 12\n  metric: 0\n  auditInterval: 10ms\n"), `spec.table: 255 is the kernel's own table of local addresses; spec.protocol: 12 is used by BIRD, whose routes would be taken for ours; spec.metric: 0 must be from 1 to 4294967295; spec.auditInterval: 10ms must be whole seconds`},
+		{doc("DataplaneConfiguration", "default", "  table: 255\n  protocol: 12\n  metric: 0\n  auditInterval: 10ms\n  tunnelMTU: 100\n"), `spec.table: 255 is the kernel's own table of local addresses; spec.protocol: 12 is used by BIRD, whose routes would be taken for ours; spec.metric: 0 must be from 1 to 4294967295; spec.auditInterval: 10ms must be whole seconds; spec.tunnelMTU: 100 must be from 576 to 65515`},
 	} {
 		o, _, err := Decode([]byte(c.in))
 		if err == nil || err.Error() != c.want || o != nil {

@@ -193,6 +193,9 @@ type DataplaneConfigurationSpec struct {
 	// AuditInterval is the time between whole comparisons with the kernel, 60s by
 	// default.
 	AuditInterval string `json:"auditInterval,omitempty"`
+	// TunnelMTU is the MTU of the IPIP device in bytes; by default it follows the
+	// interface with the node's address, less the 20 bytes of the outer header.
+	TunnelMTU *int `json:"tunnelMTU,omitempty"`
 	// SetSysctls says whether ip_forward and its friends are set, or only
 	// reported when they are wrong; true by default.
 	SetSysctls *bool `json:"setSysctls,omitempty"`

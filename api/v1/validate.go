@@ -319,6 +319,11 @@ func (o *DataplaneConfiguration) Validate() Errors {
 		c.failf("spec.metric", "%d must be from 1 to 4294967295", m)
 	}
 	c.duration("spec.auditInterval", s.AuditInterval, time.Second, 24*time.Hour)
+	// What every host must take (RFC 791), and the longest packet less the outer
+	// header.
+	if m := s.TunnelMTU; m != nil && (*m < 576 || *m > 65515) {
+		c.failf("spec.tunnelMTU", "%d must be from 576 to 65515", *m)
+	}
 	return c.errs
 }
 

@@ -106,7 +106,6 @@ var badInput = []struct {
 		"bgppeers/tor.yaml": peer("tor", 9) + "  filters: [racks]\n"}, want: []string{
 		"warning: bgppeers/tor.yaml: BGPPeer tor: spec.filters[0]: there is no BGPFilter racks; until there is, nothing is taken from the neighbor nor announced to it"}},
 	{name: "fields that do nothing yet", changed: true, files: map[string]string{"cluster/pool.yaml": pool() + "  ipipMode: Always\n  natOutgoing: true\n"}, want: []string{
-		"warning: cluster/pool.yaml: IPPool pods: spec.ipipMode: this version makes no tunnels yet: packets travel without one, as with Never",
 		"warning: cluster/pool.yaml: IPPool pods: spec.natOutgoing: this version does no NAT yet: packets leave with the pod's address"}},
 	{name: "dangling link", files: map[string]string{"bgppeers/rack1.yaml": "\x00link"}, want: []string{
 		"rejected: bgppeers/rack1.yaml: cannot be read: it is a symbolic link to a file that does not exist; BGPPeer rack1 as accepted at 2026-11-01T12:00:00Z stays in force"}},
