@@ -43,6 +43,12 @@ func TestCPU(t *testing.T) {
 	used := cpu(t, p.pid()) - before
 	t.Logf("%d sessions: %.1f %% of a processor (%s in %s; %d packets sent by each)", sessions,
 		100*used.Seconds()/over.Seconds(), used, over, a.status("s00").Sent-sent)
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.pid()))
+	for line := range strings.Lines(string(status)) {
+		if strings.HasPrefix(line, "VmRSS") {
+			t.Log(strings.TrimSpace(line))
+		}
+	}
 	if used > over/2 {
 		t.Errorf("%s of processor time in %s", used, over)
 	}

@@ -1,7 +1,7 @@
 // Package bfd finds out quickly that a neighbor is gone: bidirectional
 // forwarding detection (RFC 5880) in asynchronous mode, over one hop (RFC 5881)
 // and over several (RFC 5883), for IPv4 and IPv6, without authentication or
-// echo. [Server.Apply] takes the sessions there are to be, and changes of their
+// echo. [Process.Apply] takes the sessions there are to be, and changes of their
 // states come back as [Event] values behind a bell.
 //
 // # What to do with an event
@@ -25,27 +25,29 @@
 //     no failure of forwarding that comes together with the end of BGP, so such
 //     stale routes should give way to any other path there is.
 //
-// Our own C bit is always 0: this process is the control plane, too.
+// Our own C bit is always 0: the worker ends with the control plane.
+//
+// All sessions there are to be are given to Apply as soon as they are known, also
+// before BGP is Established: those that are resumed must go on at once.
 //
 // # Restart and end
 //
-// A neighbor that treats AdminDown as a failure resets BGP with a Cease, which
-// ends graceful restart; BIRD before 2.14 and FRR before 10.7 do. So a daemon
-// that will be back at once does not send it, but calls [Server.Pause]: the
-// neighbors agree to a longer detection time (RFC 5882 section 4.3.2.2), and the
-// next process goes on with the same sessions, Up all the time. A daemon that is
-// to stay away calls Close(true), before BGP closes its sessions.
+// A daemon has a [Process], not a [Server] of its own: see there why. However the
+// daemon ends, its worker asks the neighbors to bear a longer silence (RFC 5882
+// section 4.3.2.2), which takes milliseconds, and the next worker goes on with the
+// same sessions. To the neighbors they are Up all the time, and BGP's graceful
+// restart takes its course. AdminDown would not do for that: BIRD before 2.14 and
+// FRR before 10.7 take it for a failure, and reset BGP.
 //
-// After a crash the neighbors find out within their detection times, or at the
-// first packet of the new process, which says Down. So that it does not end the
-// new BGP session, too, a session that was not resumed should be given to Apply
-// no earlier than BGP is Established with its neighbor, and stay from then on.
+// A daemon that is to stay away calls Close(true), which says AdminDown, after
+// it has closed its BGP sessions with a Cease: then nothing is left that a neighbor
+// could take for a failure.
 //
 // # Under load
 //
 // The kernel stamps what arrives, and before a session is declared Down the
 // sockets are read until they are empty: a late thread sees no failure in its own
-// lateness. Sending must be punctual: it is done by one thread in the real-time
-// class, where that is allowed, and by any other of the process if that thread
-// is late. See turn.go.
+// lateness. Sending must be punctual, for the neighbor knows nothing of our load:
+// it is done by a thread in the real-time class, where that is allowed, and by
+// any other if that one is late. See turn.go.
 package bfd

@@ -131,11 +131,12 @@ func (m *machine) setTiming(conf timing, now time.Duration) {
 	m.schedule(now)
 }
 
-// pause asks the neighbor to bear a silence of its detection time over d. It is
-// agreed once paused returns true.
+// pause asks the neighbor to bear a silence of its detection time over d, at
+// once: who pauses may have no time left. It is agreed once paused returns true.
 func (m *machine) pause(d, now time.Duration) {
 	m.hold = d
 	m.retime(now)
+	m.urgent = true
 }
 
 func (m *machine) paused() bool {

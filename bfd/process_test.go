@@ -106,6 +106,7 @@ func TestProcessDies(t *testing.T) {
 	a.awaitUp("v4")
 	b.awaitUp("v4")
 	eventually(t, "the timers are agreed", func() bool { return b.status("v4").Detection == 300*ms && !a.status("v4").Polling })
+	start := time.Now()
 	p.mu.Lock()
 	p.closed = true // so that it does not start another
 	dead := p.worker
@@ -113,6 +114,7 @@ func TestProcessDies(t *testing.T) {
 	p.mu.Unlock()
 	select {
 	case <-dead.gone:
+		t.Logf("the worker ended after %s", time.Since(start))
 	case <-time.After(slack):
 		t.Fatal("the worker does not end")
 	}

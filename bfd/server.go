@@ -249,7 +249,7 @@ func (s *Server) Pause(ctx context.Context, d time.Duration) []Saved {
 	}
 	s.mu.Unlock()
 	s.wake()
-	look := time.NewTicker(5 * time.Millisecond)
+	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
 	for {
 		saved, all := s.paused()
