@@ -211,6 +211,17 @@ func (e *engine) counters(addr netip.Addr) counters {
 	return all[addr]
 }
 
+// advertised counts what a neighbor is announced, of all families.
+func (e *engine) advertised(ctx context.Context, addr netip.Addr) (count uint64, err error) {
+	req := &api.ListPeerRequest{Address: addr.String(), EnableAdvertised: true}
+	err = e.server.ListPeer(ctx, req, func(p *api.Peer) {
+		for _, af := range p.GetAfiSafis() {
+			count += af.GetState().GetAdvertised()
+		}
+	})
+	return count, err
+}
+
 // deferring reports whether there is a session in which GoBGP passes no change
 // on, since this node restarts.
 func (e *engine) deferring() bool {

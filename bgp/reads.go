@@ -56,6 +56,24 @@ func (s *Speaker) Neighbors(ctx context.Context) ([]NeighborStatus, error) {
 	return list, nil
 }
 
+// Advertised counts the prefixes that a neighbor is announced now; 0 while its
+// session is down. Other than NeighborStatus.Advertised, which is all that may go
+// to it, the count asks the export policy, and takes as long as that does.
+func (s *Speaker) Advertised(ctx context.Context, name string) (uint64, error) {
+	n, err := s.tracker.named(name)
+	if err != nil {
+		return 0, fmt.Errorf("bgp: count adj-rib-out: %w", err)
+	}
+	if s.tracker.state(n.Addr) != Established {
+		return 0, nil
+	}
+	count, err := s.running.Load().advertised(ctx, n.Addr)
+	if err != nil {
+		return 0, fmt.Errorf("bgp: count adj-rib-out of %s: %w", name, err)
+	}
+	return count, nil
+}
+
 // AdjOut calls fn with what a neighbor is announced until fn returns false; with
 // nothing while its session is down. LocalPref is 0 for a neighbor of another
 // AS, which is sent none (RFC 4271 section 5.1.5).

@@ -43,7 +43,8 @@ func opposed(t *testing.T, prepare func(here, there *nstest.NS)) *opposite {
 	if prepare != nil {
 		prepare(here, there)
 	}
-	child := here.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+	only := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
+	child := here.Command(os.Args[0], "-test.run="+only, "-test.v", "-test.timeout=2m")
 	child.Env = append(os.Environ(), childEnv+"="+here.Path(), oppositeEnv+"="+there.Path())
 	if out, err := child.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -159,6 +160,9 @@ router bgp %d
 	st := a.status(n.Name)
 	if st.RemoteASN != 65001 || st.HoldTime != 9*time.Second || st.KeepaliveTime != 3*time.Second {
 		t.Errorf("status: %+v", st)
+	}
+	if count, err := a.Advertised(t.Context(), n.Name); count != 1 || err != nil {
+		t.Errorf("%d prefixes advertised, %v; want one", count, err)
 	}
 	for _, want := range []string{"ipv4-unicast", "graceful-restart 61s", "extended-nexthop"} {
 		if !slices.Contains(st.LocalCapabilities, want) {
@@ -283,5 +287,73 @@ protocol bgp here {
 	}
 	if caps := a.status(n.Name).Capabilities; !slices.ContainsFunc(caps, func(c string) bool { return strings.HasPrefix(c, "add-path ipv4-unicast") }) {
 		t.Errorf("capabilities %q", caps)
+	}
+}
+
+// TestFailedToR: BFD, which is not here, says that a ToR is gone; once it is back
+// the session is up within 5 s and stays.
+func TestFailedToR(t *testing.T) {
+	const bird = `
+protocol static { ipv4; route 10.0.2.0/26 blackhole; }
+protocol bgp here {
+	local 192.0.2.2 as 65001; neighbor 192.0.2.1 as 64512; connect delay time 1; connect retry time 1; error wait time 1, 4;
+	graceful restart on;
+	ipv4 { import all; export where source = RTS_STATIC; };
+}
+`
+	const frr = `
+router bgp 65001
+ bgp router-id 192.0.2.2
+ no bgp ebgp-requires-policy
+ no bgp network import-check
+ bgp graceful-restart
+ neighbor 192.0.2.1 remote-as 64512
+ neighbor 192.0.2.1 timers connect 1
+ address-family ipv4 unicast
+  network 10.0.2.0/26
+ exit-address-family
+`
+	for _, tc := range []struct {
+		name  string
+		start func(*testing.T, *opposite)
+	}{
+		{"BIRD", func(t *testing.T, o *opposite) { o.bird(t, bird) }},
+		{"FRR", func(t *testing.T, o *opposite) { o.frr(t, frr) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			o := opposed(t, nil)
+			if o == nil {
+				return
+			}
+			tc.start(t, o)
+			n := tor()
+			n.IPv6 = false
+			a := torStation(t, n)
+			route := func() bool { return a.rib[n.Name+" 10.0.2.0/26"] != nil }
+			a.eventually("its route", route)
+			link := func(state string) {
+				t.Helper()
+				if out, err := exec.Command("nsenter", "--net="+o.ns, "ip", "link", "set", "up0", state).CombinedOutput(); err != nil {
+					t.Fatalf("%v: %s", err, out)
+				}
+			}
+			link("down")
+			if err := a.Fail(t.Context(), n.Name, "BFD down", false); err != nil {
+				t.Fatal(err)
+			}
+			a.eventually("the end of its route", func() bool { return !route() })
+			time.Sleep(3 * time.Second) // it is away, and dialed in vain
+			link("up")
+			back := time.Now()
+			a.eventually("its route again", route)
+			t.Logf("back after %s", time.Since(back))
+			if d := time.Since(back); d > 5*time.Second {
+				t.Errorf("back after %s", d)
+			}
+			time.Sleep(2 * time.Second)
+			if a.downs(n.Name) != 1 {
+				t.Error("the session did not stay")
+			}
+		})
 	}
 }

@@ -261,6 +261,10 @@ type Session struct {
 	// passed on, and dropped at once if they have NO_LLGR. A session that comes
 	// back in that state refreshes them as after a restart, until its EndOfRIB.
 	LongLived4, LongLived6 bool
+	// Suspect is set with Graceful when the session was ended because the neighbor
+	// was found to be out of reach ([Speaker.Fail]). It may be restarting, or dead:
+	// so its stale paths give way to any other there is, until it is Established.
+	Suspect bool
 	// Removed says that the neighbor is no longer configured.
 	Removed bool
 	// Renamed is what the neighbor was called until now. Nothing else about it
@@ -323,7 +327,8 @@ type NeighborStatus struct {
 	EndOfRIB4, EndOfRIB6 bool
 	// Messages counts by type what was sent and received.
 	Sent, Received Messages
-	// Advertised counts prefixes that the neighbor is announced now.
+	// Advertised counts prefixes that the neighbor is announced now, if no export
+	// filter holds some back; [Speaker.Advertised] counts exactly.
 	Advertised uint64
 	// Flaps counts how often the session went down.
 	Flaps uint64
