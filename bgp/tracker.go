@@ -269,6 +269,7 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 	case nb.fault != "" && c.failed && nb.conf.GracefulRestart:
 		s.Reason = nb.fault
 		t.keep(nb, &s)
+		s.Suspect = s.Graceful
 	case nb.fault != "":
 		s.Reason = nb.fault
 	case nb.restarted:

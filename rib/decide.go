@@ -126,6 +126,12 @@ func (m *Mirror) equal(e *entry) []*path {
 // the better one.
 func (m *Mirror) preferred(a, b *path) int {
 	x, y := m.usable(a), m.usable(b)
+	if a.suspect() != b.suspect() { // RFC 5882 section 4.3: kept, but only for want of another
+		if b.suspect() {
+			return 1
+		}
+		return -1
+	}
 	if c := worst(y) - worst(x); c != 0 { // RFC 9494 section 4.2
 		return c
 	}
@@ -137,6 +143,10 @@ func (m *Mirror) preferred(a, b *path) int {
 	}
 	return cmp.Compare(y.Origin, x.Origin) // 9.1.2.2 b
 }
+
+// suspect reports whether the path is only kept because its neighbor, which is
+// out of reach, may be restarting.
+func (p *path) suspect() bool { return p.from.suspect && p.stale() }
 
 func worst(a *caracal.Attrs) int {
 	if len(a.Communities) > 0 && filter.Has(a, caracal.LLGRStale) {

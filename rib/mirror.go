@@ -101,6 +101,9 @@ type neighbor struct {
 	// lasting are the epochs, for IPv4 and IPv6, before which stale paths are the
 	// last resort (RFC 9494).
 	lasting [2]uint32
+	// suspect says that the neighbor was found to be out of reach, so that its
+	// stale paths may lead nowhere.
+	suspect bool
 	paths   *path
 	counts  Counts
 }
@@ -210,6 +213,7 @@ func (m *Mirror) session(s *bgp.Session) {
 		// when forwarding never stopped, and a node that did lose its routes drops
 		// the packets whichever way they come.
 		nb.up, nb.eor = true, [2]bool{}
+		m.suspect(nb, false)
 	case s.Was == bgp.Established:
 		nb.up, nb.eor = false, [2]bool{}
 		kept := [2]bool{s.Kept4, s.Kept6}
@@ -219,6 +223,19 @@ func (m *Mirror) session(s *bgp.Session) {
 		// (Expired); until then a crash loop need not cost a packet.
 		m.dropWhere(nb, func(p *path) bool { return !s.Graceful || !kept[index(p.entry.nlri.Addr().Is6())] })
 		nb.epoch++
+		m.suspect(nb, s.Suspect)
+	}
+}
+
+// suspect has every path of a neighbor compared anew, if what is thought of it
+// changes.
+func (m *Mirror) suspect(nb *neighbor, yes bool) {
+	if nb.suspect == yes {
+		return
+	}
+	nb.suspect = yes
+	for p := nb.paths; p != nil; p = p.nbNext {
+		m.mark(p.entry)
 	}
 }
 

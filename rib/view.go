@@ -113,6 +113,8 @@ func (m *Mirror) lost(p, best *path) string {
 	switch {
 	case x == nil || y == nil:
 		return "not decided yet"
+	case p.suspect() != best.suspect():
+		return "its neighbor is out of reach, and may only be restarting (RFC 5882)"
 	case worst(x) != worst(y):
 		return "long-lived stale: the last resort (RFC 9494)"
 	case x.LocalPref != y.LocalPref:
