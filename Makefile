@@ -15,9 +15,8 @@ export PATH := $(PATH):$(dir $(GO))
 VERSION ?= $(shell git -c safe.directory='*' describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X caracal.dev/caracal/internal/version.Version=$(VERSION)
 
-# For a release: make build BUILDFLAGS=-trimpath. Not by default, so that what vet
-# and staticcheck compile serves the build, too.
-BUILDFLAGS ?=
+# -trimpath keeps the names of this machine's directories out of the programs.
+BUILDFLAGS ?= -trimpath
 
 # How long `make fuzz` gives to each target, and the limit of one package's tests.
 FUZZTIME    ?= 30s
