@@ -214,6 +214,7 @@ func (f *FIB) finish(i id, n int, fail *Failure, r *Report) {
 func (f *FIB) deleted(i id, e *entry, r *Report) {
 	f.setHaveAt(e, 0, f.wrote)
 	f.succeeded(i)
+	f.wroteTo(e.dst())
 	r.Deleted++
 	f.stats.Deleted++
 	r.Uninstalled = append(r.Uninstalled, e.dst())
@@ -236,6 +237,7 @@ func (f *FIB) written(i id, e *entry, how decision, r *Report) {
 	e.flags &^= flagVerify | flagLink | flagForeign
 	delete(f.blockers, i)
 	f.succeeded(i)
+	f.wroteTo(e.dst())
 	r.Written++
 	f.stats.Written++
 	if e.received != 0 {

@@ -154,8 +154,8 @@ func (f *FIB) wantOf(w Want) *want {
 	if len(hops) > 1 && !slices.IsSortedFunc(hops, netip.Addr.Compare) {
 		hops = slices.SortedFunc(slices.Values(hops), netip.Addr.Compare)
 	}
-	t.buf = append(t.buf[:0], byte(w.Kind), boolByte(ipv4), boolByte(w.Tunnel.CrossSubnet))
-	for _, s := range []string{w.Link, w.Source, w.Tunnel.Device} {
+	t.buf = append(t.buf[:0], byte(w.Kind), boolByte(ipv4))
+	for _, s := range []string{w.Link, w.Source, w.Tunnel} {
 		t.buf = append(binary.AppendUvarint(t.buf, uint64(len(s))), s...)
 	}
 	for _, a := range hops {

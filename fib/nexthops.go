@@ -16,6 +16,8 @@ type nexthop struct {
 	answer Answer
 	known  bool // answer is set
 	asked  bool // in FIB.asking
+	// outer says that tunnels lead to it: a route of ours may be the way there.
+	outer bool
 }
 
 // depend registers a want with the next hops and the devices it resolves
@@ -34,9 +36,10 @@ func (f *FIB) depend(w *want) {
 			f.askNow = true
 		}
 		n.wants[w] = struct{}{}
+		n.outer = n.outer || w.Tunnel != ""
 		w.nhs = append(w.nhs, n)
 	}
-	for _, name := range []string{w.Link, w.Tunnel.Device} {
+	for _, name := range []string{w.Link, w.Tunnel} {
 		if name != "" {
 			w.links = append(w.links, name)
 		}
@@ -67,6 +70,19 @@ func (f *FIB) ask(n *nexthop) {
 	if !n.asked {
 		n.asked = true
 		f.asking = append(f.asking, n)
+	}
+}
+
+// wroteTo asks again for the far end of tunnels, to which a route of ours was
+// written or deleted. Of our own writes the kernel tells nothing. Those to whole
+// networks wait for the next audit: to look for each among the next hops would
+// cost more than it is worth.
+func (f *FIB) wroteTo(dst netip.Prefix) {
+	if !dst.IsSingleIP() {
+		return
+	}
+	if n := f.nexthops[dst.Addr()]; n != nil && n.outer {
+		f.ask(n)
 	}
 }
 

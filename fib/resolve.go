@@ -34,8 +34,8 @@ type View interface {
 // Resolve returns the route that w becomes on this machine, or the reason, in
 // words for an operator, why there is none now. It is pure. A learned next hop
 // resolves through the kernel's own and foreign routes, and of ours only through
-// one that is [Pinned] to its address: to itself where it is on a connected network, else to the gateway of the route
-// that matches. Of several next hops those that resolve are taken; hops without
+// one that is [Pinned] to its address: to itself where it is on a connected
+// network, else to the gateway of the route that matches. Of several next hops those that resolve are taken; hops without
 // carrier are left out while others have it.
 func Resolve(w Want, v View) (Route, string) {
 	switch w.Kind {
@@ -93,6 +93,9 @@ func resolveNextHop(w Want, nh netip.Addr, v View) ([]Hop, string) {
 	if !ok {
 		return nil, "not resolved yet"
 	}
+	if w.Tunnel != "" {
+		return resolveTunnel(w.Tunnel, nh, a, v)
+	}
 	if reason := refusal(a); reason != "" {
 		return nil, reason
 	}
@@ -116,21 +119,27 @@ func resolveNextHop(w Want, nh netip.Addr, v View) ([]Hop, string) {
 	case w.Kind == Pinned && !direct:
 		return nil, "a gateway must be on a network that this machine is connected to"
 	}
-	if w.Tunnel.Device == "" || (direct && w.Tunnel.CrossSubnet) {
-		return hops, ""
-	}
-	return resolveTunnel(w.Tunnel.Device, nh, v)
+	return hops, ""
 }
 
 // resolveTunnel is for a next hop that packets reach inside others: the kernel
-// must not look for it on the tunnel's network.
-func resolveTunnel(device string, nh netip.Addr, v View) ([]Hop, string) {
+// must not look for it on the tunnel's network. The packets around them may take
+// a route of ours, as to a node behind switches that say where it is, but not
+// one into the tunnel again.
+func resolveTunnel(device string, nh netip.Addr, outer Answer, v View) ([]Hop, string) {
 	l, ok := v.LinkByName(device)
-	switch {
-	case !ok:
+	if !ok {
 		return nil, fmt.Sprintf("tunnel device %s does not exist", device)
-	case !l.Up:
+	}
+	if !l.Up {
 		return nil, fmt.Sprintf("tunnel device %s is down", device)
+	}
+	outer.Own = outer.Own && outer.Err != nil
+	if reason := refusal(outer); reason != "" {
+		return nil, reason
+	}
+	if slices.ContainsFunc(outer.Hops, func(h Hop) bool { return h.Link == l.Index }) {
+		return nil, fmt.Sprintf("the route to it (%s) leads into %s itself", outer.Dst, device)
 	}
 	return []Hop{{Gateway: nh, Link: l.Index, Device: l.Name, OnLink: true}}, ""
 }

@@ -52,6 +52,8 @@ func TestResolve(t *testing.T) {
 			"10.2.0.2":    direct("10.2.0.0/24", 4),
 			"10.9.0.1":    via("10.9.0.0/16", "10.0.0.254", 2),
 			"10.9.0.2":    via("10.9.0.0/16", "10.0.0.254", 2),
+			"10.6.0.1":    {Type: typeUnicast, Own: true, Dst: pfx("10.6.0.1/32"), Hops: []Hop{{Gateway: netip.MustParseAddr("10.0.0.9"), Link: 2}}},
+			"10.6.0.2":    {Type: typeUnicast, Own: true, Dst: pfx("10.6.0.2/32"), Hops: []Hop{{Gateway: netip.MustParseAddr("10.0.0.9"), Link: 6}}},
 			"10.8.0.1":    {Type: typeUnicast, Dst: pfx("10.8.0.0/16"), Hops: []Hop{{Gateway: netip.MustParseAddr("10.0.0.2"), Link: 2}, {Gateway: netip.MustParseAddr("10.0.0.9"), Link: 2, Weight: 3}}},
 			"10.0.0.1":    {Type: typeLocal, Dst: pfx("10.0.0.1/32"), Hops: []Hop{{Link: 2}}},
 			"10.0.0.255":  {Type: typeBroadcast, Dst: pfx("10.0.0.255/32"), Hops: []Hop{{Link: 2}}},
@@ -64,8 +66,8 @@ func TestResolve(t *testing.T) {
 			"fd00::2":     direct("fd00::/64", 2),
 		},
 	}
-	tunneled := func(w Want, cross bool) Want {
-		w.Tunnel = Tunnel{Device: "tunl0", CrossSubnet: cross}
+	tunneled := func(w Want, device string) Want {
+		w.Tunnel = device
 		return w
 	}
 	for _, tc := range []struct {
@@ -84,9 +86,9 @@ func TestResolve(t *testing.T) {
 		{"IPv6", learned("fd01::/64", "fd00::2"), "fd01::/64 via fd00::2 dev eth0"},
 		{"IPv4 over IPv6", learned("100.64.0.0/26", "fd00::2"), "100.64.0.0/26 via fd00::2 dev eth0"},
 		{"link-local", learned("fd01::/64", "fe80::1%eth0"), "fd01::/64 via fe80::1 dev eth0"},
-		{"tunnel", tunneled(learned("100.64.0.0/26", "10.9.0.1"), false), "100.64.0.0/26 via 10.9.0.1 dev tunl0 onlink"},
-		{"tunnel across subnets", tunneled(learned("100.64.0.0/26", "10.9.0.1"), true), "100.64.0.0/26 via 10.9.0.1 dev tunl0 onlink"},
-		{"no tunnel in the subnet", tunneled(learned("100.64.0.0/26", "10.0.0.2"), true), "100.64.0.0/26 via 10.0.0.2 dev eth0"},
+		{"tunnel", tunneled(learned("100.64.0.0/26", "10.9.0.1"), "tunl0"), "100.64.0.0/26 via 10.9.0.1 dev tunl0 onlink"},
+		{"tunnel, in the subnet", tunneled(learned("100.64.0.0/26", "10.0.0.2"), "tunl0"), "100.64.0.0/26 via 10.0.0.2 dev tunl0 onlink"},
+		{"tunnel, over a route of ours", tunneled(learned("100.64.0.0/26", "10.6.0.1"), "tunl0"), "100.64.0.0/26 via 10.6.0.1 dev tunl0 onlink"},
 		{"local", Want{Dst: pfx("100.64.0.5/32"), Kind: Local, Link: "cali1"}, "100.64.0.5/32 dev cali1"},
 		{"discard", Want{Dst: pfx("100.64.0.0/26"), Kind: Discard}, "unreachable 100.64.0.0/26"},
 
@@ -95,6 +97,11 @@ func TestResolve(t *testing.T) {
 		{"broadcast", learned("100.64.0.0/26", "10.0.0.255"), "!next hop 10.0.0.255: it is not the address of a single machine"},
 		{"blackhole", learned("100.64.0.0/26", "192.0.2.2"), "!next hop 192.0.2.2: the route to it discards packets (blackhole or prohibit)"},
 		{"own route", learned("100.64.0.0/26", "192.0.2.3"), "!next hop 192.0.2.3: the only route to it is one of our own"},
+		{"tunnel that there is not", tunneled(learned("100.64.0.0/26", "10.9.0.1"), "tunl9"), "!next hop 10.9.0.1: tunnel device tunl9 does not exist"},
+		{"tunnel that is down", tunneled(learned("100.64.0.0/26", "10.9.0.1"), "eth2"), "!next hop 10.9.0.1: tunnel device eth2 is down"},
+		{"tunnel to nowhere", tunneled(learned("100.64.0.0/26", "192.0.2.1"), "tunl0"), "!next hop 192.0.2.1: no route to it"},
+		{"tunnel into a route of ours that discards", tunneled(learned("100.64.0.0/26", "192.0.2.3"), "tunl0"), "!next hop 192.0.2.3: the only route to it is one of our own"},
+		{"tunnel into itself", tunneled(learned("100.64.0.0/26", "10.6.0.2"), "tunl0"), "!next hop 10.6.0.2: the route to it (10.6.0.2/32) leads into tunl0 itself"},
 		{"dead route", learned("100.64.0.0/26", "192.0.2.4"), "!next hop 192.0.2.4: the route to it (192.0.2.0/24) has no way that is alive"},
 		{"odd error", learned("100.64.0.0/26", "192.0.2.5"), "!next hop 192.0.2.5: the kernel cannot say how to reach it (input/output error)"},
 		{"unreachable IPv6", learned("fd01::/64", "2001:db8::1"), "!next hop 2001:db8::1: the route to it (2001:db8::/32) discards packets"},

@@ -170,22 +170,15 @@ type Want struct {
 	// one carries its device as the zone. One of an IPv4 route may be IPv6
 	// (RFC 8950), but not the other way round. The slice is copied.
 	NextHops []netip.Addr
-	// Tunnel, if its Device is set, wraps packets to the next hops.
-	Tunnel Tunnel
+	// Tunnel, if set, is the device that takes packets to the next hops inside
+	// others: the route becomes `via NEXTHOP dev TUNNEL onlink`.
+	Tunnel string
 	// Link is the device of a Local route.
 	Link string
 	// Source says where it comes from, for people: "mesh/b", "block".
 	Source string
 	// Received is when the path arrived, for [Options.Observe]; may be zero.
 	Received time.Time
-}
-
-// Tunnel is a device that takes a packet to a next hop inside another packet:
-// the route becomes `via NEXTHOP dev DEVICE onlink`.
-type Tunnel struct {
-	Device string
-	// CrossSubnet leaves the tunnel out for a next hop on a connected network.
-	CrossSubnet bool
 }
 
 // Link is a network device.

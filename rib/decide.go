@@ -16,7 +16,8 @@ type Choice struct {
 	// NextHops are sorted and distinct, more than one for equal paths (ECMP);
 	// empty when nothing is to be installed any more. Shared: do not change.
 	NextHops []netip.Addr
-	// Received is when the UPDATE that caused the change was read.
+	// Received is when the UPDATE that caused the change was read; zero if none
+	// did.
 	Received time.Time
 }
 
@@ -75,10 +76,13 @@ func (m *Mirror) decide(e *entry, fn func(Choice)) {
 	if chosen == e.chosen || chosen != nil && e.chosen != nil && slices.Equal(*chosen, *e.chosen) {
 		return
 	}
+	arrived := e.chosen != again
 	e.chosen = chosen
 	c := Choice{NLRI: e.nlri}
 	if chosen != nil {
 		c.NextHops = *chosen
+	}
+	if chosen != nil && arrived {
 		c.Received = equal[0].receivedAt()
 	}
 	fn(c)
