@@ -76,6 +76,7 @@ soak: root go ## a day's changes in ten minutes, the stories SOAKROUNDS (10) tim
 	@scripts/deps test
 	$(GO) test -v -timeout 1h ./bench/soak -args -changes 1000000 -over 10m
 	$(GO) test -race -tags soak -count=$(SOAKROUNDS) -timeout 4h ./test/...
+	$(GO) test -v -tags soak -run Soak -timeout 30m ./bfd
 	@GO='$(GO)' scripts/fuzz 10m
 
 clean: ## remove what the targets above made

@@ -286,3 +286,29 @@ func TestPauseIsNotSeen(t *testing.T) {
 		t.Errorf("event %+v", e)
 	}
 }
+
+// TestRemoteCPI: a neighbor by hand, whose C bit is set while it is up, and not
+// in the first packet of its successor.
+func TestRemoteCPI(t *testing.T) {
+	w := newWorld(t)
+	a := newStation(t, w.a)
+	sa, sb := both("v6", fast)
+	a.apply(sa)
+	say := func(s State, cpi bool) {
+		intrude(t, w.b, sb, 255, packet{
+			State: s, CPI: cpi, Multiplier: 10, MyDiscr: 7, YourDiscr: a.status("v6").LocalDiscr,
+			DesiredMinTx: time.Second, RequiredMinRx: time.Second,
+		})
+	}
+	say(Down, true)
+	a.await("Init", func(e Event) bool { return e.State == Init })
+	say(Init, true)
+	a.awaitUp("v6")
+	if st := a.status("v6"); !st.RemoteCPI || st.Detection != 10*time.Second {
+		t.Errorf("status %+v", st)
+	}
+	say(Down, false)
+	if e := a.awaitDown("v6"); !e.RemoteCPI || !e.Failure() {
+		t.Errorf("event %+v", e)
+	}
+}
