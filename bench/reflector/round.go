@@ -34,7 +34,7 @@ const singles = 20
 
 // run measures s once, in namespaces of its own.
 func run(ctx context.Context, s stand.Subject, shares []stand.Share) (res result, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 	w, err := stand.NewWorld(len(shares))
 	if err != nil {
