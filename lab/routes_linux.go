@@ -115,6 +115,9 @@ func convertRoute(r netlink.Route, dev map[int]string, family int) (Route, bool)
 	switch {
 	case r.Dst != nil:
 		addr, _ := netip.AddrFromSlice(r.Dst.IP)
+		if family == netlink.FAMILY_V4 { // the library has the default route with 16 bytes
+			addr = addr.Unmap()
+		}
 		bits, _ := r.Dst.Mask.Size()
 		out.Dst = netip.PrefixFrom(addr, bits)
 	case family == netlink.FAMILY_V4:
