@@ -73,19 +73,7 @@ func interop(t *testing.T, r router) {
 	eventually(t, "the old timers are agreed", agreed)
 	a.calm()
 
-	// A planned restart that takes twice the detection time, which it does not see.
-	ctx, cancel := context.WithTimeout(context.Background(), slack)
-	defer cancel()
-	saved := a.s.Pause(ctx, 20*time.Second)
-	a.Close(false)
-	time.Sleep(600 * ms)
-	a = newStation(t, w.a, saved...)
-	a.apply(want...)
-	for range want {
-		if e := a.await("resumed", func(Event) bool { return true }); e.State != Up {
-			t.Errorf("after the restart: %+v", e)
-		}
-	}
+	a = a.restart(w.a, want)
 	eventually(t, "all go on after the restart", agreed)
 	time.Sleep(300 * ms) // a detection time
 	a.calm()
@@ -105,6 +93,25 @@ func interop(t *testing.T, r router) {
 	a.apply()
 	eventually(t, "the neighbor has no session up", func() bool { return r.up(t) == 0 })
 	t.Logf("after our AdminDown %d sessions were down in %s", before, time.Since(start))
+}
+
+// restart is a planned one that takes twice the detection time, which the
+// neighbor does not see.
+func (s *station) restart(ns *nstest.NS, want []Session) *station {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), slack)
+	defer cancel()
+	saved := s.s.Pause(ctx, 20*time.Second)
+	s.Close(false)
+	time.Sleep(600 * ms)
+	next := newStation(s.t, ns, saved...)
+	next.apply(want...)
+	for range want {
+		if e := next.await("resumed", func(Event) bool { return true }); e.State != Up {
+			s.t.Errorf("after the restart: %+v", e)
+		}
+	}
+	return next
 }
 
 // freeze stops the neighbor's daemon for a while: each session goes down by

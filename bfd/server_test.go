@@ -185,7 +185,18 @@ func TestRefused(t *testing.T) {
 			return st.Dropped == before.Dropped+1 && strings.Contains(st.LastDropped, c.dropped)
 		})
 	}
-	unknown := known("v4")
+	a.refuseNameless(w.b, known("v4"), anonymous)
+	for _, s := range as {
+		if st := a.status(s.Name); st.State != Up || st.Flaps > 0 {
+			t.Errorf("%+v", st)
+		}
+	}
+}
+
+// refuseNameless sends what belongs to no session, which is counted.
+func (s *station) refuseNameless(ns *nstest.NS, known, anonymous packet) {
+	s.t.Helper()
+	unknown := known
 	unknown.YourDiscr++
 	odd := anonymous
 	odd.State = Up
@@ -195,23 +206,18 @@ func TestRefused(t *testing.T) {
 		p     packet
 		count func(Stats) uint64
 	}{
-		{"unknown discriminator", Session{Local: addr("192.0.2.2"), Remote: addr("192.0.2.1")}, unknown, func(s Stats) uint64 { return s.UnknownDiscr }},
-		{"no session", Session{Local: stranger, Remote: addr("192.0.2.1")}, anonymous, func(s Stats) uint64 { return s.NoSession }},
-		{"Up to nobody", Session{Local: addr("192.0.2.2"), Remote: addr("192.0.2.1")}, odd, func(s Stats) uint64 { return s.Malformed }},
+		{"unknown discriminator", Session{Local: addr("192.0.2.2"), Remote: addr("192.0.2.1")}, unknown, func(st Stats) uint64 { return st.UnknownDiscr }},
+		{"no session", Session{Local: addr("192.0.2.66"), Remote: addr("192.0.2.1")}, anonymous, func(st Stats) uint64 { return st.NoSession }},
+		{"Up to nobody", Session{Local: addr("192.0.2.2"), Remote: addr("192.0.2.1")}, odd, func(st Stats) uint64 { return st.Malformed }},
 	} {
-		before := c.count(a.s.Stats())
-		intrude(t, w.b, c.as, 255, c.p)
-		eventually(t, c.what, func() bool { return c.count(a.s.Stats()) == before+1 })
-	}
-	for _, s := range as {
-		if st := a.status(s.Name); st.State != Up || st.Flaps > 0 {
-			t.Errorf("%+v", st)
-		}
+		before := c.count(s.s.Stats())
+		intrude(s.t, ns, c.as, 255, c.p)
+		eventually(s.t, c.what, func() bool { return c.count(s.s.Stats()) == before+1 })
 	}
 }
 
 // intrude sends one packet from a namespace.
-func intrude(t *testing.T, ns *nstest.NS, as Session, ttl int, p packet) {
+func intrude(t testing.TB, ns *nstest.NS, as Session, ttl int, p packet) {
 	t.Helper()
 	var out *sender
 	var err error
