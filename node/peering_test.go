@@ -82,3 +82,19 @@ func TestTorConfig(t *testing.T) {
 		t.Errorf("without a viewer: %v", err)
 	}
 }
+
+func TestAnycastSharesRoutes(t *testing.T) {
+	s := caracal.NewSnapshot("a")
+	serve := func(node, p string) bool {
+		n := caracal.Node{Name: node}
+		n.Anycast = append(n.Anycast, pfx(p))
+		s.Nodes = s.Nodes.Put(node, n)
+		return anycast(s)
+	}
+	if serve("a", "203.0.113.1/32") || serve("b", "203.0.113.1/32") || serve("c", "203.0.113.2/32") {
+		t.Error("one other node is not several")
+	}
+	if !serve("c", "203.0.113.1/32") {
+		t.Error("b and c share a route")
+	}
+}

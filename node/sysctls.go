@@ -50,7 +50,7 @@ func (t *sysctlTask) check(links []string, snap *caracal.Snapshot) {
 	needs := fib.SysctlNeeds{
 		IPv4: self.IPv4.IsValid(), IPv6: self.IPv6.IsValid(),
 		Workloads: links, Uplinks: uplinks(self), Neighbors: snap.Nodes.Len() + len(links), Routes6: snap.Blocks.Len(),
-		ECMP: gatewayPeers(snap) > 1,
+		ECMP: gatewayPeers(snap) > 1 || anycast(snap),
 	}
 	found := fib.CheckSysctls(needs, fib.ReadSysctl)
 	if snap.Dataplane.SetSysctls {
@@ -83,6 +83,21 @@ func gatewayPeers(snap *caracal.Snapshot) (n int) {
 		}
 	}
 	return n
+}
+
+// anycast reports whether other nodes serve a prefix together: their equal paths
+// share a route.
+func anycast(snap *caracal.Snapshot) bool {
+	seen := map[netip.Prefix]bool{}
+	for name, n := range snap.Nodes.All() {
+		for _, p := range n.Anycast {
+			if name != snap.Self && seen[p] {
+				return true
+			}
+			seen[p] = seen[p] || name != snap.Self
+		}
+	}
+	return false
 }
 
 // sysctlDevice returns the device that a key below .../conf/DEVICE/ is about.
