@@ -115,14 +115,14 @@ func birdNode(top lab.Topology, bfd string) string {
 	for _, p := range a.Pods {
 		fmt.Fprintf(&b, "\troute %s/32 via \"%s\";\n", p.Addr(lab.IPv4), lab.PodInterface(p.Name))
 	}
-	fmt.Fprintf(&b, "}\nprotocol static block { ipv4; route %s blackhole; }\n", a.Block(lab.IPv4))
+	fmt.Fprintf(&b, "}\nprotocol static owned { ipv4; route %s blackhole; }\n", a.Block(lab.IPv4))
 	for tor := 1; tor <= 2; tor++ {
-		fmt.Fprintf(&b, "protocol bgp t%d {\n\tlocal %s as 64512;\n\tneighbor %s as %d;\n\tallow local as 1; connect retry time 2; connect delay time 1; hold time 90;\n\tgraceful restart on;\n",
+		fmt.Fprintf(&b, "protocol bgp t%d {\n\tlocal %s as 64512;\n\tneighbor %s as %d;\n\tallow local as 1; connect retry time 2; connect delay time 1; error wait time 1,2; hold time 90;\n\tgraceful restart on;\n",
 			tor, nodeAddr(tor, 0).Addr(), torAddr(tor, 0).Addr(), torASN)
 		if bfd != "" {
 			fmt.Fprintf(&b, "\tbfd %s;\n", bfd)
 		}
-		b.WriteString("\tipv4 { import all; export where proto = \"block\"; };\n}\n")
+		b.WriteString("\tipv4 { import all; export where proto = \"owned\"; };\n}\n")
 	}
 	return b.String()
 }

@@ -1,0 +1,230 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"caracal.dev/caracal/lab"
+)
+
+// These stories do not run beside others: BIRD and FRR have no more patience with
+// a processor that is busy than 300 ms.
+
+// quick is BFD with 3 × 100 ms, as nodes are told.
+const quick = "  bfd: {transmitInterval: 100ms, receiveInterval: 100ms, multiplier: 3}\n"
+
+// TestBFDMovesTraffic freezes a switch that carries a flow: it forwards nothing,
+// its BGP and its BFD say nothing, and no link goes down. The traffic moves to
+// the other switch within a detection time; the hold time is 90 s.
+func TestBFDMovesTraffic(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    tors
+	}{
+		{"BIRD", tors{daemon: "BIRD", bfd: "on", peer: quick}},
+		{"FRR", tors{daemon: "FRR", bfd: "on", peer: quick}},
+		{"BIRD on the node, for comparison", tors{daemon: "BIRD", bfd: "on", peer: quick, node: "BIRD"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := startTors(t, c.o)
+			waitBFD(t, l)
+			tor, meter := carrying(t, l)
+			n := l.Node(fmt.Sprintf("t%d", tor))
+			frozen := time.Now()
+			freeze(t, n, true)
+			eventually(t, 10*time.Second, func() string {
+				for name, far := range map[string]string{"a": "10.244.2.0/26", "b": "10.244.1.0/26"} {
+					out := run(t, l.Node(name), "ip", "route", "show", far)
+					if strings.Contains(out, fmt.Sprintf("dev eth%d", tor-1)) || !strings.Contains(out, fmt.Sprintf("dev eth%d", 2-tor)) {
+						return name + " has " + out
+					}
+				}
+				return ""
+			})
+			t.Logf("both nodes use the other switch alone after %v", time.Since(frozen).Round(time.Millisecond))
+			time.Sleep(300 * time.Millisecond) // for what was under way
+			r := meter.Stop()
+			t.Logf("%s", r)
+			if r.LongestGap() > 2*time.Second {
+				t.Errorf("traffic stood still for %v, should be under 400 ms", r.LongestGap())
+			}
+			if r.Lost() == 0 {
+				t.Error("nothing was lost: the switch did not carry the flow")
+			}
+			freeze(t, n, false)
+			back := time.Now()
+			twoWays(t, l)
+			t.Logf("two ways again after %v", time.Since(back).Round(time.Millisecond))
+			waitBFD(t, l)
+		})
+	}
+}
+
+// carrying starts a meter between the two pods and returns the switch that its
+// packets from a to b go by.
+func carrying(t *testing.T, l *lab.Lab) (tor int, m *lab.LossMeter) {
+	t.Helper()
+	m = must(l.StartLossMeter(t.Context(), lab.MeterSpec{A: "a1", B: "b1", Family: lab.IPv4}))(t)
+	t.Cleanup(func() { m.Stop() })
+	sent := func(dev string) (n int) {
+		_, counts, _ := strings.Cut(run(t, l.Node("a"), "cat", "/proc/net/dev"), dev+":")
+		if f := strings.Fields(counts); len(f) > 9 {
+			n, _ = strconv.Atoi(f[9]) // packets that were transmitted
+		}
+		return n
+	}
+	before := [2]int{sent("eth0"), sent("eth1")}
+	eventually(t, 5*time.Second, func() string {
+		for i, dev := range []string{"eth0", "eth1"} {
+			if sent(dev)-before[i] > 100 {
+				tor = i + 1
+				return ""
+			}
+		}
+		return "nothing is sent"
+	})
+	return tor, m
+}
+
+// freeze stops all daemons of a switch, and its forwarding, or lets them go on.
+func freeze(t *testing.T, n *lab.Node, stop bool) {
+	t.Helper()
+	forward, sig := "1", syscall.SIGCONT
+	if stop {
+		forward, sig = "0", syscall.SIGSTOP
+	}
+	run(t, n, "sysctl", "-qw", "net.ipv4.ip_forward="+forward)
+	for _, name := range []string{"bird", "zebra", "bgpd", "bfdd"} {
+		if p := n.Process(name); p != nil {
+			if err := p.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// waitBFD waits until both nodes, where caracald runs, have two sessions up.
+func waitBFD(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	eventually(t, 15*time.Second, func() string {
+		for _, name := range []string{"a", "b"} {
+			n := l.Node(name)
+			if n.Process("caracald") == nil {
+				if out, _ := n.BIRDC(t.Context(), "show", "bfd", "sessions"); strings.Count(out, " Up ") != 2 {
+					return name + " has " + out
+				}
+				continue
+			}
+			out := must(n.CLI(t.Context(), "show", "bfd"))(t)
+			if strings.Count(out, " Up ") != 2 {
+				return name + " has " + out
+			}
+		}
+		return ""
+	})
+}
+
+// TestBFDOverARestart restarts caracald as an operator does while BFD watches
+// it: the neighbors see no end of BFD, and no packet is lost.
+func TestBFDOverARestart(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    tors
+	}{
+		{"BIRD", tors{daemon: "BIRD", bfd: "on", peer: quick}},
+		{"BIRD graceful", tors{daemon: "BIRD", bfd: "graceful", peer: quick}},
+		{"FRR", tors{daemon: "FRR", bfd: "on", peer: quick}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := startTors(t, c.o)
+			waitBFD(t, l)
+			_, meter := carrying(t, l)
+			before := upSince(t, l, c.o)
+			must(l.Node("a").Restart(syscall.SIGTERM))(t)
+			sessionsUp(t, l)
+			waitBFD(t, l)
+			twoWays(t, l)
+			time.Sleep(2 * time.Second) // past the end of the pause
+			waitBFD(t, l)
+			if after := upSince(t, l, c.o); after != before {
+				t.Errorf("the switch saw BFD end: up since %s, before %s", after, before)
+			}
+			if r := meter.Stop(); r.Lost() != 0 {
+				t.Errorf("packets were lost over a restart: %s", r)
+			} else {
+				t.Log(r)
+			}
+		})
+	}
+}
+
+// upSince is since when BIRD on t1 has BFD with a up; FRR does not say.
+func upSince(t *testing.T, l *lab.Lab, o tors) string {
+	t.Helper()
+	if o.daemon != "BIRD" {
+		return ""
+	}
+	out := must(l.Node("t1").BIRDC(t.Context(), "show", "bfd", "sessions"))(t)
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) > 3 && f[0] == nodeAddr(1, 0).Addr().String() {
+			return f[2] + " " + f[3]
+		}
+	}
+	t.Fatalf("BIRD has no BFD with a:\n%s", out)
+	return ""
+}
+
+// sessionsUp waits for all sessions, also while a daemon still starts.
+func sessionsUp(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := l.WaitSessions(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBFDAndACrash kills caracald: what the neighbors do about a BFD that ends
+// without a word is theirs, and measured here. It comes back in any case.
+func TestBFDAndACrash(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		o    tors
+		away time.Duration
+	}{
+		{"BIRD, away for 2 s", tors{daemon: "BIRD", bfd: "on", peer: quick}, 2 * time.Second},
+		{"BIRD graceful, away for 2 s", tors{daemon: "BIRD", bfd: "graceful", peer: quick}, 2 * time.Second},
+		{"FRR, away for 2 s", tors{daemon: "FRR", bfd: "on", peer: quick}, 2 * time.Second},
+		{"BIRD without BFD, away for 2 s", tors{daemon: "BIRD"}, 2 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := startTors(t, c.o)
+			if c.o.bfd != "" {
+				waitBFD(t, l)
+			}
+			_, meter := carrying(t, l)
+			if err := l.Node("a").Kill(syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(c.away)
+			must(l.Node("a").Restart(syscall.SIGKILL))(t)
+			sessionsUp(t, l)
+			twoWays(t, l)
+			if c.o.bfd != "" {
+				waitBFD(t, l)
+			}
+			time.Sleep(2 * time.Second)
+			twoWays(t, l)
+			r := meter.Stop()
+			t.Logf("%s", r)
+			if c.o.bfd != "on" && r.Lost() != 0 {
+				t.Errorf("packets were lost though the neighbor keeps routes: %s", r)
+			}
+		})
+	}
+}
