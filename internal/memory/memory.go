@@ -17,10 +17,10 @@ const (
 	// floor is what the heap may grow to before it is collected at all: a burst of
 	// some thousand routes does not wake the collector. At rest little is
 	// allocated, and the runtime collects every two minutes anyway.
-	floor = 82 * mib
+	floor = 80 * mib
 	// share is the part of a larger live heap that may be allocated on top of it,
 	// and maxHeadroom its bound.
-	share       = 0.38
+	share       = 0.35
 	maxHeadroom = 256 * mib
 	// Beyond large, steep MiB of headroom come with each MiB of live heap, up to
 	// steepHeadroom: a table from many neighbors makes each collection longer and
