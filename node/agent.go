@@ -1,11 +1,13 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -91,7 +93,7 @@ type running struct {
 	links   *linksTask
 	routers *ndp.Server
 	bfd     *bfdTask
-	watcher *bfd.Server // of bfd
+	watcher *bfd.Process // of bfd
 	speaker Speaker
 }
 
@@ -202,16 +204,12 @@ func (a *Agent) watchful(up *running, kernel Kernel, events <-chan fib.Events) {
 	up.routers = ndp.NewServer()
 	up.links = newLinks(a.o.Store, ground, up.routers, up.speaker, a.o.Log, a.pulse.beat("links"))
 	up.links.events = events
-	saved, err := takePaused(a.o.StateDir)
-	if err != nil {
-		a.o.Log.Warn("BFD sessions begin anew", "err", err)
-	}
-	up.watcher = bfd.New(bfd.Options{Log: a.o.Log, Resume: saved})
-	up.bfd = newBFD(up.watcher, ground, up.speaker, up.routes.sessions, a.o.StateDir, a.o.Log)
-	for _, s := range saved {
-		up.bfd.resumed[s.Name] = true
-	}
-	up.routes.ringSessions = up.bfd.ring
+	up.watcher = bfd.NewProcess(bfd.ProcessOptions{
+		// Beside the socket, where a reboot leaves nothing.
+		Log: a.o.Log, StateFile: filepath.Join(filepath.Dir(cmp.Or(a.o.API.Socket, api.DefaultSocket)), "bfd.json"),
+		Hold: a.o.Store.Snapshot().BGP.RestartTime,
+	})
+	up.bfd = newBFD(up.watcher, ground, up.speaker, a.o.Log)
 }
 
 // wire makes the speaker's task and connects the two: what happened goes one
@@ -241,7 +239,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		events: func() []bgp.Event { return nil }, ringGate: func() {}, bgpStarted: func() time.Time { return time.Time{} },
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
-		settled: make(chan struct{}), facts: newSessionFacts(), ringSessions: func() {}, sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
+		settled: make(chan struct{}), facts: newSessionFacts(), sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
 		owners: rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
@@ -311,13 +309,13 @@ func (a *Agent) leaveWhenAsked(ctx context.Context) error {
 	if up == nil {
 		return errLeft
 	}
-	up.bfd.leave()
 	a.o.Log.Info("leaving: announcements are withdrawn and sessions closed; kernel routes stay")
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := up.speaker.Leave(ctx); err != nil {
 		a.o.Log.Error("leaving was cut short", "err", err)
 	}
+	up.bfd.leave()
 	return errLeft
 }
 

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +43,6 @@ type fakeWatcher struct {
 	passes int
 	events []bfd.Event
 	bell   chan struct{}
-	paused time.Duration
 	closed string
 }
 
@@ -73,17 +69,6 @@ func (w *fakeWatcher) Take() []bfd.Event {
 	return events
 }
 
-func (w *fakeWatcher) Pause(_ context.Context, d time.Duration) []bfd.Saved {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.paused = d
-	var saved []bfd.Saved
-	for _, s := range w.want {
-		saved = append(saved, bfd.Saved{Name: s.Name, Remote: s.Remote, Discr: 7, Until: time.Unix(1000, 0).UTC()})
-	}
-	return saved
-}
-
 func (w *fakeWatcher) Close(adminDown bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -107,16 +92,12 @@ func (w *fakeWatcher) text() string {
 	return strings.Join(out, "\n")
 }
 
-// TestBFDTask: who is watched, from when on, and what becomes of the end.
+// TestBFDTask: who is watched and how, and what becomes of a failure.
 func TestBFDTask(t *testing.T) {
-	dir := t.TempDir()
 	w := &fakeWatcher{bell: make(chan struct{}, 1)}
 	g := &fakeGround{places: map[netip.Addr]place{ip("192.0.2.2"): {"eth0", 7, true, true}}}
 	failed := make(failures, 10)
-	sessions := &atomic.Pointer[map[string]bgp.SessionFact]{}
-	sessions.Store(&map[string]bgp.SessionFact{})
-	task := newBFD(w, g, failed, sessions, dir, slog.New(slog.DiscardHandler))
-	task.resumed["mesh/b"] = true
+	task := newBFD(w, g, failed, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); task.run(ctx) }()
@@ -131,27 +112,25 @@ func TestBFDTask(t *testing.T) {
 	}
 	on := caracal.BFD{Enabled: true, Transmit: 100 * time.Millisecond}
 	neighbors := []bgp.Neighbor{
-		{Name: "mesh/b", Node: "b", Addr: ip("192.0.2.2"), BFD: on, GracefulRestart: true, RestartTime: 90 * time.Second},
+		{Name: "mesh/b", Node: "b", Addr: ip("192.0.2.2"), BFD: on},
 		{Name: "mesh/c", Node: "c", Addr: ip("198.51.100.3"), BFD: on, TTLSecurity: 4},
 		{Name: "mesh/d", Node: "d", Addr: ip("192.0.2.4")},
-		{Name: "peer/tor", Addr: ip("192.0.2.9"), External: true, BFD: on, GracefulRestart: true, RestartTime: 30 * time.Second},
-		{Name: "peer/stuck", Addr: ip("192.0.2.66"), External: true, BFD: on},
+		{Name: "peer/tor", Addr: ip("192.0.2.9"), External: true, BFD: on, TTLSecurity: 1},
 	}
 	task.planned(bgp.Config{Neighbors: neighbors})
-	expect("what was paused goes on at once", "mesh/b 192.0.2.2 multihop=false hops=0")
-	up := func(names ...string) {
-		facts := map[string]bgp.SessionFact{}
-		for _, n := range names {
-			facts[n] = bgp.SessionFact{Established: true}
-		}
-		sessions.Store(&facts)
-		task.ring()
-	}
-	up("peer/tor", "mesh/d", "mesh/c")
-	expect("with BGP", "mesh/b 192.0.2.2 multihop=false hops=0", "mesh/c 198.51.100.3 multihop=true hops=4", "peer/tor 192.0.2.9 multihop=false hops=0")
+	b, c := "mesh/b 192.0.2.2 multihop=false hops=0", "mesh/c 198.51.100.3 multihop=true hops=4"
+	expect("at first", b, c, "peer/tor 192.0.2.9 multihop=false hops=0")
 	g.set(func() { clear(g.places) }) // eth0 went down: nothing changes its kind
-	up()
-	expect("without BGP", "mesh/b 192.0.2.2 multihop=false hops=0", "mesh/c 198.51.100.3 multihop=true hops=4", "peer/tor 192.0.2.9 multihop=false hops=0")
+	neighbors = slices.Clone(neighbors)
+	neighbors[3].Addr = ip("192.0.2.66")
+	task.planned(bgp.Config{Neighbors: neighbors})
+	expect("without eth0", b, c, "peer/tor 192.0.2.66 multihop=false hops=0")
+	for len(task.problems()) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if p := task.problems()[0]; p.Name != "peer/tor" || p.Message != "bfd: apply session of peer/tor: no socket" {
+		t.Errorf("problem %+v", p)
+	}
 
 	down := bfd.Event{Name: "peer/tor", Was: bfd.Up, State: bfd.Down, Reason: "nothing heard for 300ms"}
 	asked, independent, never, removed := down, down, down, down
@@ -166,67 +145,13 @@ func TestBFDTask(t *testing.T) {
 		}
 	}
 
-	up("peer/stuck")
 	neighbors = slices.Clone(neighbors)
-	neighbors[3].Addr = ip("192.0.2.10") // another address: not before BGP is up there
-	neighbors[1].BFD.Enabled = false
-	task.planned(bgp.Config{Neighbors: neighbors})
-	expect("changed", "mesh/b 192.0.2.2 multihop=false hops=0", "peer/stuck 192.0.2.66 multihop=false hops=0")
-	for len(task.problems()) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	if p := task.problems()[0]; p.Name != "peer/stuck" || p.Message != "bfd: apply session of peer/stuck: no socket" {
-		t.Errorf("problem %+v", p)
-	}
-
+	neighbors[0].BFD.Enabled, neighbors[1].BFD.Enabled = false, false
+	task.planned(bgp.Config{Neighbors: neighbors[:3]})
+	expect("nobody")
 	cancel()
 	<-done
-	if w.paused != 30*time.Second || w.closed != "close(false) " {
-		t.Errorf("paused %v, %s", w.paused, w.closed)
-	}
-	saved, err := takePaused(dir)
-	if err != nil || len(saved) != 2 || saved[0].Name != "mesh/b" || saved[0].Discr != 7 || !saved[0].Until.Equal(time.Unix(1000, 0)) {
-		t.Errorf("saved %+v, %v", saved, err)
-	}
-	if saved, err := takePaused(dir); err != nil || len(saved) != 0 {
-		t.Errorf("again %+v, %v", saved, err)
-	}
-}
-
-// TestPausedFile: what cannot be read is no reason not to start.
-func TestPausedFile(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, pausedFile), []byte("[{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := takePaused(dir); err == nil || !strings.Contains(err.Error(), "node: read paused BFD sessions: ") {
-		t.Error(err)
-	}
-	if saved, err := takePaused(dir); err != nil || saved != nil {
-		t.Errorf("it is still there: %v, %v", saved, err)
-	}
-	if err := writePaused(filepath.Join(dir, "nosuch"), []bfd.Saved{{}}); err == nil {
-		t.Error("nowhere to write to, and no error")
-	}
-	if saved, err := takePaused(""); err != nil || saved != nil {
-		t.Error(saved, err)
-	}
-}
-
-func TestPauseFor(t *testing.T) {
-	n := func(enabled bool, restart time.Duration) bgp.Neighbor {
-		return bgp.Neighbor{BFD: caracal.BFD{Enabled: enabled}, GracefulRestart: restart > 0, RestartTime: restart}
-	}
-	for _, c := range []struct {
-		neighbors []bgp.Neighbor
-		want      time.Duration
-	}{
-		{nil, pauseLeast},
-		{[]bgp.Neighbor{n(true, 0), n(false, 20*time.Second)}, pauseLeast},
-		{[]bgp.Neighbor{n(true, 120*time.Second), n(true, 60*time.Second), n(false, 20*time.Second)}, time.Minute},
-	} {
-		if got := pauseFor(c.neighbors); got != c.want {
-			t.Errorf("%v, want %v", got, c.want)
-		}
+	if w.closed != "close(false) " {
+		t.Error(w.closed)
 	}
 }

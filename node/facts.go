@@ -78,7 +78,6 @@ func (t *routesTask) publishSessions() {
 		t.facts.changed = false
 		sessions := maps.Clone(t.facts.now)
 		t.sessions.Store(&sessions)
-		t.ringSessions()
 	}
 }
 

@@ -60,8 +60,6 @@ type routesTask struct {
 
 	facts    *sessionFacts // for the next plan
 	sessions *atomic.Pointer[map[string]bgp.SessionFact]
-	// ringSessions says that sessions changed.
-	ringSessions func()
 	// linksChanged: the networks that the host is on may be others now.
 	linksChanged bool
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"caracal.dev/caracal/bfd"
 	"caracal.dev/caracal/bgp"
 	"caracal.dev/caracal/fib"
 	"caracal.dev/caracal/internal/memory"
@@ -29,6 +30,9 @@ import (
 )
 
 func main() {
+	if bfd.Work() {
+		return
+	}
 	f, err := parse(os.Args[1:])
 	switch {
 	case errors.Is(err, flag.ErrHelp):
