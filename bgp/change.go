@@ -21,7 +21,8 @@ var ofSession = []struct {
 	{"passive", func(n Neighbor) any { return n.Passive }},
 	{"ebgpMultihop", func(n Neighbor) any { return n.Multihop }},
 	{"ttlSecurity", func(n Neighbor) any { return n.TTLSecurity }},
-	{"password", func(n Neighbor) any { return n.Password.Secret }},
+	// One that cannot be read ends a session without one, too.
+	{"password", func(n Neighbor) any { return [2]any{n.Password.Secret, n.usable() == nil} }},
 	{"gracefulRestart", func(n Neighbor) any { return [2]any{n.GracefulRestart, n.RestartTime} }},
 	{"gracefulRestart.longLivedStaleTime", func(n Neighbor) any { return n.LongLived }},
 	{"addPath", func(n Neighbor) any { return [2]any{n.AddPathReceive, n.AddPathSend} }},

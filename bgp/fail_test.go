@@ -131,3 +131,31 @@ func TestFailRaces(t *testing.T) {
 	defer s.Abort()
 	stays(t, s)
 }
+
+// TestShutdownCommunication: what a neighbor says when it shuts down is shown
+// (RFC 9003), but for what a terminal would obey.
+func TestShutdownCommunication(t *testing.T) {
+	a := newStation(t, "a", "127.0.34.1", bgp.Options{})
+	n, c := neighborOf(a, "127.0.34.9")
+	a.conf.Neighbors = []bgp.Neighbor{n}
+	a.apply()
+	s := dial(t, c)
+	a.eventually("the session", a.in(n.Name, bgp.Established))
+	const said = "new line card, ticket 4711\x1b[2J"
+	body := append([]byte{6, 2, byte(len(said))}, said...)
+	m := append([]byte(strings.Repeat("\xff", 16)), 0, byte(19+len(body)), sender.Notification)
+	if err := s.Send(append(m, body...)); err != nil {
+		t.Fatal(err)
+	}
+	a.eventually("the end", func() bool { return !a.in(n.Name, bgp.Established)() })
+	s.Abort()
+	st := a.status(n.Name)
+	if want := `neighbor sent Cease: administrative shutdown, saying "new line card, ticket 4711?[2J"`; st.LastError != want {
+		t.Errorf("last error %q, want %q", st.LastError, want)
+	}
+	got := st.LastNotification
+	got.At = time.Time{}
+	if got != (bgp.Notification{Code: 6, Subcode: 2, Text: "new line card, ticket 4711?[2J"}) {
+		t.Errorf("notification %+v", got)
+	}
+}

@@ -113,8 +113,21 @@ func TestUnusablePassword(t *testing.T) {
 		c.Dialer = signed(c, w)
 		s := dial(t, c)
 		a.eventually("the session", a.in(n.Name, bgp.Established))
-		s.Close()
-		a.eventually("its end", func() bool { return !a.in(n.Name, bgp.Established)() })
+		if w != "" {
+			s.Close()
+			a.eventually("its end", func() bool { return !a.in(n.Name, bgp.Established)() })
+			continue
+		}
+		// It is to have one from now on, which nobody can read: a session without
+		// must not go on.
+		a.conf.Neighbors[0].Password = caracal.Password{From: "local/secrets/tor/bgp", Err: "no such file"}
+		if _, err := a.Apply(t.Context(), a.conf); err == nil {
+			t.Error("no error")
+		}
+		<-s.Done()
+		if st := a.status(n.Name); !st.Refused || st.State != bgp.Idle {
+			t.Errorf("status: %+v", st)
+		}
 	}
 }
 
