@@ -35,6 +35,9 @@ func (n *Node) Exec(ctx context.Context, argv ...string) (string, error) {
 // there, goroutines that it starts do not.
 func (n *Node) Do(fn func() error) error { return inNetns(n.NS, fn) }
 
+// Do runs fn on a thread in the pod's namespace, as [Node.Do] does.
+func (p *Pod) Do(fn func() error) error { return inNetns(p.NS, fn) }
+
 func (l *Lab) exec(ctx context.Context, ns string, argv []string) (string, error) {
 	cmd := l.command(ctx, argv)
 	var stdout, stderr bytes.Buffer

@@ -69,14 +69,17 @@ func (d Drain) String() string {
 		if d.Workloads == 0 || d.Force {
 			return "services and transit are withdrawn; next the sessions are closed"
 		}
-		noun := "workloads"
-		if d.Workloads == 1 {
-			noun = "workload"
-		}
-		return fmt.Sprintf("services and transit are withdrawn; %d %s still here, their routes kept; --force withdraws them", d.Workloads, noun)
+		return fmt.Sprintf("services and transit are withdrawn; %s still here, their routes kept; --force withdraws them", workloads(d.Workloads))
 	}
 	if d.Workloads > 0 {
-		return fmt.Sprintf("drained, sessions closed; the routes of %d workloads that are still here are withdrawn", d.Workloads)
+		return fmt.Sprintf("drained, sessions closed; %s still here, their routes withdrawn", workloads(d.Workloads))
 	}
 	return "drained, sessions closed"
+}
+
+func workloads(n int) string {
+	if n == 1 {
+		return "1 workload"
+	}
+	return fmt.Sprintf("%d workloads", n)
 }

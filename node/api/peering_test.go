@@ -139,7 +139,7 @@ func TestDrainDone(t *testing.T) {
 		{Drain{Stage: DrainAway, Workloads: 1}, true, "services and transit are withdrawn; 1 workload still here, their routes kept; --force withdraws them"},
 		{Drain{Stage: DrainAway, Workloads: 2, Force: true}, false, "services and transit are withdrawn; next the sessions are closed"},
 		{Drain{Stage: DrainClosed, Sessions: 2}, false, "drained, sessions closed"},
-		{Drain{Stage: DrainClosed, Workloads: 2}, true, "drained, sessions closed; the routes of 2 workloads that are still here are withdrawn"},
+		{Drain{Stage: DrainClosed, Workloads: 2}, true, "drained, sessions closed; 2 workloads still here, their routes withdrawn"},
 	} {
 		if got := tc.d.Done(); got != tc.done || tc.d.String() != tc.text {
 			t.Errorf("%+v: done %t, %q", tc.d, got, tc.d)
