@@ -26,7 +26,8 @@ var ErrNoModule = errors.New("the kernel has no device " + Device)
 // goroutines.
 type Tunnel struct {
 	kernel Kernel
-	tried  bool // to load the module
+	// missing is why the module could not be loaded.
+	missing error
 }
 
 // New returns a Tunnel on the kernel.
@@ -36,8 +37,8 @@ func New(k Kernel) *Tunnel { return &Tunnel{kernel: k} }
 // and the device as it is then. A second call takes none. A step that fails does
 // not stop the others; the error names all of them.
 func (t *Tunnel) Apply(ctx context.Context, want Want) (did []Step, have State, err error) {
-	if have, err = t.read(ctx); err != nil {
-		return nil, have, fmt.Errorf("ipip: %w", err)
+	if have, err = t.Load(ctx); err != nil {
+		return nil, have, err
 	}
 	return t.carryOut(ctx, Plan(want, have), have)
 }
@@ -80,32 +81,28 @@ func (t *Tunnel) Observe(ctx context.Context) (State, error) {
 	return have, nil
 }
 
-// read returns the device, after loading its module if it is not there. That is
+// Load returns the device, after loading its module if it is not there. That is
 // tried once: a module that appears later brings the device by itself, or with
-// a restart.
-func (t *Tunnel) read(ctx context.Context) (State, error) {
-	have, err := t.kernel.Read(ctx)
-	if err != nil {
-		return have, fmt.Errorf("read %s: %w", Device, err)
+// a restart. The error wraps [ErrNoModule] if there is none.
+func (t *Tunnel) Load(ctx context.Context) (State, error) {
+	have, err := t.Observe(ctx)
+	if err != nil || have.Exists {
+		return have, err
 	}
-	if have.Exists {
-		return have, nil
+	if t.missing != nil {
+		return have, t.missing
 	}
-	if !t.tried {
-		t.tried = true
-		if err := t.kernel.Load(ctx); err != nil {
-			return have, missing(err.Error())
-		}
-		if have, err = t.kernel.Read(ctx); err != nil {
-			return have, fmt.Errorf("read %s: %w", Device, err)
-		}
-		if have.Exists {
-			return have, nil
-		}
+	if err := t.kernel.Load(ctx); err != nil {
+		t.missing = missing(err.Error())
+		return have, t.missing
 	}
-	return have, missing("the module ipip was asked for, but there is still no device")
+	if have, err = t.Observe(ctx); err == nil && !have.Exists {
+		t.missing = missing("its module was loaded, but there is still no device")
+		err = t.missing
+	}
+	return have, err
 }
 
 func missing(why string) error {
-	return fmt.Errorf("%w (%s); load the module ipip (modprobe ipip), build the kernel with CONFIG_NET_IPIP, or set ipipMode: Never on the pools", ErrNoModule, strings.TrimSpace(why))
+	return fmt.Errorf("ipip: %w (%s); load the module ipip (modprobe ipip), build the kernel with CONFIG_NET_IPIP, or set ipipMode: Never on the pools", ErrNoModule, strings.TrimSpace(why))
 }

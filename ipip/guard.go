@@ -70,6 +70,15 @@ func (g *Guard) Apply(ctx context.Context, allowed []netip.Addr, whole bool) (ch
 	return true, nil
 }
 
+// Present reports whether there is a guard, whole or not.
+func (g *Guard) Present(ctx context.Context) (bool, error) {
+	_, exists, err := g.firewall.Members(ctx)
+	if err != nil {
+		return false, fmt.Errorf("ipip: read ipset %s: %w", SetName, err)
+	}
+	return exists, nil
+}
+
 // Remove takes the rule away, and then the set. Without the set there is no rule:
 // the kernel keeps the one as long as the other.
 func (g *Guard) Remove(ctx context.Context) error {

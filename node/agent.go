@@ -94,6 +94,7 @@ type running struct {
 	routers *ndp.Server
 	bfd     *bfdTask
 	watcher *bfd.Process // of bfd
+	tunnel  *tunnelTask
 	speaker Speaker
 }
 
@@ -109,7 +110,7 @@ func New(o Options) *Agent {
 		o:       o,
 		started: time.Now(),
 		feed:    &api.Feed{},
-		pulse:   newPulse("routes", "speaker", "links", "relay"),
+		pulse:   newPulse("routes", "speaker", "links", "relay", "tunnel"),
 		latency: newLatency(),
 		leave:   make(chan struct{}, 1),
 		drain:   newDrain(o.StateDir, o.Store, o.Log),
@@ -175,12 +176,18 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	}
 	events, beside := fib.Split(events)
 	t.kernelEvents = events
+	beside, other := fib.Split(beside)
 	speaker, err := a.o.NewSpeaker(t.fib.Len()+a.earlierRoutes(ctx, earlier) > 0)
 	if err != nil {
 		return fmt.Errorf("node: start speaker: %w", err)
 	}
 	up := &running{routes: t, speaker: speaker}
 	a.watchful(up, kernel, beside)
+	closeTunnel, err := a.tunnel(up, other)
+	if err != nil {
+		return err
+	}
+	defer closeTunnel()
 	up.bgp = a.wire(up)
 	t.turn(ctx) // local routes first: what is announced is in the kernel
 	a.up.Store(up)
@@ -191,6 +198,7 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return up.links.run(ctx) })
 	g.Go(func() error { return up.routers.Run(ctx) })
 	g.Go(func() error { return up.bfd.run(ctx) })
+	g.Go(func() error { return up.tunnel.run(ctx) })
 	g.Go(func() error { return a.drain.run(ctx, speaker, up.bgp.drained) })
 	g.Go(func() error { return a.dropEarlier(ctx, t, earlier) })
 	g.Go(func() error { return (&sysctlTask{routes: t, agent: a, log: a.o.Log}).run(ctx) })
@@ -240,6 +248,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
 		settled: make(chan struct{}), facts: newSessionFacts(), sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
+		encap: newEncap(), tunnelTried: func() bool { return true },
 		owners: rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}

@@ -46,13 +46,17 @@ type routesTask struct {
 	ringLocal  func()
 	bgpStarted func() time.Time // zero before
 	taken      func()           // a Snapshot was
-	deferral   time.Duration
-	settled    chan struct{} // closed once everything of the last run is replaced
+	// tunnelTried is [tunnelTask.tried]; the bell rings when it changes.
+	tunnelTried func() bool
+	tunnelBell  <-chan struct{}
+	deferral    time.Duration
+	settled     chan struct{} // closed once everything of the last run is replaced
 
 	relays *relayTask
 	owners *rib.Owners
 	mirror *rib.Mirror
 	local  *local
+	encap  *encap
 	snap   *caracal.Snapshot // the last one taken
 	conv   convergence
 
@@ -94,6 +98,7 @@ func (t *routesTask) run(ctx context.Context, storeBell <-chan struct{}) error {
 		case <-storeBell:
 		case <-t.eventBell:
 		case <-t.planBell:
+		case <-t.tunnelBell:
 		case ev, ok := <-t.kernelEvents:
 			if !ok {
 				return kernelGone(ctx)
@@ -137,6 +142,7 @@ func (t *routesTask) untilDue() time.Duration {
 // turn brings the kernel up to date with all that is known.
 func (t *routesTask) turn(ctx context.Context) {
 	t.takeSnapshot()
+	t.takeTunnel()
 	if t.linksChanged {
 		t.setPolicy()
 	}
@@ -250,7 +256,9 @@ func (t *routesTask) takeSnapshot() {
 	if old == nil {
 		old = caracal.NewSnapshot(cur.Self)
 	}
-	t.mirror.Rejudge(t.owners.Update(t.snap, cur))
+	changed := t.owners.Update(t.snap, cur)
+	t.mirror.Rejudge(changed)
+	t.mirror.ReissueBelow(t.encap.update(cur, changed, t.tunnelTried()))
 	set, unset := t.local.update(old, cur, t.owners.OwnerOf)
 	for _, w := range set {
 		t.fib.Set(w)
@@ -268,6 +276,14 @@ func (t *routesTask) takeSnapshot() {
 		t.ringLocal()
 	}
 	t.monitor(api.MonitorEvent{Kind: api.EventConfig, Action: "taken", Detail: fmt.Sprintf("generation %d, digest %s", cur.Generation, cur.Digest)})
+}
+
+// takeTunnel lets the pools that wait for the tunnel have it once the device was
+// tried.
+func (t *routesTask) takeTunnel() {
+	if t.encap.waiting && t.tunnelTried() {
+		t.mirror.ReissueBelow(t.encap.update(t.snap, nil, true))
+	}
 }
 
 func (t *routesTask) takePlan() {
@@ -350,7 +366,9 @@ func (t *routesTask) choose(c rib.Choice) {
 	if t.feed.Active() {
 		t.monitor(api.MonitorEvent{Kind: api.EventRoute, Prefix: c.NLRI, Action: "chosen", Detail: fmt.Sprintf("next hops %v", c.NextHops)})
 	}
-	t.fib.Set(fib.Want{Dst: c.NLRI, Kind: fib.Learned, NextHops: c.NextHops, Source: "bgp", Received: c.Received})
+	w := fib.Want{Dst: c.NLRI, Kind: fib.Learned, NextHops: c.NextHops, Source: "bgp", Received: c.Received}
+	t.encap.wrap(&w, t.owners.OwnerOf, t.owners.NodeOf)
+	t.fib.Set(w)
 }
 
 // apply writes what is to be written and returns whether there is more.

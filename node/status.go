@@ -60,7 +60,7 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 	}
 	speaker := up.bgp.state.Load()
 	st.Problems = append(st.Problems, speaker.problems...)
-	st.Problems = append(st.Problems, slices.Concat(up.links.problems(), up.bfd.problems())...)
+	st.Problems = append(st.Problems, slices.Concat(up.links.problems(), up.bfd.problems(), up.tunnel.problems())...)
 	st.Counts.Originated = len(speaker.config.Originate)
 	if err := a.countSessions(ctx, up, &st); err != nil {
 		return st, err
