@@ -112,7 +112,7 @@ func (c *command) parse(word string, args []string) error {
 	switch word {
 	case "up", "demo":
 		f.StringVar(&c.topology, "topology", "mesh", "`name` of the kind of lab: "+strings.Join(topologies, ", "))
-		f.IntVar(&c.nodes, "nodes", 0, "how many nodes (mesh: 3, reflector and racks: 4)")
+		f.IntVar(&c.nodes, "nodes", 0, "how many nodes (mesh: 3, the others: 4)")
 		f.IntVar(&c.pods, "pods", 2, "how many pods on each node")
 		f.StringVar(&c.caracald, "caracald", "", "`path` of the daemon (default: beside this program, then in PATH)")
 	case "down":
@@ -145,7 +145,7 @@ func (c *command) parse(word string, args []string) error {
 }
 
 // topologies are the kinds of lab that up and demo build.
-var topologies = []string{"mesh", "reflector", "racks"}
+var topologies = []string{"mesh", "reflector", "racks", "subnets"}
 
 // check reports what is wrong with the sizes; explicit says that nodes was
 // given.
@@ -168,6 +168,8 @@ func (c *command) build() Topology {
 	switch c.topology {
 	case "reflector":
 		return Reflector(o)
+	case "subnets":
+		return Subnets(SubnetOptions{Nodes: c.nodes, PodsPerNode: c.pods})
 	case "racks":
 		return Racks(RackOptions{NodesPerRack: c.nodes / rackCount, PodsPerNode: c.pods})
 	}

@@ -43,7 +43,11 @@ func clusterDocument(t Topology) string {
 	for _, p := range t.Pools {
 		b.WriteString("---\n")
 		header(&b, "IPPool", p.Name)
-		fmt.Fprintf(&b, "spec:\n  cidr: %q\n  blockSize: %d\n  ipipMode: Never\n", p.CIDR, p.BlockSize)
+		mode := p.IPIP
+		if mode == "" {
+			mode = "Never"
+		}
+		fmt.Fprintf(&b, "spec:\n  cidr: %q\n  blockSize: %d\n  ipipMode: %s\n", p.CIDR, p.BlockSize, mode)
 	}
 	for _, o := range t.Objects {
 		b.WriteString("---\n" + o)
@@ -66,6 +70,9 @@ func nodeDocument(n NodeSpec) string {
 	}
 	if n.Cluster.IsValid() {
 		fmt.Fprintf(&b, "  routeReflectorClusterID: %q\n", n.Cluster)
+	}
+	if n.Tunnel.IsValid() {
+		fmt.Fprintf(&b, "  tunnelAddress: %q\n", n.Tunnel)
 	}
 	b.WriteString("  addresses:\n")
 	for _, f := range Families() {

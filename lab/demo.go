@@ -23,6 +23,9 @@ type demo struct {
 
 // demo runs the story and removes what it built, whatever happened.
 func (c *command) demo(ctx context.Context) (err error) {
+	if c.topology == "subnets" {
+		return errors.New("there is no demo of subnets; build them with \"caracal lab up --topology subnets\", then see \"caracal lab ping\"")
+	}
 	spec, err := c.spec()
 	if err != nil {
 		return err

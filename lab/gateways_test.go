@@ -13,13 +13,15 @@ func TestTopologyGolden(t *testing.T) {
 	for _, top := range []Topology{
 		Reflector(MeshOptions{PodsPerNode: 1}),
 		Racks(RackOptions{NodesPerRack: 1, PodsPerNode: 1}),
+		Subnets(SubnetOptions{Nodes: 3, PodsPerNode: 1, Informed: true}),
 	} {
 		if err := top.Validate(); err != nil {
 			t.Errorf("%s: %v", top.Name, err)
 		}
 		var b strings.Builder
 		for _, s := range plan(names{"x"}, top) {
-			if _, ok := s.(addVeth); ok {
+			_, veth := s.(addVeth)
+			if r, ok := s.(addRoute); veth || ok && !strings.HasPrefix(r.NS, "cl-x-pod-") {
 				b.WriteString(s.String() + "\n")
 			}
 		}
@@ -52,7 +54,7 @@ func TestValidateLinks(t *testing.T) {
 // TestTopologyFlags: each kind of lab has its own sizes.
 func TestTopologyFlags(t *testing.T) {
 	for _, tc := range []struct{ args, want string }{
-		{"up --topology ring", `there is no topology "ring"; there are mesh, reflector, racks`},
+		{"up --topology ring", `there is no topology "ring"; there are mesh, reflector, racks, subnets`},
 		{"up --topology racks --nodes 3", "racks have the same number of nodes each, up to 40"},
 		{"up --topology racks --nodes 82", "up to 40"},
 		{"up --nodes 0", "from 1 to 250 nodes"},
@@ -61,7 +63,7 @@ func TestTopologyFlags(t *testing.T) {
 			t.Errorf("%s: code %d\n%s%s", tc.args, code, out, errs)
 		}
 	}
-	for topology, want := range map[string]int{"mesh": 3, "reflector": 4, "racks": 9} {
+	for topology, want := range map[string]int{"mesh": 3, "reflector": 4, "racks": 9, "subnets": 5} {
 		c := &command{topology: topology, pods: 1}
 		if got := len(c.build().Nodes); got != want {
 			t.Errorf("%s: %d nodes, want %d", topology, got, want)

@@ -51,6 +51,8 @@ type PoolSpec struct {
 	CIDR netip.Prefix
 	// BlockSize is the prefix length of a block.
 	BlockSize int
+	// IPIP is the pool's ipipMode; empty is Never.
+	IPIP string
 }
 
 // NodeSpec is one host or one router.
@@ -72,6 +74,8 @@ type NodeSpec struct {
 	ASN uint32
 	// Cluster makes the node a route reflector (RFC 4456).
 	Cluster netip.Addr
+	// Tunnel is the address of the node's tunl0.
+	Tunnel netip.Addr
 	// Anycast are prefixes that the node serves together with others.
 	Anycast []netip.Prefix
 	Labels  map[string]string
@@ -188,10 +192,10 @@ func Mesh(o MeshOptions) Topology {
 	}
 	t := Topology{Name: "mesh", Switches: []string{meshSwitch}}
 	if !o.NoIPv4 {
-		t.Pools = append(t.Pools, PoolSpec{"pods-v4", netip.MustParsePrefix("10.244.0.0/16"), 26})
+		t.Pools = append(t.Pools, PoolSpec{Name: "pods-v4", CIDR: netip.MustParsePrefix("10.244.0.0/16"), BlockSize: 26})
 	}
 	if !o.NoIPv6 {
-		t.Pools = append(t.Pools, PoolSpec{"pods-v6", netip.MustParsePrefix("fd00:244::/48"), 122})
+		t.Pools = append(t.Pools, PoolSpec{Name: "pods-v6", CIDR: netip.MustParsePrefix("fd00:244::/48"), BlockSize: 122})
 	}
 	for i := range o.Nodes {
 		t.Nodes = append(t.Nodes, MeshNode(i, o))
