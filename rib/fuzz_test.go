@@ -85,7 +85,7 @@ func plainJudge(s *caracal.Snapshot, nlri netip.Prefix, hop netip.Addr) Code {
 	if nlri.Bits() == 0 {
 		return RefusedDefault
 	}
-	if unroutable(nlri.Addr()) {
+	if unroutable(nlri) {
 		return RefusedRange
 	}
 	within, wider := false, false

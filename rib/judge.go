@@ -121,7 +121,7 @@ func (m *Mirror) judgeExternal(nb *neighbor, nlri netip.Prefix, attrs *caracal.A
 	res := nb.rules.filters.Import(nb.subject(nlri, attrs))
 	v.Peer = nb.rules.peer
 	switch {
-	case unroutable(nlri.Addr()):
+	case unroutable(nlri):
 		v.Code = RefusedRange
 	case mine:
 		v.Code = RefusedLocal
@@ -145,7 +145,7 @@ func (m *Mirror) judgeOutside(nb *neighbor, nlri netip.Prefix, attrs *caracal.At
 	in := slices.IndexFunc(nb.rules.ranges, func(r netip.Prefix) bool { return caracal.Covers(r, nlri) })
 	deflt := caracal.IsDefault(nlri)
 	switch {
-	case !deflt && unroutable(nlri.Addr()):
+	case !deflt && unroutable(nlri):
 		v.Code = RefusedRange
 	case deflt && !nb.rules.deflt:
 		v.Code = RefusedDefault

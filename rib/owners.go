@@ -202,7 +202,7 @@ func (o *Owners) Judge(nlri netip.Prefix, nextHop netip.Addr) Verdict {
 	switch {
 	case caracal.IsDefault(nlri):
 		return Verdict{Code: RefusedDefault}
-	case unroutable(nlri.Addr()):
+	case unroutable(nlri):
 		return Verdict{Code: RefusedRange}
 	}
 	v := Verdict{NextHopNode: o.addrs[nextHop]}
@@ -255,7 +255,8 @@ func (o *Owners) Pool(p netip.Prefix) (pool string, mine bool) {
 
 // unroutable are the ranges that no unicast packet on a network has as its
 // destination (RFC 6890, RFC 5771, RFC 1112).
-func unroutable(a netip.Addr) bool {
-	return a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() ||
-		a.Is4() && (a.As4()[0] == 0 || a.As4()[0] >= 240)
+func unroutable(p netip.Prefix) bool {
+	a := p.Addr()
+	return a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast() ||
+		p.Bits() >= 8 && a.IsUnspecified() || a.Is4() && (p.Bits() >= 8 && a.As4()[0] == 0 || a.As4()[0] >= 240)
 }
