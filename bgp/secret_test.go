@@ -212,9 +212,50 @@ func TestManyPasswords(t *testing.T) {
 	wg.Wait()
 }
 
-// TestPasswords is every combination of who dials, which password either end
+// TestPasswordsBIRD is every combination of who dials, which password either end
 // has, and of IPv4 and IPv6, with BIRD at the other end.
-func TestPasswords(t *testing.T) {
+func TestPasswordsBIRD(t *testing.T) {
+	passwords(t, func(ns string) {
+		var text strings.Builder
+		fmt.Fprintf(&text, "log stderr all;\nrouter id 192.0.2.100;\nprotocol device {}\n")
+		for i, tc := range passwordCases() {
+			ours, theirs := tc.addrs(i)
+			fmt.Fprintf(&text, "protocol bgp p%d {\n\tlocal %s as 65001; neighbor %s as %d; strict bind yes; connect delay time 1; connect retry time 2;\n\tipv4 { export none; import all; };\n", i, theirs, ours, asn)
+			if tc.theirs != "" {
+				fmt.Fprintf(&text, "\tpassword %q;\n", tc.theirs)
+			}
+			if !tc.passive {
+				text.WriteString("\tpassive;\n")
+			}
+			text.WriteString("}\n")
+		}
+		dir := t.TempDir()
+		file := filepath.Join(dir, "bird.conf")
+		write(t, file, text.String())
+		run(t, ns, "bird", "-f", "-c", file, "-s", filepath.Join(dir, "ctl"), "-P", filepath.Join(dir, "pid"))
+	})
+}
+
+// TestPasswordsFRR is the same with FRR.
+func TestPasswordsFRR(t *testing.T) {
+	passwords(t, func(ns string) {
+		var text strings.Builder
+		fmt.Fprintf(&text, "router bgp 65001\n bgp router-id 192.0.2.100\n no bgp ebgp-requires-policy\n")
+		for i, tc := range passwordCases() {
+			ours, theirs := tc.addrs(i)
+			fmt.Fprintf(&text, " neighbor %[1]s remote-as %[2]d\n neighbor %[1]s update-source %[3]s\n neighbor %[1]s timers connect 2\n", ours, asn, theirs)
+			if tc.theirs != "" {
+				fmt.Fprintf(&text, " neighbor %s password %s\n", ours, tc.theirs)
+			}
+			if !tc.passive {
+				fmt.Fprintf(&text, " neighbor %s passive\n", ours)
+			}
+		}
+		(&opposite{ns: ns, dir: t.TempDir()}).frr(t, text.String())
+	})
+}
+
+func passwords(t *testing.T, daemon func(ns string)) {
 	const birds = "CARACAL_TEST_BIRDS"
 	if os.Getenv(childEnv) == "" {
 		t.Parallel()
@@ -246,8 +287,6 @@ func TestPasswords(t *testing.T) {
 		listen = append(listen, ours.String())
 	}
 	a := newStationOn(t, "a", strings.Join(listen, ","), 179, bgp.Options{})
-	var text strings.Builder
-	fmt.Fprintf(&text, "log stderr all;\nrouter id 192.0.2.100;\nprotocol device {}\n")
 	right := map[string]bool{}
 	for i, tc := range passwordCases() {
 		local, theirs := tc.addrs(i)
@@ -259,19 +298,8 @@ func TestPasswords(t *testing.T) {
 		n.HoldTime, n.KeepaliveTime = 9*time.Second, 3*time.Second
 		a.conf.Neighbors = append(a.conf.Neighbors, n)
 		right[n.Name] = tc.ours == tc.theirs
-		fmt.Fprintf(&text, "protocol bgp p%d {\n\tlocal %s as 65001; neighbor %s as %d; strict bind yes; connect delay time 1; connect retry time 2;\n\tipv4 { export none; import all; };\n", i, theirs, local, asn)
-		if tc.theirs != "" {
-			fmt.Fprintf(&text, "\tpassword %q;\n", tc.theirs)
-		}
-		if !tc.passive {
-			text.WriteString("\tpassive;\n")
-		}
-		text.WriteString("}\n")
 	}
-	dir := t.TempDir()
-	file := filepath.Join(dir, "bird.conf")
-	write(t, file, text.String())
-	run(t, os.Getenv(birds), "bird", "-f", "-c", file, "-s", filepath.Join(dir, "ctl"), "-P", filepath.Join(dir, "pid"))
+	daemon(os.Getenv(birds))
 	a.apply()
 	for _, n := range a.conf.Neighbors {
 		if right[n.Name] {
