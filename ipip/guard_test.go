@@ -3,11 +3,13 @@ package ipip
 import (
 	"errors"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"caracal.dev/caracal/internal/nstest"
+	"caracal.dev/caracal/internal/uml"
 )
 
 func addrs(list ...string) []netip.Addr {
@@ -102,5 +104,40 @@ func TestGuardKernel(t *testing.T) {
 	})
 	if out := ns.Run("iptables", "-S", "INPUT"); strings.Contains(out, RuleComment) {
 		t.Errorf("rules:\n%s", out)
+	}
+}
+
+// TestGuardLegacy has a kernel that takes rules of iptables-legacy alone.
+func TestGuardLegacy(t *testing.T) {
+	if !uml.Test(t, uml.Options{Modules: []string{"ip_tables", "iptable_filter", "xt_set", "xt_comment", "ip_set_hash_ip"}}) {
+		return
+	}
+	for range 2 { // also after a restart
+		n, err := NewNetfilter()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		g := NewGuard(n)
+		if _, err := g.Apply(t.Context(), addrs("192.0.2.1"), true); err != nil {
+			t.Fatal(err)
+		}
+		if changed, err := g.Apply(t.Context(), addrs("192.0.2.1"), true); err != nil || changed {
+			t.Errorf("the second time: changed %v, %v", changed, err)
+		}
+	}
+	if out, err := exec.Command("iptables-legacy", "-S", "INPUT").CombinedOutput(); err != nil || strings.Count(string(out), RuleComment) != 1 {
+		t.Errorf("%v, rules:\n%s", err, out)
+	}
+	n, err := NewNetfilter()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	if err := NewGuard(n).Remove(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if there, err := NewGuard(n).Present(t.Context()); err != nil || there {
+		t.Errorf("still there: %v, %v", there, err)
 	}
 }

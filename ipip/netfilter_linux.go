@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
 
 	"github.com/coreos/go-iptables/iptables"
 	"github.com/vishvananda/netlink"
@@ -13,10 +17,13 @@ import (
 )
 
 // Netfilter is the firewall of the network namespace that [NewNetfilter] was
-// called in, by iptables in the variant that is the host's default.
+// called in, by iptables in the variant that is the host's default. Where the
+// kernel does not have what that variant needs, which shows only at the first
+// rule, it is the older one, iptables-legacy.
 type Netfilter struct {
-	sets  *netlink.Handle
-	rules *iptables.IPTables
+	sets   *netlink.Handle
+	rules  *iptables.IPTables
+	legacy *iptables.IPTables // nil without the program
 }
 
 // NewNetfilter opens the firewall; Close ends it. It fails without the program
@@ -27,12 +34,20 @@ func NewNetfilter() (*Netfilter, error) {
 		return nil, fmt.Errorf("ipip: open netfilter: %w", err)
 	}
 	// Another program may hold the lock of iptables for a while.
-	t, err := iptables.New(iptables.IPFamily(iptables.ProtocolIPv4), iptables.Timeout(5))
+	const patience = 5
+	t, err := iptables.New(iptables.IPFamily(iptables.ProtocolIPv4), iptables.Timeout(patience))
 	if err != nil {
 		h.Close()
 		return nil, fmt.Errorf("ipip: find iptables: %w; install iptables", err)
 	}
-	return &Netfilter{h, t}, nil
+	n := &Netfilter{sets: h, rules: t}
+	if path, err := exec.LookPath("iptables-legacy"); err == nil {
+		n.legacy, err = iptables.New(iptables.IPFamily(iptables.ProtocolIPv4), iptables.Timeout(patience), iptables.Path(path))
+		if err != nil {
+			n.legacy = nil
+		}
+	}
+	return n, nil
 }
 
 // Close releases the sockets.
@@ -84,15 +99,46 @@ func rule() []string {
 
 // Ruled implements [Firewall].
 func (n *Netfilter) Ruled(context.Context) (bool, error) {
-	return n.rules.Exists("filter", "INPUT", rule()...)
+	there, err := n.rules.Exists("filter", "INPUT", rule()...)
+	switch {
+	case there:
+		return true, nil
+	case n.usesLegacy():
+		return n.legacy.Exists("filter", "INPUT", rule()...)
+	case n.legacy != nil:
+		return false, nil // with an error the first rule is one of the other variant
+	}
+	return false, err
 }
 
 // Rule implements [Firewall]. The rule is the first, before those that accept.
 func (n *Netfilter) Rule(_ context.Context, there bool) error {
 	if there {
-		return n.rules.Insert("filter", "INPUT", 1, rule()...)
+		err := n.rules.Insert("filter", "INPUT", 1, rule()...)
+		if err == nil || n.legacy == nil {
+			return err
+		}
+		if also := n.legacy.Insert("filter", "INPUT", 1, rule()...); also != nil {
+			return errors.Join(err, also)
+		}
+		return nil
 	}
-	return n.rules.DeleteIfExists("filter", "INPUT", rule()...)
+	if n.usesLegacy() {
+		if err := n.legacy.DeleteIfExists("filter", "INPUT", rule()...); err != nil {
+			return err
+		}
+	}
+	if there, err := n.rules.Exists("filter", "INPUT", rule()...); err != nil || !there {
+		return nil // the variant that the kernel does not have
+	}
+	return n.rules.Delete("filter", "INPUT", rule()...)
+}
+
+// usesLegacy reports whether iptables-legacy has a table here. To ask itself
+// would make it one.
+func (n *Netfilter) usesLegacy() bool {
+	b, err := os.ReadFile("/proc/net/ip_tables_names")
+	return n.legacy != nil && err == nil && slices.Contains(strings.Fields(string(b)), "filter")
 }
 
 // Drop implements [Firewall].

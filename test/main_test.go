@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"caracal.dev/caracal/internal/uml"
 	"caracal.dev/caracal/lab"
 )
 
@@ -23,7 +24,16 @@ var built programs
 
 func TestMain(m *testing.M) { os.Exit(runAll(m)) }
 
+// programsEnv names the directory of the programs for a run in user-mode-linux,
+// where building them would take long.
+const programsEnv = "CARACAL_TEST_PROGRAMS"
+
 func runAll(m *testing.M) int {
+	if uml.Inside() {
+		dir := os.Getenv(programsEnv)
+		built = programs{filepath.Join(dir, "caracald"), filepath.Join(dir, "caracal")}
+		return m.Run()
+	}
 	dir, err := os.MkdirTemp("", "caracal-test-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
