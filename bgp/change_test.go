@@ -40,10 +40,17 @@ func TestWhatGoBGPIsTold(t *testing.T) {
 			t.Errorf("another %s makes GoBGP end the session", name)
 		}
 	}
-	from := base
-	from.Password = caracal.Password{From: "local/secrets/a/b"}
-	if needsReset(base, from) {
+	secret := base
+	secret.Password = caracal.Password{From: "local/secrets/a/b", Secret: caracal.NewSecret("x")}
+	from := secret
+	from.Password.From = "local/secrets/a/c"
+	if needsReset(secret, from) {
 		t.Error("the place of the secret resets")
+	}
+	// What runs without a password must not go on when it is to have one.
+	from.Password.Secret = caracal.Secret{}
+	if !needsReset(base, from) {
+		t.Error("a secret that cannot be read leaves a session without one up")
 	}
 }
 
