@@ -26,6 +26,16 @@ func TestDemo(t *testing.T) {
 	gone(t, "tdemo")
 }
 
+// TestDemoReflector is the same with reflectors in the place of the mesh.
+func TestDemoReflector(t *testing.T) {
+	t.Parallel()
+	out, err := exec.Command(built.caracal, "lab", "demo", "--topology", "reflector", "--id", "treflect").CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("everything was as expected")) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	gone(t, "treflect")
+}
+
 // TestDemoInterrupted ends it in the middle, as Ctrl-C does.
 func TestDemoInterrupted(t *testing.T) {
 	for _, after := range []time.Duration{100 * time.Millisecond, 3 * time.Second} {
