@@ -218,7 +218,8 @@ type Status struct {
 	Complete      *Fact                  `protobuf:"bytes,14,opt,name=complete,proto3" json:"complete,omitempty"`
 	Problems      []*Problem             `protobuf:"bytes,15,rep,name=problems,proto3" json:"problems,omitempty"`
 	Counts        *Counts                `protobuf:"bytes,16,opt,name=counts,proto3" json:"counts,omitempty"`
-	Drain         *DrainState            `protobuf:"bytes,17,opt,name=drain,proto3" json:"drain,omitempty"` // absent while the node serves
+	Drain         *DrainState            `protobuf:"bytes,17,opt,name=drain,proto3" json:"drain,omitempty"`                  // absent while the node serves
+	PodMtu        uint32                 `protobuf:"varint,18,opt,name=pod_mtu,json=podMtu,proto3" json:"pod_mtu,omitempty"` // the largest that pods can have; 0: not known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +371,13 @@ func (x *Status) GetDrain() *DrainState {
 		return x.Drain
 	}
 	return nil
+}
+
+func (x *Status) GetPodMtu() uint32 {
+	if x != nil {
+		return x.PodMtu
+	}
+	return 0
 }
 
 // Counts are the sizes of things. 32 bits, since JSON would turn wider ones
@@ -4240,7 +4248,7 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x120\n" +
-	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x81\x05\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x9a\x05\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
@@ -4263,7 +4271,8 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\bcomplete\x18\x0e \x01(\v2\x10.caracal.v1.FactR\bcomplete\x12/\n" +
 	"\bproblems\x18\x0f \x03(\v2\x13.caracal.v1.ProblemR\bproblems\x12*\n" +
 	"\x06counts\x18\x10 \x01(\v2\x12.caracal.v1.CountsR\x06counts\x12,\n" +
-	"\x05drain\x18\x11 \x01(\v2\x16.caracal.v1.DrainStateR\x05drain\"\xb7\x04\n" +
+	"\x05drain\x18\x11 \x01(\v2\x16.caracal.v1.DrainStateR\x05drain\x12\x17\n" +
+	"\apod_mtu\x18\x12 \x01(\rR\x06podMtu\"\xb7\x04\n" +
 	"\x06Counts\x12\x1c\n" +
 	"\tneighbors\x18\x01 \x01(\rR\tneighbors\x12 \n" +
 	"\vestablished\x18\x02 \x01(\rR\vestablished\x12\x14\n" +
