@@ -152,6 +152,7 @@ func (t *speakerTask) pass(ctx context.Context) error {
 		return nil
 	}
 	t.planned(config)
+	t.room(config, snap.Dataplane.SetSysctls)
 	res, err := t.speaker.Apply(ctx, config)
 	next := &speakerState{config: config, started: last.started, problems: problems, applied: err == nil}
 	t.logResult(res)
