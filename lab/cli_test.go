@@ -32,7 +32,7 @@ func TestCommands(t *testing.T) {
 	}{
 		{[]string{}, 0, "usage: caracal lab COMMAND"},
 		{[]string{"--help"}, 0, "usage: caracal lab COMMAND"},
-		{[]string{"up", "--help"}, 0, "how many nodes (mesh: 3, reflector and racks: 4)"},
+		{[]string{"up", "--help"}, 0, "how many nodes (mesh: 3, the others: 4)"},
 		{[]string{"fly"}, 2, `there is no command "fly"`},
 		{[]string{"up", "--wings"}, 2, "caracal lab up: there is no flag --wings"},
 		{[]string{"up", "--nodes", "0"}, 2, "from 1 to 250 nodes"},
