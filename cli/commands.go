@@ -35,6 +35,10 @@ func (s *session) run(ctx context.Context, cmd Command, w io.Writer) error {
 		return get(ctx, s, w, s.client.peering().ListFilters, &pb.FiltersRequest{Name: cmd.Args["name"]}, func(m *pb.FilterList) { renderFilters(w, m) })
 	case "show tor-config":
 		return s.torConfig(ctx, cmd, w)
+	case "show tunnels":
+		return get(ctx, s, w, s.client.tunnels().GetTunnel, &pb.TunnelRequest{}, func(m *pb.Tunnel) { renderTunnel(w, m) })
+	case "check tunnel":
+		return s.checkTunnel(ctx, cmd, w)
 	case "drain":
 		return s.drain(ctx, cmd, w)
 	case "undrain":

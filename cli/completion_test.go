@@ -55,7 +55,7 @@ func TestBashCompletion(t *testing.T) {
 	}
 	for _, tc := range []struct{ line, words, want string }{
 		{"caracal sh", "(caracal sh)", "show"},
-		{"caracal show ", `(caracal show "")`, "status protocols neighbors bfd filters tor-config route fib interfaces workloads nodes"},
+		{"caracal show ", `(caracal show "")`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads nodes"},
 		{"caracal disable peer/to", "(caracal disable peer/to)", "peer/tor@192.0.2.250"},
 		{"caracal disable peer/tor@19", "(caracal disable peer/tor @ 19)", "192.0.2.250"},
 	} {

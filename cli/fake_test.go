@@ -30,6 +30,7 @@ type fakeDaemon struct {
 	pb.UnimplementedInventoryServer
 	pb.UnimplementedCommandServer
 	pb.UnimplementedPeeringServer
+	pb.UnimplementedTunnelsServer
 	mu     sync.Mutex
 	done   []string
 	silent bool // GetStatus never answers
@@ -229,6 +230,7 @@ func serveAt(t *testing.T, d *fakeDaemon, path string) (stop func()) {
 	pb.RegisterInventoryServer(g, d)
 	pb.RegisterCommandServer(g, d)
 	pb.RegisterPeeringServer(g, d)
+	pb.RegisterTunnelsServer(g, d)
 	go g.Serve(l)
 	t.Cleanup(g.Stop)
 	return g.Stop

@@ -45,6 +45,7 @@ type Word struct {
 func Grammar(extra ...External) *Word {
 	root := &Word{Next: []*Word{
 		{Name: "show", Help: "look at the state of things", Next: showWords()},
+		{Name: "check", Help: "try something out", Next: checkWords()},
 		{Name: "enable", Help: "let a disabled neighbor come up again", Next: neighborArg("enable")},
 		{Name: "disable", Help: "take a neighbor down until it is enabled", Exact: true, Next: neighborArg("disable")},
 		{Name: "restart", Help: "take a neighbor down and let it come up again", Next: neighborArg("restart")},
@@ -97,6 +98,7 @@ func showWords() []*Word {
 		{Name: "tor-config", Help: "the configuration of the switch that nodes peer with", Runs: "show tor-config", Options: torOptions()},
 		{Name: "route", Help: "paths, whether each is in the kernel, and if not why", Runs: "show route", Options: routeOptions()},
 		{Name: "fib", Help: "our routes in the kernel", Runs: "show fib"},
+		{Name: "tunnels", Help: "the IPIP device, and who is reached through it", Runs: "show tunnels"},
 		{Name: "interfaces", Help: "network interfaces and what is wrong with them", Runs: "show interfaces"},
 		{Name: "workloads", Help: "pods, VMs and containers", Runs: "show workloads"},
 		{Name: "nodes", Help: "the nodes of the cluster", Runs: "show nodes"},

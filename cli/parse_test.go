@@ -86,15 +86,15 @@ func TestParse(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want, can string }{
-		{"", "a command is missing", "show enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
-		{"frob", `there is no command "frob"`, "show enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
-		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib interfaces workloads nodes"},
-		{"shwo status", `there is no command "shwo"; did you mean show?`, "show enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
-		{"route", `there is no command "route"; did you mean show route?`, "show enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
+		{"", "a command is missing", "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
+		{"frob", `there is no command "frob"`, "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
+		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads nodes"},
+		{"shwo status", `there is no command "shwo"; did you mean show?`, "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
+		{"route", `there is no command "route"; did you mean show route?`, "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
 		{"show route protcol mesh/b", `"protcol" is not an IP prefix such as 10.64.1.0/26; did you mean protocol?`, "PREFIX for all protocol table"},
 		{"show route for 10.64.1.0/26", "10.64.1.0/26 is a prefix: show route 10.64.1.0/26 asks for exactly that, show route for 10.64.1.0 for the route that packets take", ""},
 		{"sh n", `"n" could be neighbors or nodes`, "neighbors nodes"},
-		{"c", `"c" could be configure, cleanup or completion`, "configure cleanup completion"},
+		{"c", `"c" could be check, configure, cleanup or completion`, "check configure cleanup completion"},
 		{"re mesh/b", `"re" could be restart or reload`, "restart reload"},
 		{"cl", `"cl" must not be shortened: write cleanup`, ""},
 		{"dis mesh/b", `"dis" must not be shortened: write disable`, ""},
@@ -144,8 +144,8 @@ func names(cands []Candidate) string {
 func TestQuestionMark(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want string }{
-		{"?", "show enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
-		{"sh ?", "status protocols neighbors bfd filters tor-config route fib interfaces workloads nodes"},
+		{"?", "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
+		{"sh ?", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads nodes"},
 		{"sh n?", "neighbors nodes"},
 		{"sh ro ?", "PREFIX for all protocol table <Enter>"},
 		{"sh ro all table adj-rib-in ?", "NAME PREFIX for <Enter>"},
@@ -174,9 +174,9 @@ func TestComplete(t *testing.T) {
 		want  string
 		asks  bool
 	}{
-		{"", "show enable disable restart reload configure monitor cleanup drain undrain completion version help lab", false},
+		{"", "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab", false},
 		{"dis", "disable", false},
-		{"sh ", "status protocols neighbors bfd filters tor-config route fib interfaces workloads nodes", false},
+		{"sh ", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads nodes", false},
 		{"show n", "neighbors nodes", false},
 		{"disable ", "mesh/b mesh/c peer/tor@192.0.2.1", true},
 		{"disable mesh/", "mesh/b mesh/c", true},

@@ -31,6 +31,9 @@ func renderStatus(w io.Writer, now time.Time, st *pb.Status, neighbors *pb.Neigh
 	g.add("", "Routes", fmt.Sprintf("%s, %s, %d refused; %d announced",
 		plural(int(c.Prefixes), "prefix", "prefixes"), plural(int(c.Paths), "path", "paths"), c.Refused, c.Originated))
 	g.add("", "Kernel", kernelText(c))
+	if st.PodMtu != 0 {
+		g.add("", "Pod MTU", mtuText(st.PodMtu))
+	}
 	g.add("", "Audit", auditText(now, c))
 	g.add("", "Cluster", fmt.Sprintf("%s, %s, %s, %s (%d here)",
 		plural(int(c.Nodes), "node", "nodes"), plural(int(c.Pools), "pool", "pools"),

@@ -135,6 +135,7 @@ func TestJSON(t *testing.T) {
 		"status": sampleStatus(), "protocols": sampleNeighbors(), "route": sampleRoutes(), "fib": sampleFIB(),
 		"nodes": sampleNodes(), "workloads": sampleWorkloads(), "interfaces": sampleInterfaces(),
 		"gateways": sampleGateways(), "bfd": sampleBFD(), "filters": sampleFilters(), "drain": sampleDrain(), "tor-config": &pb.TorConfig{},
+		"tunnels": sampleTunnel(), "check-tunnel": sampleCheck(false),
 		"configure": &pb.ConfigureReply{Resets: []*pb.Reset{{}}}, "cleanup": &pb.CleanupReply{},
 	} {
 		var first string

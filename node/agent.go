@@ -122,7 +122,7 @@ func New(o Options) *Agent {
 // withdraws what was announced first. The error wraps [ErrReexec] when the
 // process must start itself anew.
 func (a *Agent) Run(ctx context.Context) error {
-	server := api.New(api.Backend{Source: a, Inventory: a, Commander: a, Peering: a}, a.o.API)
+	server := api.New(api.Backend{Source: a, Inventory: a, Commander: a, Peering: a, Tunnels: a}, a.o.API)
 	if err := server.Listen(); err != nil { // first: it finds out whether a daemon runs already
 		return err
 	}

@@ -58,6 +58,7 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 		}
 		return st, nil
 	}
+	st.PodMTU = up.tunnel.state.Load().podMTU
 	speaker := up.bgp.state.Load()
 	st.Problems = append(st.Problems, speaker.problems...)
 	st.Problems = append(st.Problems, slices.Concat(up.links.problems(), up.bfd.problems(), up.tunnel.problems())...)

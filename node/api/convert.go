@@ -66,6 +66,7 @@ func statusMessage(st Status) *pb.Status {
 		Problems: problemMessages(st.Problems),
 		Counts:   countsMessage(st.Counts),
 		Drain:    drainMessage(st.Drain),
+		PodMtu:   count(st.PodMTU),
 	}
 }
 

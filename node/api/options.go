@@ -15,6 +15,7 @@ type Backend struct {
 	Inventory Inventory
 	Commander Commander
 	Peering   Peering
+	Tunnels   Tunnels
 }
 
 // Options say where and for whom the server listens.

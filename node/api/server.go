@@ -98,6 +98,9 @@ func (s *Server) register(g *grpc.Server) {
 	if s.backend.Peering != nil {
 		pb.RegisterPeeringServer(g, peeringServer{src: s.backend.Peering})
 	}
+	if s.backend.Tunnels != nil {
+		pb.RegisterTunnelsServer(g, tunnelServer{src: s.backend.Tunnels})
+	}
 	if s.backend.Commander != nil {
 		pb.RegisterCommandServer(g, commandServer{cmd: s.backend.Commander, log: s.opts.Log})
 	}

@@ -118,6 +118,9 @@ type Status struct {
 	Problems []caracal.Problem
 	Counts   Counts
 	Drain    Drain
+	// PodMTU is the largest MTU, in bytes, that pods can have without a packet being
+	// too large for the encapsulations in use; 0 while it is not known.
+	PodMTU int
 }
 
 // Counts are the sizes of things, for one look.
