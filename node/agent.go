@@ -187,7 +187,6 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	defer closeTunnel()
 	up.bgp = a.wire(up)
 	t.turn(ctx) // local routes first: what is announced is in the kernel
 	a.up.Store(up)
@@ -198,7 +197,10 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	g.Go(func() error { return up.links.run(ctx) })
 	g.Go(func() error { return up.routers.Run(ctx) })
 	g.Go(func() error { return up.bfd.run(ctx) })
-	g.Go(func() error { return up.tunnel.run(ctx) })
+	g.Go(func() error {
+		defer closeTunnel()
+		return up.tunnel.run(ctx)
+	})
 	g.Go(func() error { return a.drain.run(ctx, speaker, up.bgp.drained) })
 	g.Go(func() error { return a.dropEarlier(ctx, t, earlier) })
 	g.Go(func() error { return (&sysctlTask{routes: t, agent: a, log: a.o.Log}).run(ctx) })
