@@ -197,7 +197,7 @@ func (e *exporting) check(round int) {
 func TestExportPolicyMeansWhatFiltersSay(t *testing.T) {
 	e := newExporting(t, "127.0.20.1")
 	rng := rand.New(rand.NewPCG(5, 6))
-	for round := range 150 {
+	for round := range 60 {
 		e.conf.Filters = map[string]caracal.Filter{"a": randomFilter(rng, "a"), "b": randomFilter(rng, "b")}
 		e.conf.Originate, e.conf.Communities = nil, map[netip.Prefix][]caracal.Community{}
 		var told []bgp.Relay
