@@ -13,6 +13,9 @@ import (
 	"caracal.dev/caracal/node/api"
 )
 
+// drainTick is how often a drain under way looks how far it is.
+const drainTick = 200 * time.Millisecond
+
 // drain is the task that takes a node out of service and back. It owns the
 // drainState; the speaker's task asks [drain.Stage] and listens to the bell.
 type drain struct {
@@ -35,6 +38,7 @@ type drain struct {
 
 // drainReport is what the last turn found and did.
 type drainReport struct {
+	stage           api.DrainStage // that it is about
 	applied         bgp.Drain
 	workloads, open int
 	err             error // what could not be done; it is tried again
@@ -71,17 +75,21 @@ func (d *drain) Bell() <-chan struct{} { return d.bell }
 // applied says which stage the speaker has carried out.
 func (d *drain) run(ctx context.Context, speaker Speaker, applied func() bgp.Drain) error {
 	changed := d.store.Subscribe()
-	tick := time.NewTicker(200 * time.Millisecond)
+	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
 	for {
 		d.turn(ctx, speaker, applied())
 		serving := d.state.Load().Stage == api.DrainServing && len(d.closed) == 0
+		if r := d.report.Load(); r.stage == api.DrainClosed && r.open == 0 {
+			tick.Reset(5 * drainTick) // only new neighbors are left to be closed
+		} else {
+			tick.Reset(drainTick)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case a := <-d.asked:
 			err := d.set(a.change(*d.state.Load()))
-			d.report.Store(&drainReport{open: 1}) // of the new state nothing is known yet
 			a.answer <- err
 		case <-changed:
 		case <-when(!serving, tick.C): // of the speaker there is no bell to hear
@@ -126,7 +134,7 @@ func (d *drain) turn(ctx context.Context, speaker Speaker, applied bgp.Drain) {
 	snap := d.store.Snapshot()
 	r := drainReport{applied: applied, workloads: localWorkloads(snap)}
 	next := s.next(drainSeen{now: time.Now(), applied: r.applied, workloads: r.workloads, known: snap.Complete()})
-	r.err = d.set(next)
+	r.stage, r.err = next.Stage, d.set(next)
 	switch {
 	case r.err != nil:
 	case next.Stage == api.DrainClosed:
@@ -138,7 +146,7 @@ func (d *drain) turn(ctx context.Context, speaker Speaker, applied bgp.Drain) {
 	if r.err != nil && (last.err == nil || last.err.Error() != r.err.Error()) {
 		d.log.Error("drain: not everything is as it should be; it is tried again", "err", r.err)
 	}
-	if last.workloads != r.workloads || last.open != r.open || last.applied != r.applied {
+	if last.stage != r.stage || last.workloads != r.workloads || last.open != r.open || last.applied != r.applied {
 		d.told()
 	}
 }
@@ -211,9 +219,12 @@ func (d *drain) ask(ctx context.Context, change func(drainState) drainState) err
 // status is how far the drain is.
 func (d *drain) status(snap *caracal.Snapshot) api.Drain {
 	s, r := d.state.Load(), d.report.Load()
-	out := api.Drain{Stage: s.Stage, Since: s.Since, Force: s.Force, Sessions: r.open}
 	if s.Stage == api.DrainServing {
 		return api.Drain{}
+	}
+	out := api.Drain{Stage: s.Stage, Since: s.Since, Force: s.Force, Sessions: r.open}
+	if r.stage != s.Stage {
+		out.Sessions = 1 // at least: of the new stage nothing is reported yet
 	}
 	out.Workloads = localWorkloads(snap)
 	if !s.MovingSince.IsZero() {
@@ -228,7 +239,8 @@ func (d *drain) status(snap *caracal.Snapshot) api.Drain {
 // done reports whether d has got as far as it gets, so that the command ends:
 // its stage is carried out, too.
 func (d *drain) done(s api.Drain) bool {
-	return s.Done() && (s.Stage != api.DrainAway || d.report.Load().applied == bgp.DrainOut)
+	r := d.report.Load()
+	return s.Done() && (s.Stage == api.DrainServing || r.stage == s.Stage) && (s.Stage != api.DrainAway || r.applied == bgp.DrainOut)
 }
 
 // Drain implements api.Commander.
