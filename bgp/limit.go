@@ -102,6 +102,18 @@ func (t *tracker) isHeld(addr netip.Addr) bool {
 	return nb != nil && nb.held && nb.gone == nil
 }
 
+// given returns what GoBGP has of a neighbor.
+func (t *tracker) given(name string) (n Neighbor, o peerOptions, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, nb := range t.byAddr {
+		if nb.conf.Name == name {
+			return nb.conf, nb.options, true
+		}
+	}
+	return n, o, false
+}
+
 // ceaseTime is given to GoBGP to send a NOTIFICATION, before the session that it
 // ends is taken away.
 const ceaseTime = 200 * time.Millisecond
@@ -117,18 +129,19 @@ func (e *engine) settleDown(addr netip.Addr) {
 // and frees what GoBGP has of it.
 func (s *Speaker) shed(name string) {
 	ctx := context.Background()
-	n, err := s.tracker.named(name)
-	if err != nil {
+	n, o, ok := s.tracker.given(name)
+	if !ok {
 		return
 	}
+	// With any other option changed, GoBGP would begin the session anew instead.
+	o.limit = true
 	e := s.running.Load()
-	if err := e.update(ctx, n, peerOptions{limit: true, deferral: s.opts.DeferralTime}); err == nil {
+	if err := e.update(ctx, n, o); err == nil {
 		e.settleDown(n.Addr)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, ok := s.have.neighbors[name]
-	if !ok || s.left || !s.tracker.isHeld(n.Addr) {
+	if n, ok = s.have.neighbors[name]; !ok || s.left || !s.tracker.isHeld(n.Addr) {
 		return
 	}
 	c := e.counters(n.Addr)
@@ -136,7 +149,7 @@ func (s *Speaker) shed(name string) {
 		s.opts.Log.Error("neighbor beyond its prefix limit cannot be taken down; disable it", "neighbor", name, "err", err)
 		return
 	}
-	o := peerOptions{down: true, deferral: s.opts.DeferralTime}
+	o = peerOptions{down: true, deferral: s.opts.DeferralTime}
 	s.options[name] = o
 	s.tracker.revived(n.Addr, o, c)
 	s.giveBack(n, o)

@@ -114,6 +114,13 @@ func TestLeak(t *testing.T) {
 	if st := a.status(n.Name); st.State != bgp.Established || st.Prefixes != 8001 {
 		t.Errorf("after the withdrawals: %+v", st)
 	}
+
+	// And leaks once more.
+	go s.Announce(hosts(leaked), path4("127.0.32.8"))
+	<-s.Done()
+	if body := <-notice; body[0] != 6 || body[1] != 1 {
+		t.Errorf("the second leak: NOTIFICATION % x, want Cease/1", body)
+	}
 	if a.downs(other.Name) != 0 || calm.Err() != nil {
 		t.Error("another session ended")
 	}
