@@ -40,7 +40,7 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 	}
 	p := &planner{
 		s: s, self: self, ready: ready, facts: facts, byAddr: map[netip.Addr]Neighbor{},
-		lingers: map[string]time.Time{}, down: map[netip.Addr]bool{},
+		lingers: map[string]time.Time{},
 	}
 	p.peers()
 	p.mesh()
@@ -74,14 +74,12 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 }
 
 type planner struct {
-	s      *caracal.Snapshot
-	self   caracal.Node
-	ready  func(netip.Prefix) bool
-	facts  Facts
-	byAddr map[netip.Addr]Neighbor
-	owns   map[string]int // see owned
-	// down are those that have no session for want of a password.
-	down     map[netip.Addr]bool
+	s        *caracal.Snapshot
+	self     caracal.Node
+	ready    func(netip.Prefix) bool
+	facts    Facts
+	byAddr   map[netip.Addr]Neighbor
+	owns     map[string]int // see owned
 	found    map[string]netip.Addr
 	problems []caracal.Problem
 

@@ -55,7 +55,7 @@ func (p *planner) linger() {
 		switch {
 		case taken && now.Name == n.Name:
 			p.keepRole(n, now)
-		case taken || names[n.Name] || p.down[n.Addr] || !p.remains(n):
+		case taken || names[n.Name] || !p.remains(n):
 		default:
 			if why, until := p.keeps(n, r); why != "" {
 				kept[why] = append(kept[why], n.Name)

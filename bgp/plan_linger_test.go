@@ -256,7 +256,7 @@ func TestLingers(t *testing.T) {
 		}},
 		{"a password that cannot be read", func(m *move) {
 			m.s.BGP.MeshPassword = caracal.Password{From: "local/secrets/mesh/password", Err: "no such file"}
-			m.want("at once")
+			m.want("neighbors, for the speaker to refuse", "mesh/b", "mesh/c")
 			if len(m.said) != 1 || !strings.Contains(m.said[0].Message, "local/secrets/mesh/password cannot be read: no such file") {
 				m.t.Errorf("said %v", m.said)
 			}

@@ -55,9 +55,8 @@ func (p *planner) mesh() {
 			p.warn("Node", name, "node %s has the same router ID %s as this node, so the session cannot come up (RFC 6286); change one", name, node.RouterID)
 		}
 		n.MaxPrefixes = nodeLimit(p.owned()[name])
-		if p.readable(n) {
-			p.add("Node", name, n)
-		}
+		p.secret(n)
+		p.add("Node", name, n)
 	}
 }
 

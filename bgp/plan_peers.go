@@ -31,7 +31,8 @@ func (p *planner) peers() {
 		if peer.Selected {
 			name = peer.Node
 		}
-		if n, ok := p.session(key, peer, addr, name); ok && p.readable(n) {
+		if n, ok := p.session(key, peer, addr, name); ok {
+			p.secret(n)
 			p.add("BGPPeer", key, n)
 		}
 	}
@@ -176,12 +177,12 @@ func (p *planner) limit(n *Neighbor, peer caracal.Peer) {
 	}
 }
 
-// readable says once for each secret that sessions stay down for want of it.
-func (p *planner) readable(n Neighbor) bool {
+// secret says once for each secret that cannot be read that its sessions stay
+// down. They are neighbors all the same, which the speaker refuses and shows.
+func (p *planner) secret(n Neighbor) {
 	if !unreadable(n.Password) {
-		return true
+		return
 	}
-	p.down[n.Addr] = true
 	kind, name := "BGPPeer", n.Peer
 	if n.Password == p.s.BGP.MeshPassword {
 		kind, name = "BGPConfiguration", "default"
@@ -189,9 +190,8 @@ func (p *planner) readable(n Neighbor) bool {
 	message := fmt.Sprintf("the password in %s cannot be read: %s; sessions that need it stay down, since without it they would not be protected", n.Password.From, cmp.Or(n.Password.Err, "it is empty"))
 	for _, known := range p.problems {
 		if known.Kind == kind && known.Name == name && known.Message == message {
-			return false
+			return
 		}
 	}
 	p.warn(kind, name, "%s", message)
-	return false
 }

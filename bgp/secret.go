@@ -20,7 +20,7 @@ func (r *refusal) Error() string { return r.why }
 func (n Neighbor) usable() error {
 	p := n.Password
 	switch word := p.Secret.Reveal(); {
-	case p.Secret.IsZero() && p.From != "":
+	case unreadable(p):
 		why := p.Err
 		if why == "" {
 			why = "it is empty"

@@ -129,7 +129,7 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	if s.holdFirst(ctx, cfg, &res); len(res.Failed) > 0 && len(s.have.neighbors) == 0 {
 		return res, res.err()
 	}
-	before, err := s.export(ctx, cfg, true)
+	before, err := s.export(ctx, cfg)
 	if err != nil { // whom it does not name would be announced everything
 		res.Failed["export policy"] = err
 		return res, res.err()
@@ -138,7 +138,7 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	s.rerelay(cfg, d, &res)
 	s.change(ctx, d, &res)
 	s.announceAnew(ctx, before, d, &res)
-	if _, err := s.export(ctx, cfg, false); err != nil {
+	if _, err := s.export(ctx, cfg); err != nil {
 		res.Failed["export policy"] = err
 	}
 	names := make(map[string]bool, len(cfg.Neighbors))
@@ -298,7 +298,9 @@ func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
 	}
 	if err != nil {
 		s.tracker.failed(n.Addr, err)
-		res.Failed[n.Name] = err
+		if !unreadable(n.Password) { // no attempt mends that, and Plan has said it
+			res.Failed[n.Name] = err
+		}
 		return false
 	}
 	s.have.neighbors[n.Name], s.options[n.Name] = n, o
