@@ -61,3 +61,9 @@ func TestSoakRandomCrashes(t *testing.T) {
 		time.Sleep(2 * sweepTime)
 	})
 }
+
+// TestSoakLeak is TestLeak with as many prefixes as the Internet has.
+func TestSoakLeak(t *testing.T) {
+	t.Parallel()
+	leakStory(t, 1_000_000)
+}

@@ -32,27 +32,37 @@ type forger struct {
 func forge(t *testing.T, l *lab.Lab, from, to string) *forger {
 	t.Helper()
 	self, other := l.Node(from), l.Node(to)
+	return speak(t, self, sender.Config{
+		Local: self.Addr(lab.IPv4), Remote: netip.AddrPortFrom(other.Addr(lab.IPv4), 179), ASN: l.Topology().ASN(), RouterID: self.Addr(lab.IPv4),
+		IPv4: true, IPv6: true, GracefulRestart: true, RestartTime: 30 * time.Second,
+	})
+}
+
+// speak brings a session up from a node. OnMessage is called after the message
+// was taken down.
+func speak(t *testing.T, from *lab.Node, c sender.Config) *forger {
+	t.Helper()
 	f := &forger{sent: map[byte][][]byte{}}
-	remote := netip.AddrPortFrom(other.Addr(lab.IPv4), 179)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	f.Session = must(sender.Dial(ctx, sender.Config{
-		Local: self.Addr(lab.IPv4), Remote: remote, ASN: l.Topology().ASN(), RouterID: self.Addr(lab.IPv4),
-		IPv4: true, IPv6: true, GracefulRestart: true, RestartTime: 30 * time.Second,
-		Dialer: func(ctx context.Context) (c net.Conn, err error) {
-			err = self.Do(func() (err error) {
-				d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(self.Addr(lab.IPv4), 0))}
-				c, err = d.DialContext(ctx, "tcp", remote.String())
-				return err
-			})
-			return c, err
-		},
-		OnMessage: func(kind byte, body []byte) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.sent[kind] = append(f.sent[kind], slices.Clone(body))
-		},
-	}))(t)
+	c.Dialer = func(ctx context.Context) (conn net.Conn, err error) {
+		err = from.Do(func() (err error) {
+			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.Local, 0))}
+			conn, err = d.DialContext(ctx, "tcp", c.Remote.String())
+			return err
+		})
+		return conn, err
+	}
+	also := c.OnMessage
+	c.OnMessage = func(kind byte, body []byte) {
+		f.mu.Lock()
+		f.sent[kind] = append(f.sent[kind], slices.Clone(body))
+		f.mu.Unlock()
+		if also != nil {
+			also(kind, body)
+		}
+	}
+	f.Session = must(sender.Dial(ctx, c))(t)
 	t.Cleanup(f.Abort)
 	return f
 }
