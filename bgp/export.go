@@ -20,29 +20,28 @@ type exported struct {
 }
 
 // export gives GoBGP the export policy of a Config, if it is another one, and
-// returns the one before. With leaving it is also about the neighbors that there
-// are and that the Config has no more: they are not to be told more in their last
-// moments than before.
+// returns the one before. It is also about the neighbors that there are still and
+// that the Config has no more: they are not to be told more in their last moments
+// than before. What is passed on and not yet taken back counts, too.
 //
 // The policy is exchanged as a whole under a new name, so that no path ever meets
 // half of one.
-func (s *Speaker) export(ctx context.Context, cfg Config, leaving bool) (before exportPolicy, err error) {
+func (s *Speaker) export(ctx context.Context, cfg Config) (before exportPolicy, err error) {
 	neighbors := cfg.Neighbors
-	if leaving {
-		known := map[netip.Addr]bool{}
-		for _, n := range cfg.Neighbors {
-			known[n.Addr] = true
-		}
-		for _, n := range s.have.neighbors {
-			if !known[n.Addr] {
-				neighbors = append(neighbors[:len(neighbors):len(neighbors)], n)
-			}
+	known := map[netip.Addr]bool{}
+	for _, n := range cfg.Neighbors {
+		known[n.Addr] = true
+	}
+	for _, n := range s.have.neighbors {
+		if !known[n.Addr] {
+			neighbors = append(neighbors[:len(neighbors):len(neighbors)], n)
 		}
 	}
 	before = s.exported.policy
-	want := exportOf(cfg, neighbors)
+	want := exportOf(cfg, neighbors, len(s.relays.have) > 0)
 	if text := want.text(); text != s.exported.text {
-		next := exported{policy: want, text: text, number: s.exported.number + 1, name: fmt.Sprintf("export-%d", s.exported.number+1)}
+		s.exported.number++ // also if it fails, and leaves something under the name
+		next := exported{policy: want, text: text, number: s.exported.number, name: fmt.Sprintf("export-%d", s.exported.number)}
 		if next.sets, err = s.engine.setExport(ctx, next.name, want); err != nil {
 			return before, err
 		}

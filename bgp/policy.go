@@ -83,14 +83,25 @@ type prefixRange struct {
 // exportPolicy is GoBGP's for a Config. What no statement decides is rejected.
 type exportPolicy struct{ statements []statement }
 
-// exportOf derives the export policy for these neighbors of a Config.
-func exportOf(cfg Config, neighbors []Neighbor) exportPolicy {
-	p := &exporter{cfg: cfg, passes: cfg.ClusterID.IsValid()}
-	for _, f := range cfg.Filters {
-		for _, rules := range [][]caracal.Rule{f.Export4, f.Export6} {
-			p.passes = p.passes || slices.ContainsFunc(rules, func(r caracal.Rule) bool { return r.Accept && r.Source == caracal.SourceRemotePeers })
+// passes reports whether anything may be passed on: by a reflector, or by a rule
+// that names what is learned from others.
+func (c Config) passes() bool {
+	if c.ClusterID.IsValid() {
+		return true
+	}
+	named := func(r caracal.Rule) bool { return r.Accept && r.Source == caracal.SourceRemotePeers }
+	for _, f := range c.Filters {
+		if slices.ContainsFunc(f.Export4, named) || slices.ContainsFunc(f.Export6, named) {
+			return true
 		}
 	}
+	return false
+}
+
+// exportOf derives the export policy for these neighbors of a Config. passing
+// says that something is passed on still, of which the Config need not know.
+func exportOf(cfg Config, neighbors []Neighbor, passing bool) exportPolicy {
+	p := &exporter{cfg: cfg, passes: passing || cfg.passes()}
 	special := map[group][]netip.Addr{}
 	var others []netip.Addr
 	for _, n := range neighbors {

@@ -36,11 +36,11 @@ type passing struct {
 type relayContext struct {
 	reflect netip.Addr // our cluster; invalid if we do not reflect
 	leaving bool       // as the last choice
-	out     bool       // no more
+	out     bool       // no more, or not before the export policy knows of it
 }
 
 func (c Config) relayContext() relayContext {
-	return relayContext{reflect: c.ClusterID, leaving: c.Drain == DrainLast, out: c.Drain == DrainOut}
+	return relayContext{reflect: c.ClusterID, leaving: c.Drain == DrainLast, out: c.Drain == DrainOut || !c.passes()}
 }
 
 // relays is the part of a Speaker about paths that are passed on.
