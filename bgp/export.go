@@ -75,16 +75,14 @@ func (s *Speaker) announceAnew(ctx context.Context, before exportPolicy, d delta
 
 // holdFirst holds back the announcements of a reflector that restarts, before it
 // has any neighbor.
-func (s *Speaker) holdFirst(ctx context.Context, cfg Config, res *Result) {
-	if !s.opts.Restarting || s.begun || !cfg.ClusterID.IsValid() {
-		s.begun = true
-		return
-	}
-	if err := s.hold(ctx); err != nil {
-		res.Failed["announcements"] = fmt.Errorf("a reflector that restarts cannot hold them back: %w", err)
-		return
+func (s *Speaker) holdFirst(ctx context.Context, cfg Config) error {
+	if s.opts.Restarting && !s.begun && cfg.ClusterID.IsValid() {
+		if err := s.hold(ctx); err != nil {
+			return fmt.Errorf("a reflector that restarts cannot hold them back: %w", err)
+		}
 	}
 	s.begun = true
+	return nil
 }
 
 // setExport puts a new export policy into force.

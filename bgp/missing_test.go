@@ -32,7 +32,8 @@ func TestMissingAddress(t *testing.T) {
 	}
 	const late, tentative = "fd00:77::1", "fd00:77::2"
 	ctx := context.Background()
-	conf := bgp.Config{Global: bgp.Global{ASN: asn, RouterID: addr("127.0.0.1"), Port: testPort, ListenAddrs: "127.0.0.1," + late}}
+	conf := bgp.Config{Global: bgp.Global{ASN: asn, RouterID: addr("127.0.0.1"), Port: testPort, ListenAddrs: "127.0.0.1," + late},
+		Neighbors: []bgp.Neighbor{{Name: "mesh/b", Addr: addr("127.0.0.2"), Port: testPort, ASN: asn, Local: addr("127.0.0.1"), IPv4: true, Passive: true, ConnectRetry: time.Second, HoldTime: time.Minute}}}
 	a := bgp.New(bgp.Options{Log: quiet()})
 	apply := func(what, want string) {
 		t.Helper()
@@ -43,6 +44,9 @@ func TestMissingAddress(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		case failed == nil || !strings.Contains(failed.Error(), want) || !strings.Contains(failed.Error(), "runs on 127.0.0.1 meanwhile"):
 			t.Fatalf("%s: failed %v, error %v; want %q", what, failed, err, want)
+		}
+		if all, err := a.Neighbors(ctx); len(all) != 1 || err != nil {
+			t.Fatalf("%s: neighbors %v, %v", what, all, err)
 		}
 	}
 	apply("at the start", "no interface has the address "+late)

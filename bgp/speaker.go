@@ -126,7 +126,8 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	}
 	d := diff(s.have, cfg)
 	s.rename(d.rename)
-	if s.holdFirst(ctx, cfg, &res); len(res.Failed) > 0 && len(s.have.neighbors) == 0 {
+	if err := s.holdFirst(ctx, cfg); err != nil {
+		res.Failed["announcements"] = err
 		return res, res.err()
 	}
 	before, err := s.export(ctx, cfg)
