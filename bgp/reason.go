@@ -207,8 +207,11 @@ func dropped(n Neighbor) string {
 	if !n.Password.Secret.IsZero() {
 		why = "a firewall drops the connection, or it has another password, or none"
 	}
-	if n.TTLSecurity > 0 {
-		why += fmt.Sprintf(", or it is more than %d hops away", n.TTLSecurity)
+	switch {
+	case n.TTLSecurity == 1:
+		why += ", or it is more than 1 hop away, or has no TTL security itself"
+	case n.TTLSecurity > 1:
+		why += fmt.Sprintf(", or it is more than %d hops away, or has no TTL security itself", n.TTLSecurity)
 	}
 	return why
 }

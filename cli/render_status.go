@@ -41,6 +41,7 @@ func renderStatus(w io.Writer, now time.Time, st *pb.Status, neighbors *pb.Neigh
 	g.add("", "Configuration", configText(now, st))
 	g.add("", "Version", fmt.Sprintf("%s, pid %d", orDash(st.Version), st.Pid))
 	g.print(w)
+	renderDown(w, now, neighbors)
 	if more := newProblems(st, head); len(more) > 0 {
 		fmt.Fprintln(w)
 		renderProblems(w, now, more)
@@ -95,6 +96,24 @@ func neighborsText(c *pb.Counts, neighbors *pb.NeighborList) string {
 		s += "; not: " + first(not, mostDown, ", ")
 	}
 	return s
+}
+
+// renderDown says of the first neighbors that are not established why.
+func renderDown(w io.Writer, now time.Time, neighbors *pb.NeighborList) {
+	g := &grid{right: make([]bool, 3)}
+	said := 0
+	for _, n := range neighbors.GetNeighbors() {
+		why := neighborInfo(now, n)
+		if n.State == established || why == "" || said == mostDown {
+			continue
+		}
+		said++
+		g.addWrapped([]any{"", n.Name}, wrap(why, 90))
+	}
+	if said > 0 {
+		fmt.Fprintln(w, "\nnot established:")
+		g.print(w)
+	}
 }
 
 // factText leaves out the reason if head gave it.
