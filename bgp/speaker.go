@@ -127,12 +127,12 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	d := diff(s.have, cfg)
 	s.rename(d.rename)
 	if err := s.holdFirst(ctx, cfg); err != nil {
-		res.Failed["announcements"] = err
+		res.Failed[stepHold] = err
 		return res, res.err()
 	}
 	before, err := s.export(ctx, cfg)
 	if err != nil { // whom it does not name would be announced everything
-		res.Failed["export policy"] = err
+		res.Failed[stepExport] = err
 		return res, res.err()
 	}
 	s.originate(d, cfg, &res)
@@ -140,7 +140,7 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	s.change(ctx, d, &res)
 	s.announceAnew(ctx, before, d, &res)
 	if _, err := s.export(ctx, cfg); err != nil {
-		res.Failed["export policy"] = err
+		res.Failed[stepExport] = err
 	}
 	names := make(map[string]bool, len(cfg.Neighbors))
 	for _, n := range cfg.Neighbors {

@@ -367,6 +367,23 @@ type Result struct {
 	Failed map[string]error
 }
 
+// The steps of [Speaker.Apply] that are in Result.Failed under names of their own.
+const (
+	stepExport = "export policy"
+	stepHold   = "announcements"
+)
+
+// Announced reports whether what is announced is what the Config says: what
+// failed, if anything, is about sessions or about addresses to listen on.
+func (r Result) Announced() bool {
+	for what := range r.Failed {
+		if _, err := netip.ParsePrefix(what); err == nil || what == stepExport || what == stepHold {
+			return false
+		}
+	}
+	return r.Failed != nil
+}
+
 // RestartNeeded is the error of [Speaker.Apply] when Global changed: GoBGP has
 // no update of it, so the daemon must re-exec itself. Nothing was applied.
 type RestartNeeded struct {

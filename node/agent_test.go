@@ -68,6 +68,7 @@ type fakeSpeaker struct {
 	restarting bool
 	applied    []bgp.Config
 	fail       error
+	failed     map[string]error // steps of Apply
 	events     []bgp.Event
 	bell       chan struct{}
 	left       bool
@@ -81,6 +82,9 @@ func (s *fakeSpeaker) Apply(_ context.Context, c bgp.Config) (bgp.Result, error)
 		return bgp.Result{}, s.fail
 	}
 	s.applied = append(s.applied, c)
+	if len(s.failed) > 0 {
+		return bgp.Result{Failed: s.failed}, errors.New("not all steps")
+	}
 	return bgp.Result{Failed: map[string]error{}}, nil
 }
 
@@ -166,6 +170,7 @@ func (s *fakeSpeaker) Restart(context.Context, string) error { return nil }
 func (s *fakeSpeaker) Fail(context.Context, string, string, bool) error {
 	return nil
 }
+func (s *fakeSpeaker) Reachable(string)                         {}
 func (s *fakeSpeaker) RefreshOut(context.Context, string) error { return nil }
 
 func (s *fakeSpeaker) Relay(_ context.Context, list []bgp.Relay) error {

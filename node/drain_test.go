@@ -210,3 +210,29 @@ func TestDrainForce(t *testing.T) {
 		return len(d) == 1 && d["mesh/c"] == "by hand"
 	})
 }
+
+// TestDrainFailing: a drain does not wait for a neighbor that cannot be
+// configured, but for what cannot be withdrawn.
+func TestDrainFailing(t *testing.T) {
+	r := newRig(t)
+	r.speaker.failed = map[string]error{"peer/tor@192.0.2.9": errors.New("refused")}
+	r.start()
+	r.until("the tasks run", func() bool { return r.agent.up.Load() != nil && r.told() == bgp.DrainNone })
+	if last, _ := r.drain(10*time.Millisecond, false); last.Stage != api.DrainClosed {
+		t.Fatalf("drained: %+v", last)
+	}
+	if _, err := r.agent.Undrain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.until("the node serves again", func() bool { return r.told() == bgp.DrainNone && r.agent.up.Load().bgp.drained() == bgp.DrainNone })
+	r.speaker.mu.Lock()
+	r.speaker.failed = map[string]error{"10.9.9.0/24": errors.New("not withdrawn")}
+	r.speaker.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	stages := map[api.DrainStage]bool{}
+	err := r.agent.Drain(ctx, 10*time.Millisecond, false, func(d api.Drain) error { stages[d.Stage] = true; return nil })
+	if err == nil || len(stages) != 1 || !stages[api.DrainMoving] {
+		t.Errorf("%v, by %v", err, stages)
+	}
+}

@@ -56,6 +56,7 @@ type speakerState struct {
 	config   bgp.Config
 	started  time.Time // BGP listens since; zero while it does not
 	applied  bool      // config, all of it
+	drain    bgp.Drain // the stage of leaving that is carried out
 	err      error     // why not
 	problems []caracal.Problem
 }
@@ -87,13 +88,9 @@ func (t *speakerTask) run(ctx context.Context) error {
 	}
 }
 
-// drained is the stage of leaving that is carried out.
-func (t *speakerTask) drained() bgp.Drain {
-	if s := t.state.Load(); s.applied {
-		return s.config.Drain
-	}
-	return bgp.DrainNone
-}
+// drained is the stage of leaving that is carried out. A neighbor that cannot be
+// configured does not hold it up.
+func (t *speakerTask) drained() bgp.Drain { return t.state.Load().drain }
 
 // wait returns when there may be something to do; false when ctx has ended.
 // A retry comes at its time, or earlier with a change.
@@ -154,7 +151,10 @@ func (t *speakerTask) pass(ctx context.Context) error {
 	t.planned(config)
 	t.room(config, snap.Dataplane.SetSysctls)
 	res, err := t.speaker.Apply(ctx, config)
-	next := &speakerState{config: config, started: last.started, problems: problems, applied: err == nil}
+	next := &speakerState{config: config, started: last.started, problems: problems, applied: err == nil, drain: last.drain}
+	if err == nil || res.Announced() {
+		next.drain = config.Drain
+	}
 	t.logResult(res)
 	for _, name := range slices.Sorted(maps.Keys(res.Failed)) {
 		next.problems = append(next.problems, speakerProblem(name, res.Failed[name]))
