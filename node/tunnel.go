@@ -33,15 +33,17 @@ type tunnelTask struct {
 
 	state atomic.Pointer[tunnelState]
 
-	linger   time.Duration
-	asked    time.Time // when it was asked for last, or the task began
-	guard    tunnelGuard
-	released bool // the device is left to others, and was looked at
-	guarded  *caracal.Snapshot
-	failures int
-	retry    time.Time // after a failure; zero without one
-	looked   time.Time
-	said     string
+	linger     time.Duration
+	asked      time.Time // when it was asked for last, or the task began
+	settleTime time.Duration
+	began      time.Time // when pools began to ask for it; zero while none does
+	guard      tunnelGuard
+	released   bool // the device is left to others, and was looked at
+	guarded    *caracal.Snapshot
+	failures   int
+	retry      time.Time // after a failure; zero without one
+	looked     time.Time
+	said       string
 }
 
 // tunnelDevice is [ipip.Tunnel].
@@ -61,8 +63,8 @@ type tunnelGuard interface {
 
 // tunnelState is what the task knows. It is immutable.
 type tunnelState struct {
-	// Wanted says that the device is to be there, Tried that it is, or that it was
-	// found out why not: Err.
+	// wanted says that the device is to be there, tried that it is and that others
+	// had time to have theirs, or that it was found out why not: err.
 	wanted, tried bool
 	err           error
 	since         time.Time // of err
@@ -86,11 +88,17 @@ type uplink struct {
 // it any more: nodes that read their configuration later still send through it.
 const tunnelLinger = 15 * time.Minute
 
+// tunnelSettle is how long routes that are outside of the tunnel stay there after
+// pools began to ask for it, where not all nodes have an address for it: the
+// others have read the same configuration, and need a moment too before they can
+// receive.
+const tunnelSettle = 15 * time.Second
+
 // tunnelInterval is how often device and guard are looked at without a reason.
 const tunnelInterval = time.Minute
 
 func newTunnel(store Store, device tunnelDevice, openGuard func() (tunnelGuard, error), log *slog.Logger, beat, ring func()) *tunnelTask {
-	t := &tunnelTask{store: store, device: device, openGuard: openGuard, uplink: findUplink, log: log, beat: beat, ring: ring, linger: tunnelLinger, asked: time.Now()}
+	t := &tunnelTask{store: store, device: device, openGuard: openGuard, uplink: findUplink, log: log, beat: beat, ring: ring, linger: tunnelLinger, settleTime: tunnelSettle, asked: time.Now()}
 	t.state.Store(&tunnelState{})
 	return t
 }
@@ -126,6 +134,9 @@ func (t *tunnelTask) run(ctx context.Context) error {
 
 // due reports whether it is time to look without a reason.
 func (t *tunnelTask) due(now time.Time) bool {
+	if st := t.state.Load(); !t.began.IsZero() && !st.tried {
+		return true
+	}
 	if !t.retry.IsZero() {
 		return !now.Before(t.retry)
 	}
@@ -175,7 +186,7 @@ func (t *tunnelTask) turn(ctx context.Context) {
 			next.want.Addr = was.want.Addr
 		}
 		next.have, next.err = t.keep(ctx, snap, next.want, whole)
-		next.tried = true
+		next.tried = t.ready(snap, was, next.err)
 		t.released = false
 	case lingers: // it may be of the last run, and others still send through it
 		next.have, next.err = t.device.Observe(ctx)
@@ -194,6 +205,28 @@ func tunnelWanted(snap *caracal.Snapshot, self caracal.Node) bool {
 		return false
 	}
 	return self.Tunnel.IsValid() || len(tunnelPools(snap)) > 0
+}
+
+// ready reports whether routes may go into the tunnel: it is up here, and the
+// other nodes had time to have theirs up, or it is known not to come. Nodes with
+// an address for it have it up whatever the pools say.
+func (t *tunnelTask) ready(snap *caracal.Snapshot, was *tunnelState, failed error) bool {
+	if len(tunnelPools(snap)) == 0 {
+		t.began = time.Time{}
+		return false
+	}
+	if t.began.IsZero() {
+		t.began = time.Now()
+	}
+	if was.tried || failed != nil || time.Since(t.began) >= t.settleTime {
+		return true
+	}
+	for _, n := range snap.Nodes.All() {
+		if n.IPv4.IsValid() && !n.Tunnel.IsValid() {
+			return false
+		}
+	}
+	return true
 }
 
 // tunnelPools are the names of the pools that ask for the tunnel.

@@ -42,6 +42,7 @@ func newTunnelStand(t *testing.T, change func(*caracal.Snapshot)) *tunnelStand {
 		return ipip.NewGuard(s.firewall), nil
 	}
 	s.task = newTunnel(s.store, ipip.New(s.device), open, slog.New(slog.NewTextHandler(io.Discard, nil)), func() {}, func() { s.rings++ })
+	s.task.settleTime = 0
 	s.task.uplink = func(caracal.Node, *caracal.Table[string, caracal.Node]) (uplink, error) { return s.up, s.upErr }
 	return s
 }
@@ -112,6 +113,44 @@ func TestTunnelTask(t *testing.T) {
 	s.store.put(func(c *caracal.Snapshot) { c.Incomplete = nil })
 	if s.turn(); len(s.firewall.Set) != 2 {
 		t.Errorf("not shut out: %v", s.firewall.Set)
+	}
+}
+
+// TestTunnelSettles: routes wait a moment after pools began to ask, unless all
+// nodes are known to be ready, or the device cannot be had.
+func TestTunnelSettles(t *testing.T) {
+	s := newTunnelStand(t, modes(caracal.IPIPNever, "10.1.1.1"))
+	s.task.settleTime = time.Hour
+	if st := s.turn(); st.tried || !st.have.Up || s.task.due(time.Now()) {
+		t.Errorf("before a pool asks: %+v", st)
+	}
+	s.store.put(modes(caracal.IPIPAlways, "10.1.1.1"))
+	if st := s.turn(); st.tried || s.rings != 0 || !s.task.due(time.Now()) {
+		t.Errorf("%+v, rings %d", st, s.rings)
+	}
+	s.task.began = time.Now().Add(-2 * time.Hour)
+	if st := s.turn(); !st.tried || s.rings != 1 || s.task.due(time.Now()) {
+		t.Errorf("then: %+v, rings %d", st, s.rings)
+	}
+	s.device.State.Up = false // by hand: no reason to leave the tunnel
+	if st := s.turn(); !st.tried {
+		t.Errorf("then: %+v", st)
+	}
+	all := newTunnelStand(t, modes(caracal.IPIPAlways, ""))
+	all.task.settleTime = time.Hour
+	all.store.put(func(c *caracal.Snapshot) {
+		for name, n := range c.Nodes.All() {
+			n.Tunnel = ip("10.1.1.1")
+			c.Nodes = c.Nodes.Put(name, n)
+		}
+	})
+	if st := all.turn(); !st.tried {
+		t.Errorf("all have an address: %+v", st)
+	}
+	none := newTunnelStand(t, modes(caracal.IPIPAlways, ""))
+	none.task.settleTime, none.device.Module = time.Hour, false
+	if st := none.turn(); !st.tried {
+		t.Errorf("no module: %+v", st)
 	}
 }
 
@@ -191,7 +230,7 @@ func TestTunnelRelease(t *testing.T) {
 	s.turn()
 	s.store.put(modes(caracal.IPIPNever, ""))
 	s.device.Did = nil
-	if st := s.turn(); !st.tried || !st.have.Up || len(s.device.Did) != 0 || !s.firewall.InRule {
+	if st := s.turn(); !st.have.Up || len(s.device.Did) != 0 || !s.firewall.InRule {
 		t.Errorf("does not linger: %+v, did %v", st, s.device.Did)
 	}
 	s.task.linger = 0

@@ -18,7 +18,13 @@ func TestIPIPSwitch(t *testing.T) {
 	if !inUML(t, true, 4*time.Minute+8*4*switchPause) {
 		return
 	}
-	l := start(t, lab.Subnets(lab.SubnetOptions{PodsPerNode: 1, IPIP: "Never", Informed: true}))
+	top := lab.Subnets(lab.SubnetOptions{PodsPerNode: 1, IPIP: "Never", Informed: true})
+	for i := range top.Nodes {
+		if !switchAddresses {
+			top.Nodes[i].Tunnel = netip.Addr{}
+		}
+	}
+	l := start(t, top)
 	for _, n := range l.Nodes() { // each reads files of its own
 		if err := os.CopyFS(ownConfig(n), os.DirFS(l.ConfigDir())); err != nil {
 			t.Fatal(err)
