@@ -157,11 +157,18 @@ func (e *engine) update(ctx context.Context, n Neighbor, o peerOptions) error {
 
 // remove ends the session with a Cease (RFC 4486 subcode 3).
 func (e *engine) remove(ctx context.Context, addr netip.Addr) error {
-	if err := e.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()}); err != nil {
+	if err := e.pull(ctx, addr); err != nil {
 		return err
 	}
 	e.unprotect(addr)
 	return nil
+}
+
+// pull is remove for a neighbor that is to come back at its address. It stays
+// protected: a connection that is accepted without a password in between might
+// become its next session.
+func (e *engine) pull(ctx context.Context, addr netip.Addr) error {
+	return e.server.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()})
 }
 
 func (e *engine) enable(ctx context.Context, addr netip.Addr) error {

@@ -72,7 +72,7 @@ func (s *Speaker) renew(name string, end ending) {
 		return
 	}
 	c := e.counters(n.Addr)
-	if err := e.remove(context.Background(), n.Addr); err != nil {
+	if err := e.pull(context.Background(), n.Addr); err != nil {
 		s.opts.Log.Error("session with a neighbor that is gone cannot be ended; restart the neighbor", "neighbor", name, "err", err)
 		return
 	}

@@ -145,7 +145,7 @@ func (s *Speaker) shed(name string) {
 		return
 	}
 	c := e.counters(n.Addr)
-	if err := e.remove(ctx, n.Addr); err != nil {
+	if err := e.pull(ctx, n.Addr); err != nil {
 		s.opts.Log.Error("neighbor beyond its prefix limit cannot be taken down; disable it", "neighbor", name, "err", err)
 		return
 	}

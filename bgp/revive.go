@@ -56,7 +56,7 @@ func (s *Speaker) revive(name string, lost time.Time, lasted time.Duration, kept
 	if !c.idle || time.Since(lost) > reviveTime {
 		return // GoBGP is on its way by itself
 	}
-	if err := s.engine.remove(context.Background(), n.Addr); err != nil {
+	if err := s.engine.pull(context.Background(), n.Addr); err != nil {
 		s.opts.Log.Error("neighbor not taken up at once after its connection was lost", "neighbor", name, "err", err)
 		return
 	}

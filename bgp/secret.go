@@ -33,14 +33,21 @@ func (n Neighbor) usable() error {
 }
 
 // protect has the kernel drop what is not the neighbor's, on the sockets that it
-// may connect to and before GoBGP accepts a connection from it.
+// may connect to and before GoBGP accepts a connection from it. What was said of
+// the address before counts no more.
 func (e *engine) protect(n Neighbor) error {
+	least := uint8(0)
 	if n.TTLSecurity > 0 {
-		if err := e.sockets.setHops(n.Addr, uint8(maxHops-uint(n.TTLSecurity))); err != nil {
+		least = uint8(maxHops - uint(n.TTLSecurity))
+	}
+	if err := e.sockets.setHops(n.Addr, least); err != nil {
+		if least > 0 {
+			e.unprotect(n.Addr)
 			return &refusal{fmt.Sprintf("packets that come too far cannot be dropped (ttlSecurity), so there is no session: %v; net.core.optmem_max is %s and may be too small", err, optmem())}
 		}
 	}
 	if n.Password.Secret.IsZero() {
+		e.sockets.dropKey(n.Addr)
 		return nil
 	}
 	err := e.sockets.setKey(n.Addr, n.Password.Secret.Reveal())

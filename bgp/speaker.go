@@ -296,6 +296,8 @@ func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
 	err := n.usable()
 	if err == nil {
 		err = s.engine.add(ctx, n, o)
+	} else {
+		s.engine.unprotect(n.Addr) // it is away
 	}
 	if err != nil {
 		s.tracker.failed(n.Addr, err)
@@ -338,7 +340,11 @@ func (s *Speaker) remove(ctx context.Context, n Neighbor, again *Neighbor, res *
 		return false
 	}
 	gone := s.tracker.leaving(n.Addr, again)
-	if err := s.engine.remove(ctx, n.Addr); err != nil {
+	end := s.engine.remove
+	if again != nil && again.Addr == n.Addr {
+		end = s.engine.pull
+	}
+	if err := end(ctx, n.Addr); err != nil {
 		s.tracker.staying(n.Addr)
 		res.Failed[n.Name] = err
 		return false
