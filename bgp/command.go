@@ -51,10 +51,18 @@ func (s *Speaker) Disable(ctx context.Context, name, reason string) error {
 }
 
 // Enable undoes [Speaker.Disable], and brings back a neighbor that passed its
-// prefix limit. It does nothing to a neighbor that is enabled.
+// prefix limit. It does nothing to a neighbor that is enabled. One that has got
+// another name since is meant by the old one as well, and one that is no longer
+// configured is not disabled when it comes again.
 func (s *Speaker) Enable(ctx context.Context, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if _, ok := s.have.neighbors[name]; !ok {
+		delete(s.disabled, name)
+		if now := s.relays.name(name); s.have.neighbors[now].Name == now {
+			name = now
+		}
+	}
 	n, err := s.neighbor(name)
 	if err != nil {
 		return fmt.Errorf("bgp: enable: %w", err)

@@ -73,12 +73,12 @@ func (s *Speaker) announceAnew(ctx context.Context, before exportPolicy, d delta
 	}
 }
 
-// holdFirst holds back the announcements of a reflector that restarts, before it
-// has any neighbor.
+// holdFirst holds back the announcements of a node that passes paths on and
+// restarts, before it has any neighbor.
 func (s *Speaker) holdFirst(ctx context.Context, cfg Config) error {
-	if s.opts.Restarting && !s.begun && cfg.ClusterID.IsValid() {
+	if s.opts.Restarting && !s.begun && cfg.passes() {
 		if err := s.hold(ctx); err != nil {
-			return fmt.Errorf("a reflector that restarts cannot hold them back: %w", err)
+			return fmt.Errorf("a node that passes paths on and restarts cannot hold them back: %w", err)
 		}
 	}
 	s.begun = true

@@ -119,13 +119,26 @@ func toRelay(p passing) (*apiutil.Path, error) {
 	if len(hidden.value) > 0 {
 		attrs = append(attrs, &hidden)
 	}
-	path, err := pathWith(p.NLRI, a.NextHop.WithZone(""), attrs)
+	path, err := pathWith(p.NLRI, p.nextHop(), attrs)
 	if err != nil {
 		return nil, err
 	}
 	path.PeerASN, path.PeerID, path.PeerAddress = relayASN, p.id, p.addr
 	path.IsFromExternal = p.External
 	return path, nil
+}
+
+// nextHop is the one that came with the path, or ours if only this node can reach
+// that: a link-local address means nothing on another link (RFC 2545 section 3).
+func (p passing) nextHop() netip.Addr {
+	nh := p.Attrs.NextHop.WithZone("")
+	switch {
+	case !nh.Is6() || !nh.IsLinkLocalUnicast():
+		return nh
+	case p.NLRI.Addr().Is6():
+		return p.self6
+	}
+	return p.self4
 }
 
 // others returns what is passed on of an attribute that Attrs do not have; nil

@@ -37,10 +37,15 @@ type relayContext struct {
 	reflect netip.Addr // our cluster; invalid if we do not reflect
 	leaving bool       // as the last choice
 	out     bool       // no more, or not before the export policy knows of it
+	// self4 and self6 are ours, for what leads to a neighbor's link-local address.
+	self4, self6 netip.Addr
 }
 
 func (c Config) relayContext() relayContext {
-	return relayContext{reflect: c.ClusterID, leaving: c.Drain == DrainLast, out: c.Drain == DrainOut || !c.passes()}
+	return relayContext{
+		reflect: c.ClusterID, leaving: c.Drain == DrainLast, out: c.Drain == DrainOut || !c.passes(),
+		self4: c.NextHop4, self6: c.NextHop6,
+	}
 }
 
 // relays is the part of a Speaker about paths that are passed on.
@@ -50,6 +55,7 @@ type relays struct {
 	have    map[netip.Prefix][]passing // that GoBGP has
 	due     map[netip.Prefix]bool      // what failed
 	sources map[string]netip.Addr      // of neighbors, by name
+	last    int                        // source that was given
 	renamed map[string]string          // former names of neighbors
 }
 
@@ -64,7 +70,8 @@ func newRelays() relays {
 func (r *relays) source(neighbor string) netip.Addr {
 	a, ok := r.sources[neighbor]
 	if !ok {
-		n := len(r.sources) + 1
+		r.last++ // sources may become fewer, and none is given twice
+		n := r.last
 		a = netip.AddrFrom4([4]byte{0, byte(n >> 16), byte(n >> 8), byte(n)})
 		r.sources[neighbor] = a
 	}

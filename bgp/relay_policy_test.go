@@ -111,3 +111,11 @@ func TestRelayEndsWithItsFilter(t *testing.T) {
 	x.conf.Filters, x.conf.Neighbors[x.tor].Filters = nil, ""
 	x.untold()
 }
+
+// TestRelayOfALink: a next hop that only this node can reach is not passed on.
+func TestRelayOfALink(t *testing.T) {
+	x := newCrossing(t, "127.0.74.1", func(c *bgp.Config, _ *bgp.Neighbor) { c.ClusterID = addr("10.9.9.1") })
+	x.relay.Attrs.NextHop = addr("fe80::1%lo")
+	x.pass()
+	x.internal.told(t, crossed, map[byte]string{3: "40 7f004a01"})
+}

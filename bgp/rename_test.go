@@ -2,6 +2,7 @@ package bgp_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
@@ -46,8 +47,23 @@ func TestRename(t *testing.T) {
 	n.Name = "mesh/b"
 	a.apply()
 	a.eventually("still disabled", a.in("mesh/b", bgp.Disabled))
-	if err := a.Enable(context.Background(), "mesh/b"); err != nil {
+	if err := a.Enable(context.Background(), name); err != nil { // as it was called when it was disabled
 		t.Fatal(err)
 	}
 	a.eventually("up again", a.in("mesh/b", bgp.Established))
+
+	// One that is away is not disabled when it comes again.
+	if err := a.Disable(context.Background(), "mesh/b", "rack move"); err != nil {
+		t.Fatal(err)
+	}
+	a.eventually("disabled again", a.in("mesh/b", bgp.Disabled))
+	all := a.conf.Neighbors
+	a.conf.Neighbors = nil
+	a.apply()
+	if err := a.Enable(context.Background(), "mesh/b"); !errors.Is(err, bgp.ErrUnknown) {
+		t.Errorf("enabled one that is away: %v", err)
+	}
+	a.conf.Neighbors = all
+	a.apply()
+	a.eventually("there again", a.in("mesh/b", bgp.Established))
 }
