@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -167,12 +168,21 @@ func (s *session) fib(ctx context.Context, w io.Writer) error {
 }
 
 func (s *session) configure(ctx context.Context, cmd Command, w io.Writer) error {
-	check := cmd.Args["mode"] == "check"
-	m, err := call(ctx, s.client, s.client.command().Configure, &pb.ConfigureRequest{Check: check, Confirm: cmd.Args["mode"] == "confirm"})
+	req := &pb.ConfigureRequest{Check: cmd.Args["mode"] == "check", Confirm: cmd.Args["mode"] == "confirm"}
+	if dir := cmd.Args["dir"]; dir != "" {
+		if !req.Check {
+			return failf(ExitUsage, "--from is for configure check only; to take a directory, put it in place")
+		}
+		var err error
+		if req.Dir, err = filepath.Abs(dir); err != nil {
+			return err
+		}
+	}
+	m, err := call(ctx, s.client, s.client.command().Configure, req)
 	if err != nil {
 		return err
 	}
-	err = s.print(w, m, func() { renderConfigure(w, s.opts.Now(), m, check) })
+	err = s.print(w, m, func() { renderConfigure(w, s.opts.Now(), m, req.Check) })
 	return errors.Join(err, exitCode(configureCode(m)))
 }
 

@@ -158,7 +158,7 @@ func (d *fakeDaemon) ChangeNeighbor(_ context.Context, req *pb.ChangeNeighborReq
 }
 
 func (d *fakeDaemon) Configure(_ context.Context, req *pb.ConfigureRequest) (*pb.ConfigureReply, error) {
-	d.note(strings.TrimSpace("configure" + map[bool]string{true: " check"}[req.Check] + map[bool]string{true: " confirm"}[req.Confirm]))
+	d.note(strings.TrimSpace("configure" + map[bool]string{true: " check"}[req.Check] + map[bool]string{true: " confirm"}[req.Confirm] + " " + req.Dir))
 	if d.reply != nil {
 		return d.reply, nil
 	}

@@ -55,6 +55,9 @@ func Grammar(extra ...External) *Word {
 		}},
 		{Name: "configure", Help: "read the configuration again", Runs: "configure", Options: []*Word{
 			{Name: "check", Help: "only say what would change and which sessions would reset", Key: "mode", Group: "mode"},
+			{Name: "--from", Help: "with check: a directory that is not in place yet", Exact: true, Next: []*Word{
+				{Name: "DIR", Help: "for example /etc/caracal.new", Arg: ArgName, Key: "dir"},
+			}},
 			{Name: "confirm", Help: "also carry out a large removal that was held", Key: "mode", Group: "mode", Exact: true},
 		}},
 		{Name: "monitor", Help: "print what happens, as it happens", Runs: "monitor", Options: monitorWords()},

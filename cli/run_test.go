@@ -51,6 +51,8 @@ func TestRun(t *testing.T) {
 		{"rel in mesh/b -o json", 0, `"message": "mesh/b: done"`, "", "reload-in mesh/b"},
 		{"configure", 0, "nothing changes", "", "configure"},
 		{"conf check", 0, "nothing changes", "", "configure check"},
+		{"conf check --from /etc/caracal.new", 0, "nothing changes", "", "configure check /etc/caracal.new"},
+		{"conf --from /etc/caracal.new", 2, "", "--from is for configure check only", ""},
 		{"conf confirm", 0, "nothing changes", "", "configure confirm"},
 		{"cleanup", 2, "route 10.64.1.0/26 via", "Delete 2 items? To delete without asking: cleanup --yes", ""},
 		{"cleanup --yes", 0, "2 routes deleted", "", "cleanup"},

@@ -47,8 +47,13 @@ func (t *routesTask) rejudge(ctx context.Context, name string) error {
 	return t.query(ctx, func() { t.mirror.RejudgeNeighbor(name) })
 }
 
+// drafts is a [Reloader] that can check another directory than its own.
+type drafts interface {
+	CheckDir(ctx context.Context, dir string) (*caracal.Snapshot, error)
+}
+
 // Configure implements api.Commander.
-func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.ConfigureResult, error) {
+func (a *Agent) Configure(ctx context.Context, o api.ConfigureOptions) (api.ConfigureResult, error) {
 	r := a.o.Reloader
 	if r == nil {
 		return api.ConfigureResult{}, fmt.Errorf("%w: this store is watched and cannot be reread", api.ErrRefused)
@@ -62,9 +67,15 @@ func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.Configu
 	var next *caracal.Snapshot
 	var err error
 	switch {
-	case check:
+	case o.Check && o.Dir != "":
+		d, ok := r.(drafts)
+		if !ok {
+			return api.ConfigureResult{}, fmt.Errorf("%w: this store does not read directories", api.ErrRefused)
+		}
+		next, err = d.CheckDir(ctx, o.Dir)
+	case o.Check:
 		next, err = r.Check(ctx)
-	case confirm:
+	case o.Confirm:
 		_, err = r.Confirm(ctx)
 	default:
 		_, err = r.Reload(ctx)
@@ -78,7 +89,7 @@ func (a *Agent) Configure(ctx context.Context, check, confirm bool) (api.Configu
 	res := api.ConfigureResult{
 		Generation: next.Generation, Digest: next.Digest, Changes: changes(old, next), Problems: next.Problems,
 	}
-	res.Applied = !check && len(res.Changes) > 0
+	res.Applied = !o.Check && len(res.Changes) > 0
 	for _, p := range next.Problems {
 		if p.Severity == caracal.Held {
 			res.Held = append(res.Held, p.Message)
@@ -150,5 +161,10 @@ func (a *Agent) Cleanup(ctx context.Context, yes bool) (api.CleanupResult, error
 	}
 	res, err := Cleanup(ctx, up.routes.kernel, false)
 	res.Blocked = blocked
+	if err != nil {
+		return res, err
+	}
+	tunnel, err := CleanupTunnel(ctx, false)
+	res.Items, res.Total = append(res.Items, tunnel.Items...), res.Total+tunnel.Total
 	return res, err
 }

@@ -2980,6 +2980,7 @@ type ConfigureRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Check         bool                   `protobuf:"varint,1,opt,name=check,proto3" json:"check,omitempty"`
 	Confirm       bool                   `protobuf:"varint,2,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	Dir           string                 `protobuf:"bytes,3,opt,name=dir,proto3" json:"dir,omitempty"` // with check, what is there in the place of the configuration
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3026,6 +3027,13 @@ func (x *ConfigureRequest) GetConfirm() bool {
 		return x.Confirm
 	}
 	return false
+}
+
+func (x *ConfigureRequest) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
 }
 
 type ConfigureReply struct {
@@ -4524,10 +4532,11 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\x04verb\x18\x01 \x01(\tR\x04verb\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\"/\n" +
 	"\x13ChangeNeighborReply\x12\x18\n" +
-	"\amessage\x18\x01 \x01(\tR\amessage\"B\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\"T\n" +
 	"\x10ConfigureRequest\x12\x14\n" +
 	"\x05check\x18\x01 \x01(\bR\x05check\x12\x18\n" +
-	"\aconfirm\x18\x02 \x01(\bR\aconfirm\"\xb2\x02\n" +
+	"\aconfirm\x18\x02 \x01(\bR\aconfirm\x12\x10\n" +
+	"\x03dir\x18\x03 \x01(\tR\x03dir\"\xb2\x02\n" +
 	"\x0eConfigureReply\x12\x18\n" +
 	"\aapplied\x18\x01 \x01(\bR\aapplied\x12\x1e\n" +
 	"\n" +

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -42,7 +43,10 @@ func (s commandServer) Configure(ctx context.Context, req *pb.ConfigureRequest) 
 	if req.Check && req.Confirm {
 		return nil, status.Error(codes.InvalidArgument, "configure takes check or confirm, not both")
 	}
-	res, err := s.cmd.Configure(ctx, req.Check, req.Confirm)
+	if req.Dir != "" && (!req.Check || !filepath.IsAbs(req.Dir)) {
+		return nil, status.Error(codes.InvalidArgument, "another directory is only for a check, and takes a whole path")
+	}
+	res, err := s.cmd.Configure(ctx, ConfigureOptions{Check: req.Check, Confirm: req.Confirm, Dir: req.Dir})
 	if !req.Check {
 		s.note(ctx, err, "configure command", "confirm", req.Confirm, "changes", len(res.Changes))
 	}

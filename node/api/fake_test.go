@@ -81,9 +81,9 @@ func (f *fakeAgent) Neighbor(_ context.Context, verb NeighborVerb, name string) 
 	return name + ": done", f.err
 }
 
-func (f *fakeAgent) Configure(_ context.Context, check, confirm bool) (ConfigureResult, error) {
-	f.done = append(f.done, fmt.Sprint("configure ", check, confirm))
-	return ConfigureResult{Applied: !check, Generation: 7, Resets: []NeighborReset{{"mesh/b", "port"}},
+func (f *fakeAgent) Configure(_ context.Context, o ConfigureOptions) (ConfigureResult, error) {
+	f.done = append(f.done, fmt.Sprint("configure ", o.Check, o.Confirm, o.Dir))
+	return ConfigureResult{Applied: !o.Check, Generation: 7, Resets: []NeighborReset{{"mesh/b", "port"}},
 		Ends: []string{"mesh/c"}, Starts: []string{"mesh/d"}}, f.err
 }
 

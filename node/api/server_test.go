@@ -161,11 +161,18 @@ func TestCommands(t *testing.T) {
 	}
 	_, err = cmd.Configure(ctx, &pb.ConfigureRequest{Check: true, Confirm: true})
 	wantStatus(t, err, codes.InvalidArgument, "not both")
+	if _, err = cmd.Configure(ctx, &pb.ConfigureRequest{Check: true, Dir: "/new"}); err != nil {
+		t.Error(err)
+	}
+	for _, req := range []*pb.ConfigureRequest{{Dir: "/new"}, {Check: true, Dir: "new"}} {
+		_, err = cmd.Configure(ctx, req)
+		wantStatus(t, err, codes.InvalidArgument, "only for a check")
+	}
 	clean, err := cmd.Cleanup(ctx, &pb.CleanupRequest{Yes: true})
 	if err != nil || clean.Total != 1 {
 		t.Errorf("got %v, %v", clean, err)
 	}
-	want := "reload-in mesh/b; configure true false; cleanup true"
+	want := "reload-in mesh/b; configure true false; configure true false/new; cleanup true"
 	if got := strings.Join(f.done, "; "); got != want {
 		t.Errorf("done %q, want %q", got, want)
 	}

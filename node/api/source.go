@@ -54,9 +54,8 @@ type Commander interface {
 	// sentence that says what was done: "mesh/b: disabled". An unknown name is
 	// [ErrNotFound].
 	Neighbor(ctx context.Context, verb NeighborVerb, name string) (string, error)
-	// Configure reads the configuration again. With check nothing is applied;
-	// with confirm a removal that was held (rule 9) is released.
-	Configure(ctx context.Context, check, confirm bool) (ConfigureResult, error)
+	// Configure reads the configuration again.
+	Configure(ctx context.Context, o ConfigureOptions) (ConfigureResult, error)
 	// Cleanup lists what of ours is in the kernel, and with yes removes it.
 	Cleanup(ctx context.Context, yes bool) (CleanupResult, error)
 	// Drain takes this node out of service as far as its workloads allow, or with
@@ -66,6 +65,17 @@ type Commander interface {
 	Drain(ctx context.Context, wait time.Duration, force bool, fn func(Drain) error) error
 	// Undrain puts this node back into service. It returns what was before.
 	Undrain(ctx context.Context) (Drain, error)
+}
+
+// ConfigureOptions say how the configuration is read again.
+type ConfigureOptions struct {
+	// Check applies nothing.
+	Check bool
+	// Confirm releases a removal that was held (rule 9).
+	Confirm bool
+	// Dir is the absolute path of a directory to be checked in the place of the
+	// configuration, as if it took that; empty for the configuration itself.
+	Dir string
 }
 
 // NeighborVerb is what can be done to one session.

@@ -373,6 +373,23 @@ func TestCheckTakesNothing(t *testing.T) {
 	if h.store.Snapshot() != was {
 		t.Error("a check took the change")
 	}
+	draft := t.TempDir()
+	if err := os.CopyFS(draft, os.DirFS(h.opts.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(draft, "bgppeers/rack3.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	would, err = h.store.CheckDir(ctx, draft)
+	if err != nil || would.Peers.Len() != 2 || len(would.Problems) != 0 {
+		t.Errorf("%v, %d peers, problems %v", err, would.Peers.Len(), would.Problems)
+	}
+	if _, err := h.store.CheckDir(ctx, draft+"/not"); err == nil {
+		t.Error("a directory that is not there gives no error")
+	}
+	if h.store.Snapshot() != was {
+		t.Error("a check of another directory took it")
+	}
 	h.stop()
 	if _, err := h.store.Check(ctx); !errors.Is(err, errStopped) {
 		t.Errorf("after the end: %v", err)

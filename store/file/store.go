@@ -175,6 +175,26 @@ func (s *Store) Check(ctx context.Context) (*caracal.Snapshot, error) {
 	return snap, nil
 }
 
+// CheckDir is Check for what is below another directory, as if it were moved to
+// the place of the store's own. Passwords are those of the store's own, where
+// they are meant to stay.
+func (s *Store) CheckDir(ctx context.Context, dir string) (*caracal.Snapshot, error) {
+	var snap *caracal.Snapshot
+	var bad error
+	err := s.request(ctx, func() {
+		found := newScanner(dir, s.opts.Now).scan()
+		if bad = found.err; bad != nil {
+			return
+		}
+		out := plan(s.input(found, false, true))
+		snap, _ = s.compose(out, s.vault.look())
+	})
+	if err = errors.Join(err, bad); err != nil {
+		return nil, fmt.Errorf("store/file: check %s: %w", dir, err)
+	}
+	return snap, nil
+}
+
 var errStopped = errors.New("the store has stopped")
 
 // request has work done by the goroutine of Run, and waits for it.
