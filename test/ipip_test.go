@@ -368,6 +368,15 @@ func tunnelBIRD(t *testing.T, l *lab.Lab) {
 	if err := d.Kill(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	out, err := d.CLI(t.Context(), "cleanup", "--yes")
+	if err != nil || !strings.Contains(out, "deleted") {
+		t.Errorf("cleanup: %v\n%s", err, out)
+	}
+	left := run(t, d, "ip", "-o", "addr", "show", "dev", "tunl0") + run(t, d, "iptables-legacy", "-S", "INPUT") + run(t, d, "ip", "-o", "link", "show", "up", "dev", "tunl0")
+	if strings.Contains(left, "caracal") || strings.Contains(left, "tunl0") {
+		t.Errorf("left by cleanup:\n%s", left)
+	}
+	run(t, d, "ip", "link", "set", "tunl0", "up")
 	top := l.Topology()
 	i := slices.IndexFunc(top.Nodes, func(n lab.NodeSpec) bool { return n.Name == "c" })
 	top.Nodes[i].Links = slices.Clone(top.Nodes[i].Links)

@@ -8,6 +8,7 @@ import (
 
 	"caracal.dev/caracal/fib"
 	"caracal.dev/caracal/node"
+	"caracal.dev/caracal/node/api"
 	pb "caracal.dev/caracal/proto"
 	"caracal.dev/caracal/store/file"
 )
@@ -32,12 +33,18 @@ func cleanup(ctx context.Context, yes bool) (*pb.CleanupReply, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w (after %d deleted)", err, int(all.Deleted)+res.Deleted)
 		}
-		all.Items = append(all.Items, res.Items...)
-		all.Total += uint32(res.Total)
-		all.Deleted += uint32(res.Deleted)
-		all.Failed = append(all.Failed, res.Failed...)
+		add(all, res)
 	}
-	return all, nil
+	res, err := node.CleanupTunnel(ctx, yes)
+	add(all, res)
+	return all, err
+}
+
+func add(all *pb.CleanupReply, res api.CleanupResult) {
+	all.Items = append(all.Items, res.Items...)
+	all.Total += uint32(res.Total)
+	all.Deleted += uint32(res.Deleted)
+	all.Failed = append(all.Failed, res.Failed...)
 }
 
 // marks are the default one, those that the daemon on this host has written
