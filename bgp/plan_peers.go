@@ -80,7 +80,7 @@ func (p *planner) session(key string, peer caracal.Peer, addr netip.Addr, name s
 	if !isNode || !ok || !peer.Selected && (addr != n.Addr || peer.SourceAddr.IsValid() && peer.SourceAddr.Unmap() != n.Local) {
 		n = p.base(addr.Is6())
 		n.Name, n.Node = fmt.Sprintf("peer/%s@%s", peer.Name, cmp.Or(peer.Interface, addr.String())), name
-		n.Addr, n.Passive, n.ConnectRetry = addr, peer.Passive, peerConnectRetry
+		n.Addr, n.Passive, n.ConnectRetry = addr, peer.Passive, connectRetry
 		if isNode {
 			n.Port, n.ASN = node.Port, node.ASN
 			n.IPv4, n.IPv6 = p.common(node)

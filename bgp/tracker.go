@@ -81,8 +81,10 @@ type tracked struct {
 	reported bool
 	// notice is the last NOTIFICATION.
 	notice Notification
-	// trouble is why no session comes up.
+	// trouble is why no session comes up, and retried when an attempt last followed
+	// another without a rest.
 	trouble trouble
+	retried time.Time
 	doubts  []*doubt
 	// sent and received is what GoBGP had counted when it was given the neighbor
 	// anew.
@@ -297,7 +299,7 @@ func (t *tracker) down(nb *tracked, c change, notified uint64) {
 
 // step is a change that neither begins nor ends a session.
 func (t *tracker) step(nb *tracked, c change) {
-	state := c.state
+	state, tried := c.state, nb.state == OpenSent || nb.state == OpenConfirm
 	if state == Idle {
 		state = nb.downTo(c)
 		if nb.fault != "" {
@@ -310,6 +312,9 @@ func (t *tracker) step(nb *tracked, c change) {
 	}
 	if state != nb.state {
 		t.move(nb, Session{State: state, Reason: c.reason, At: c.at})
+	}
+	if tried && state == Idle {
+		t.retry(nb, c.at)
 	}
 }
 

@@ -150,10 +150,14 @@ func bfdSessions(neighbors []bgp.Neighbor, near map[netip.Addr]bool) []bfd.Sessi
 	return out
 }
 
-// take ends the session of a neighbor that is gone. Whether its routes stay as
+// take ends the session of a neighbor that is gone, and has one that is back
+// dialed. BGP waits for neither: a neighbor may have no BFD. Whether its routes stay as
 // stale is for RFC 5882 section 4.3 to say: if its BFD shares the fate of its
 // BGP, the silence may be a restart.
 func (t *bfdTask) take(ctx context.Context, ev bfd.Event) {
+	if ev.State == bfd.Up {
+		t.failer.Reachable(ev.Name)
+	}
 	if !ev.Failure() {
 		return
 	}

@@ -138,8 +138,9 @@ func TestBFDTask(t *testing.T) {
 	independent.RemoteCPI = true
 	never.Was = bfd.Init
 	removed.State, removed.Removed = bfd.AdminDown, true
-	w.say(asked, never, removed, down, independent)
-	for _, want := range []string{"peer/tor: BFD: nothing heard for 300ms, graceful true", "peer/tor: BFD: nothing heard for 300ms, graceful false"} {
+	up := bfd.Event{Name: "peer/tor", Was: bfd.Init, State: bfd.Up}
+	w.say(asked, never, removed, down, independent, up)
+	for _, want := range []string{"peer/tor: BFD: nothing heard for 300ms, graceful true", "peer/tor: BFD: nothing heard for 300ms, graceful false", "peer/tor is back"} {
 		if got := <-failed; got != want {
 			t.Errorf("%s, want %s", got, want)
 		}

@@ -211,7 +211,8 @@ func (g gatewayHop) orOf(now []gatewayHop) gatewayHop {
 	return slices.MinFunc(now, func(a, b gatewayHop) int { return a.addr.Compare(b.addr) })
 }
 
-// watchSessions ends the sessions of neighbors whose link went down or away.
+// watchSessions ends the sessions of neighbors whose link went down or away, and
+// has those dialed whose link is back.
 func (t *linksTask) watchSessions(ctx context.Context, ev fib.Events) {
 	watched := singleHop(t.config.Load().Neighbors)
 	if len(watched) == 0 {
@@ -232,6 +233,11 @@ func (t *linksTask) watchSessions(ctx context.Context, ev fib.Events) {
 	}
 	for _, l := range lostLinks(t.places, now, watched, ev.Links) {
 		t.fail(ctx, l)
+	}
+	for name, p := range now {
+		if p.alive() && !t.places[name].alive() {
+			t.failer.Reachable(name)
+		}
 	}
 	t.places = now
 }

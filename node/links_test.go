@@ -140,6 +140,8 @@ func (f failures) Fail(_ context.Context, name, reason string, graceful bool) er
 	return nil
 }
 
+func (f failures) Reachable(name string) { f <- name + " is back" }
+
 // TestLinksTask leads the task through events of a fake machine.
 func TestLinksTask(t *testing.T) {
 	store := &fakeStore{}
@@ -194,16 +196,28 @@ func TestLinksTask(t *testing.T) {
 	}
 
 	task.planned(bgp.Config{Neighbors: []bgp.Neighbor{{Name: "peer/tor", Addr: ip("192.0.2.9"), External: true}, {Name: "mesh/b", Node: "b", Addr: ip("192.0.2.2")}}})
-	events <- fib.Events{}
-	events <- fib.Events{Links: []fib.LinkEvent{{Link: fib.Link{Index: 7}}, {Link: fib.Link{Index: 7, Up: true, Carrier: true}}}}
-	select {
-	case got := <-failed:
-		if want := "peer/tor: link eth0 was down for a moment, graceful false"; got != want {
-			t.Errorf("%s, want %s", got, want)
+	told := func(want string) {
+		t.Helper()
+		select {
+		case got := <-failed:
+			if got != want {
+				t.Errorf("%s, want %s", got, want)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("not told: %s", want)
 		}
-	case <-time.After(5 * time.Second):
-		t.Fatal("the session was left to its hold time")
 	}
+	events <- fib.Events{}
+	told("peer/tor is back") // it was not there before
+	down, up := fib.LinkEvent{Link: fib.Link{Index: 7}}, fib.LinkEvent{Link: fib.Link{Index: 7, Up: true, Carrier: true}}
+	events <- fib.Events{Links: []fib.LinkEvent{down, up}}
+	told("peer/tor: link eth0 was down for a moment, graceful false")
+	g.set(func() { g.places[ip("192.0.2.9")] = place{"eth0", 7, true, false} })
+	events <- fib.Events{Links: []fib.LinkEvent{down}}
+	told("peer/tor: link eth0 has no carrier, graceful false")
+	g.set(func() { g.places[ip("192.0.2.9")] = place{"eth0", 7, true, true} })
+	events <- fib.Events{Links: []fib.LinkEvent{up}}
+	told("peer/tor is back")
 	events <- fib.Events{}
 	if len(failed) != 0 {
 		t.Errorf("failed again: %s", <-failed)

@@ -83,12 +83,16 @@ type Network interface {
 	Advertise(devices []string)
 }
 
-// Failer is how a session is ended because the way to its neighbor is gone.
+// Failer is how a session is ended because the way to its neighbor is gone, and
+// begun again when it is back.
 type Failer interface {
 	// Fail ends the session of a neighbor at once; graceful keeps its paths as
 	// stale for its restart time (RFC 4724 section 4.2). A neighbor that is not
 	// Established is left alone.
 	Fail(ctx context.Context, name, reason string, graceful bool) error
+	// Reachable says that the way to a neighbor is there again, so that it is
+	// dialed soon. One that is Established is left alone.
+	Reachable(name string)
 }
 
 // bell returns a channel that can hold one ring, and the function that rings
