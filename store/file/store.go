@@ -186,8 +186,9 @@ func (s *Store) CheckDir(ctx context.Context, dir string) (*caracal.Snapshot, er
 		if bad = found.err; bad != nil {
 			return
 		}
-		out := plan(s.input(found, false, true))
-		snap, _ = s.compose(out, s.vault.look())
+		in := s.input(found, false, true)
+		in.dir = dir
+		snap, _ = s.compose(plan(in), s.vault.look())
 	})
 	if err = errors.Join(err, bad); err != nil {
 		return nil, fmt.Errorf("store/file: check %s: %w", dir, err)
