@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -81,7 +82,12 @@ type prefixRange struct {
 }
 
 // exportPolicy is GoBGP's for a Config. What no statement decides is rejected.
-type exportPolicy struct{ statements []statement }
+type exportPolicy struct {
+	statements []statement
+	// alike are addresses that neighbors on several links have, who are to be
+	// announced different things.
+	alike map[netip.Addr]bool
+}
 
 // passes reports whether anything may be passed on: by a reflector, or by a rule
 // that names what is learned from others.
@@ -102,20 +108,30 @@ func (c Config) passes() bool {
 // says that something is passed on still, of which the Config need not know.
 func exportOf(cfg Config, neighbors []Neighbor, passing bool) exportPolicy {
 	p := &exporter{cfg: cfg, passes: passing || cfg.passes()}
+	groups, alike := map[netip.Addr]group{}, map[netip.Addr]bool{}
+	for _, n := range neighbors {
+		addr, g := n.Addr.WithZone(""), p.groupOf(n)
+		if other, taken := groups[addr]; taken && other != g {
+			alike[addr], g = true, group{is: true, alike: true}
+		}
+		groups[addr] = g
+	}
 	special := map[group][]netip.Addr{}
 	var others []netip.Addr
-	for _, n := range neighbors {
-		if g := p.groupOf(n); g != (group{}) {
-			special[g] = append(special[g], n.Addr.WithZone(""))
-			others = append(others, n.Addr.WithZone(""))
+	for addr, g := range groups {
+		if g != (group{}) {
+			special[g], others = append(special[g], addr), append(others, addr)
 		}
 	}
 	p.plain(sorted(others))
 	for _, g := range slices.SortedFunc(maps.Keys(special), group.compare) {
 		p.group(g, sorted(special[g]))
 	}
-	return exportPolicy{p.statements}
+	return exportPolicy{p.statements, alike}
 }
+
+// errAlike is why a neighbor is announced nothing.
+var errAlike = errors.New("a neighbor on another link has the same link-local address and is to be announced something else, which cannot be told apart: nothing is announced to either; give both the same filters, AS numbers and nextHopMode, or one another address")
 
 // isExternal reports whether a session crosses the border of an AS, which is
 // the type that a filter's rules ask for.
@@ -131,6 +147,7 @@ func sorted(list []netip.Addr) []netip.Addr {
 // value is that of a neighbor without anything to say of it.
 type group struct {
 	is       bool
+	alike    bool // see exportPolicy
 	external bool // nothing passed on goes there without a word
 	ebgp     bool
 	client   bool
@@ -197,7 +214,7 @@ func (p *exporter) plain(special []netip.Addr) {
 func (p *exporter) group(g group, to []netip.Addr) {
 	mine := statement{neighbors: to}
 	chain := p.chain(g.filters)
-	if chain.Missing() != "" {
+	if g.alike || chain.Missing() != "" {
 		mine.decision = reject
 		p.add(mine)
 		return

@@ -145,6 +145,9 @@ func (s *Speaker) Apply(ctx context.Context, cfg Config) (Result, error) {
 	names := make(map[string]bool, len(cfg.Neighbors))
 	for _, n := range cfg.Neighbors {
 		names[n.Name] = true
+		if s.exported.policy.alike[n.Addr.WithZone("")] {
+			res.Failed[n.Name] = errAlike
+		}
 	}
 	s.tracker.sweep(names)
 	return res, res.err()
