@@ -125,29 +125,3 @@ func TestLeak(t *testing.T) {
 		t.Error("another session ended")
 	}
 }
-
-// TestLeakAfterRestart: in the time after this speaker's restart a neighbor that
-// leaks is told the same.
-func TestLeakAfterRestart(t *testing.T) {
-	a := newStation(t, "a", "127.0.47.1", bgp.Options{Restarting: true, DeferralTime: 30 * time.Second})
-	n, c := neighborOf(a, "127.0.47.8")
-	n.MaxPrefixes = 1000
-	a.conf.Neighbors = []bgp.Neighbor{n}
-	a.apply()
-	notice := make(chan []byte, 1)
-	c.OnMessage = func(kind byte, body []byte) {
-		if kind == sender.Notification {
-			notice <- append([]byte(nil), body...)
-		}
-	}
-	s := dial(t, c)
-	go s.Announce(hosts(20_000), path4("127.0.47.8"))
-	a.eventually("the limit", a.in(n.Name, bgp.Disabled))
-	<-s.Done()
-	if body := <-notice; body[0] != 6 || body[1] != 1 {
-		t.Errorf("NOTIFICATION % x, want Cease/1", body)
-	}
-	if st := a.status(n.Name); !st.Held || !st.HeldUntil.IsZero() {
-		t.Errorf("after the leak: %+v", st)
-	}
-}
