@@ -21,7 +21,7 @@ import (
 // sockets are those that GoBGP listens on.
 type sockets struct {
 	list  []listenSocket
-	keys  map[netip.Addr]bool  // neighbors with a key
+	keys  map[netip.Addr]bool  // neighbors with a key; those of several links share one
 	least map[netip.Addr]uint8 // the TTL of neighbors whose packets are looked at
 }
 
@@ -126,12 +126,11 @@ func (s *sockets) close() {
 // setKey has the kernel drop every segment from addr that is not signed with the
 // key (RFC 2385), on all sockets that may get one; on none if one refuses.
 func (s *sockets) setKey(addr netip.Addr, key string) error {
-	addr = addr.WithZone("")
 	for _, l := range s.list {
 		if l.v6 != addr.Is6() {
 			continue
 		}
-		if err := signWith(l.fd, addr, key); err != nil {
+		if err := signWith(l.fd, addr.WithZone(""), key); err != nil {
 			s.dropKey(addr)
 			return err
 		}
@@ -140,16 +139,20 @@ func (s *sockets) setKey(addr netip.Addr, key string) error {
 	return nil
 }
 
-// dropKey takes a key away, if there is one.
+// dropKey takes a key away, if there is one that nobody else needs.
 func (s *sockets) dropKey(addr netip.Addr) {
-	addr = addr.WithZone("")
 	if !s.keys[addr] {
 		return
 	}
 	delete(s.keys, addr)
+	for other := range s.keys {
+		if other.WithZone("") == addr.WithZone("") {
+			return
+		}
+	}
 	for _, l := range s.list {
 		if l.v6 == addr.Is6() {
-			_ = signWith(l.fd, addr, "") // ENOENT where there is none
+			_ = signWith(l.fd, addr.WithZone(""), "") // ENOENT where there is none
 		}
 	}
 }
