@@ -97,10 +97,13 @@ func TestGracefulRestart(t *testing.T) {
 	s.EndOfRIB(true)
 	a.sequence(n.Name, "up", "update", "eor", "eor")
 
+	was := a.status(n.Name)
 	s.Abort()
 	a.sequence(n.Name, "up", "update", "eor", "eor", "graceful")
 	if st := a.status(n.Name); !st.Restarting || st.LastError != "connection lost" || st.Flaps != 1 {
 		t.Errorf("while the neighbor restarts: %+v", st)
+	} else if left := time.Until(st.StaleUntil); left <= 0 || left > was.NeighborRestartTime {
+		t.Errorf("the routes are kept for %s more, and the restart time is %s", left, was.NeighborRestartTime)
 	}
 
 	// Back, with the R and F bits: the events are in order.

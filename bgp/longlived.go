@@ -18,9 +18,18 @@ type staleness struct {
 	// stale is set while there are some, and ends the phase.
 	stale *time.Timer
 	until time.Time // the end of all of them
+	back  time.Time // when they end at the latest without a session till then
 	// families has those that are kept, for IPv4 and IPv6, last those that are the
 	// last choice by now.
 	families, last [2]bool
+}
+
+// keptUntil is when stale paths end if nothing more is heard of the neighbor.
+func (nb *tracked) keptUntil() time.Time {
+	if nb.state != Established && time.Now().Before(nb.back) {
+		return nb.back
+	}
+	return nb.until
 }
 
 // longLived is how long the stale paths of each family are kept as a last choice:
@@ -49,7 +58,8 @@ func (t *tracker) startStale(nb *tracked, v4, v6 bool) {
 		return
 	}
 	after := max(nb.open.restart-staleEarly, 0)
-	nb.until = time.Now().Add(2 * after)
+	now := time.Now()
+	nb.back, nb.until = now.Add(after), now.Add(2*after)
 	t.staleFor(nb, after, func() {
 		if nb.state != Established {
 			t.overdue(nb)
@@ -87,7 +97,7 @@ func (t *tracker) overdue(nb *tracked) {
 		t.expire(nb, "restart time ended")
 		return
 	}
-	nb.until = time.Now().Add(most)
+	nb.back, nb.until = time.Time{}, time.Now().Add(most)
 	t.sayExpired(nb, "restart time ended; long-lived stale paths stay as the last choice")
 	first := most // of two families one may end before the other
 	for i, d := range long {

@@ -17,7 +17,7 @@ func (nb *tracked) status() NeighborStatus {
 		State:            nb.state,
 		Since:            nb.since,
 		Restarting:       nb.stale != nil,
-		StaleUntil:       nb.until,
+		StaleUntil:       nb.keptUntil(),
 		LongLivedStale:   nb.last != [2]bool{},
 		Held:             nb.held,
 		HeldUntil:        nb.heldUntil,
