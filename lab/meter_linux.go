@@ -122,14 +122,24 @@ func (l *Lab) startMeter(ctx context.Context, spec MeterSpec) (*LossMeter, error
 	return m, nil
 }
 
-// Stop ends the sending, waits up to half a second for what is under way, and
-// returns the counts. It may be called more than once.
+// quiet is how long nothing must come before the rest is given up for lost. It
+// is long since on a busy machine it is this process that is late, with packets
+// that arrived.
+const quiet = 2 * time.Second
+
+// Stop ends the sending, waits for what is under way, and returns the counts. It
+// may be called more than once.
 func (m *LossMeter) Stop() LossReport {
 	m.once.Do(func() {
 		m.stop()
 		<-m.ab.sendDone
 		<-m.ba.sendDone
-		until(500*time.Millisecond, func() bool { return m.ab.whole() && m.ba.whole() })
+		for before := int64(-1); before != m.got(); {
+			before = m.got()
+			if until(quiet, func() bool { return m.ab.whole() && m.ba.whole() }) {
+				break
+			}
+		}
 		m.ab.from.Close()
 		m.ba.from.Close()
 		<-m.ab.recvDone
@@ -138,6 +148,9 @@ func (m *LossMeter) Stop() LossReport {
 	})
 	return m.report
 }
+
+// got is how many packets were received so far, both ways.
+func (m *LossMeter) got() int64 { return m.ab.got.Load() + m.ba.got.Load() }
 
 // listenUDP opens a socket in the pod's namespace, bound to its address.
 func (p *Pod) listenUDP(f Family) (*net.UDPConn, error) {

@@ -63,10 +63,11 @@ func (l *Lab) PingMatrix(ctx context.Context, f Family, pods ...string) (*Matrix
 }
 
 // WaitPing repeats the matrix until every ping is answered. When ctx ends first
-// the error tells the pings that had no answer.
+// the error tells the pings that had no answer. It waits a little longer for
+// answers each time: on a busy machine it is this process that is late.
 func (l *Lab) WaitPing(ctx context.Context, f Family, pods ...string) (*Matrix, error) {
-	for {
-		m, err := l.pingMatrix(ctx, f, 200*time.Millisecond, pods)
+	for wait := 200 * time.Millisecond; ; wait = min(wait+wait/4, 2*pingTimeout) {
+		m, err := l.pingMatrix(ctx, f, wait, pods)
 		if err != nil {
 			return nil, fmt.Errorf("lab: ping: %w", err)
 		}
