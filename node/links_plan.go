@@ -112,7 +112,7 @@ func gone(p place, addr netip.Addr, events []fib.LinkEvent) string {
 func routerProblems(devices []ndp.Device, before []caracal.Problem, now time.Time) []caracal.Problem {
 	out := []caracal.Problem{}
 	add := func(device, message string) {
-		p := caracal.Problem{Severity: caracal.Warning, Kind: "BGPPeer", Name: device, Message: message, Since: now}
+		p := caracal.Problem{Severity: caracal.Warning, Kind: "Interface", Name: device, Message: message, Since: now}
 		same := func(o caracal.Problem) bool { return o.Kind == p.Kind && o.Name == p.Name && o.Message == p.Message }
 		if i := slices.IndexFunc(before, same); i >= 0 {
 			p.Since = before[i].Since

@@ -120,7 +120,12 @@ func (p *parser) next() {
 	}
 	if n == 0 {
 		r, _ := utf8.DecodeRuneInString(rest)
-		p.failAt(at, "unexpected character %q", r)
+		switch r {
+		case '=', '&', '|':
+			p.failAt(at, "unexpected character %q; write %[1]c%[1]c", r)
+		default:
+			p.failAt(at, "unexpected character %q", r)
+		}
 		return
 	}
 	p.tok, p.pos = token{tokWord, rest[:n], at}, at+n

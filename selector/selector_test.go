@@ -95,7 +95,7 @@ func TestCanonical(t *testing.T) {
 func TestErrors(t *testing.T) {
 	for sel, want := range map[string]string{
 		"rack":                     `column 5: expected ==, !=, in, not in, contains, starts with or ends with after "rack", found the end`,
-		"rack = 'a'":               `column 6: unexpected character '='`,
+		"rack = 'a'":               `column 6: unexpected character '='; write ==`,
 		"rack == a":                `column 9: expected a value in quotes, found "a"`,
 		"rack == 'a":               `column 9: the quote ' is not closed`,
 		"rack == 'a' zone":         `column 13: expected && or || or the end, found "zone"`,
