@@ -65,10 +65,17 @@ func poolOf(v *caracal.Snapshot, p netip.Prefix) (caracal.Pool, bool) {
 }
 
 // out lists what the node takes from the switch: more than that is not to be
-// sent.
-func (s session) out() []Permit {
+// sent. An internal one is a route reflector, and carries what nodes announce.
+func (s session) out(internal bool) []Permit {
 	var list []Permit
-	if s.peer.AcceptPools {
+	if internal {
+		for _, n := range s.view.Nodes.All() {
+			for _, p := range n.Anycast {
+				list = append(list, exactly(p))
+			}
+		}
+	}
+	if internal || s.peer.AcceptPools {
 		for _, pool := range s.view.Pools.All() {
 			list = append(list, within(pool.CIDR))
 		}

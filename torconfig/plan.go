@@ -128,7 +128,8 @@ func one(list []session, q Query) (Config, error) {
 		if err != nil {
 			return c, err
 		}
-		c.add(s.settings(c.ASN), s.out(), n)
+		set := s.settings(c.ASN)
+		c.add(set, s.out(set.Internal), n)
 		for _, text := range s.notes() {
 			notes[text] = true
 		}

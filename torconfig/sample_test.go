@@ -83,7 +83,7 @@ var cases = map[string]struct {
 	"reflector": {nodes: []string{"a", "b"}, change: func(p *caracal.Peer) {
 		p.ASN, p.TTLSecurity, p.BFD = 64512, 0, caracal.BFD{}
 		p.AddPathReceive, p.AddPathSend, p.LongLived = true, 2, 24*time.Hour
-		p.AcceptDefault = false
+		p.AcceptDefault, p.AcceptPools = false, false // a reflector carries the pools all the same
 	}},
 	"unnumbered": {nodes: []string{"a", "b"}, change: func(p *caracal.Peer) {
 		p.Addr, p.Interface, p.Password = netip.Addr{}, "eth0", caracal.Password{}
