@@ -7,11 +7,11 @@ import (
 	"github.com/osrg/gobgp/v4/api"
 )
 
-// A reflector that restarts must not end its announcements with End-of-RIB
-// before it has passed on what it learned: its clients would drop what they
-// still keep of it (RFC 4724 section 4.1). GoBGP would do so once every neighbor
-// has sent its own End-of-RIB, which is before we have chosen and passed on the
-// last of it. So it is given a neighbor that never comes up, for which it waits,
+// A node that passes paths on, as a reflector does, and restarts must not end its
+// announcements with End-of-RIB before it has passed on what it learned: its
+// neighbors would drop what they still keep of it (RFC 4724 section 4.1). GoBGP
+// would do so once every neighbor has sent its own End-of-RIB, which is before we
+// have chosen and passed on the last of it. So it is given a neighbor that never comes up, for which it waits,
 // and a time to wait that is longer than ours.
 //
 // [Speaker.Complete] ends that. What changes then until the sessions' time is
@@ -49,8 +49,8 @@ func (s *Speaker) deferral() time.Duration {
 }
 
 // Complete says that what neighbors have announced so far was chosen from and
-// passed on. A reflector that restarts announces it now, and ends with
-// End-of-RIB; of others it is no news. It may be called any number of times.
+// passed on. A node that held its announcements back announces it now, and ends
+// with End-of-RIB; for others it is no news. It may be called any number of times.
 func (s *Speaker) Complete(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
