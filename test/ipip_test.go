@@ -25,6 +25,7 @@ var tunnelModules = []string{
 // may lack, or without; true there.
 func inUML(t *testing.T, ipip bool, within time.Duration) bool {
 	t.Helper()
+	t.Parallel()
 	modules := tunnelModules
 	if ipip {
 		modules = append([]string{"ipip"}, modules...)
