@@ -17,7 +17,7 @@ import (
 
 const (
 	asn     = 64512
-	patient = 15 * time.Second
+	patient = time.Minute
 )
 
 // station is a Speaker under test with a record of its events.
