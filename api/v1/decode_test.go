@@ -35,7 +35,7 @@ func TestDecodeErrors(t *testing.T) {
 		{doc("BGPPeer", "p", "  peerIP: 224.0.0.1\n  asNumber: 1\n"), "spec.peerIP: 224.0.0.1 is a multicast address"},
 		{doc("BGPPeer", "p", "  peerIP: ::ffff:192.0.2.1\n  asNumber: 1\n"), "spec.peerIP: ::ffff:192.0.2.1 is an IPv4 address in IPv6; write 192.0.2.1"},
 		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: 1\n  node: a\n  nodeSelector: all()\n"), "spec.nodeSelector: must not be set together with spec.node"},
-		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: 1\n  nodeSelector: rack = 'a'\n"), "spec.nodeSelector: column 6: unexpected character '='"},
+		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: 1\n  nodeSelector: rack = 'a'\n"), "spec.nodeSelector: column 6: unexpected character '='; write =="},
 		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: 1\n  sourceAddress: 2001:db8::1\n"), "spec.sourceAddress: 2001:db8::1 and the peerIP 192.0.2.1 are not of the same family"},
 		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: 1\n  holdTime: 2s\n"), "spec.holdTime: 2s must be from 3s to 65535s"},
 		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: 1\n  holdTime: 90\n"), "spec.holdTime: must be a string (in quotes), not the number 90; write 90s"},
