@@ -60,6 +60,12 @@ func (s *Speaker) revive(name string, lost time.Time, lasted time.Duration, kept
 		s.opts.Log.Error("neighbor not taken up at once after its connection was lost", "neighbor", name, "err", err)
 		return
 	}
+	// One that the neighbor had just dialed, as in a collision, GoBGP forgets
+	// without closing it; to the neighbor it would be the session, and each new
+	// one a collision (RFC 4271 section 6.8).
+	for _, left := range connections(n) {
+		hangUp(left.local, left.remote)
+	}
 	s.begin(n, c, kept)
 }
 
