@@ -5,25 +5,12 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"time"
 
 	"caracal.dev/caracal/bench/stand"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := bench(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "mesh:", err)
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { stand.Main("mesh", bench) }
 
 func bench(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("mesh", flag.ExitOnError)
@@ -35,22 +22,11 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
 	flags.Parse(args)
 
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("needs root to make network namespaces; run it with sudo")
-	}
 	shares, err := stand.Split(*peers**routes, *peers)
 	if err != nil {
 		return err
 	}
-	subjects := []stand.Subject{stand.BIRD{}}
-	if *binary != "" {
-		path, err := filepath.Abs(*binary)
-		if err != nil {
-			return err
-		}
-		subjects = append(subjects, stand.Caracald{Binary: path})
-	}
-	versions, err := stand.Versions(ctx, subjects)
+	subjects, versions, err := stand.Subjects(ctx, stand.BIRD{}, stand.Caracald{Binary: *binary})
 	if err != nil {
 		return err
 	}
@@ -64,7 +40,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 			rows = append(rows, row{s.Name(), i + 1, r})
 		}
 	}
-	fmt.Fprintf(out, "%d peers with %d routes each, %v at rest; %s; %s\n\n", *peers, *routes, *rest, stand.Machine(), strings.Join(versions, "; "))
+	fmt.Fprintf(out, "%d peers with %d routes each, %v at rest; %s; %s\n\n", *peers, *routes, *rest, stand.Machine(), versions)
 	report(out, rows, *peers)
 	return nil
 }

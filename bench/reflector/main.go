@@ -5,24 +5,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"path/filepath"
-	"strings"
-	"syscall"
 
 	"caracal.dev/caracal/bench/stand"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := bench(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "reflector:", err)
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { stand.Main("reflector", bench) }
 
 func bench(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("reflector", flag.ExitOnError)
@@ -32,9 +19,6 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
 	flags.Parse(args)
 
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("needs root to make network namespaces; run it with sudo")
-	}
 	if *clients < 2 {
 		return fmt.Errorf("--clients %d: a reflector needs at least 2", *clients)
 	}
@@ -42,19 +26,11 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	subjects := []stand.Subject{stand.BIRD{Reflect: true}}
-	if *binary != "" {
-		path, err := filepath.Abs(*binary)
-		if err != nil {
-			return err
-		}
-		subjects = append(subjects, stand.Caracald{Binary: path, Reflect: true})
-	}
-	versions, err := stand.Versions(ctx, subjects)
+	subjects, versions, err := stand.Subjects(ctx, stand.BIRD{Reflect: true}, stand.Caracald{Binary: *binary, Reflect: true})
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%d clients with %d routes each; %s; %s\n\n", *clients, *routes, stand.Machine(), strings.Join(versions, "; "))
+	fmt.Fprintf(out, "%d clients with %d routes each; %s; %s\n\n", *clients, *routes, stand.Machine(), versions)
 	fmt.Fprint(out, heading)
 	for i := range *rounds {
 		for _, s := range subjects {

@@ -6,23 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"strings"
-	"syscall"
 
 	"caracal.dev/caracal/bench/stand"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := bench(ctx, os.Args[1:], os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "routes:", err)
-		stop()
-		os.Exit(1)
-	}
-}
+func main() { stand.Main("routes", bench) }
 
 func bench(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("routes", flag.ExitOnError)
@@ -36,36 +24,25 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
 	flags.Parse(args)
 
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("needs root to make network namespaces; run it with sudo")
-	}
 	shares, err := stand.Split(*routes, *peers)
 	if err != nil {
 		return err
 	}
-	subjects := []stand.Subject{stand.BIRD{}}
-	if *binary != "" {
-		path, err := filepath.Abs(*binary)
-		if err != nil {
-			return err
-		}
-		subjects = append(subjects, stand.Caracald{Binary: path, Audit: *audit})
+	subjects, versions, err := stand.Subjects(ctx, stand.BIRD{}, stand.Caracald{Binary: *binary, Audit: *audit})
+	if err != nil {
+		return err
 	}
 
 	var names []string
 	for _, s := range subjects {
 		names = append(names, s.Name())
 	}
-	versions, err := stand.Versions(ctx, subjects)
-	if err != nil {
-		return err
-	}
 	if *changes > 0 {
 		sizes, err := tableSizes(*tables)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "%d single changes, %v apart; %s; %s\n\n", *changes, changeEvery, stand.Machine(), strings.Join(versions, "; "))
+		fmt.Fprintf(out, "%d single changes, %v apart; %s; %s\n\n", *changes, changeEvery, stand.Machine(), versions)
 		return compareChanges(ctx, out, subjects, sizes, *changes, *rounds)
 	}
 	got := make(map[string][]result)
@@ -79,7 +56,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s %v\n", i+1, *rounds, s.Name(), r.announce.wall)
 		}
 	}
-	fmt.Fprintf(out, "%s; %s; %s\n\n", what(shares), stand.Machine(), strings.Join(versions, "; "))
+	fmt.Fprintf(out, "%s; %s; %s\n\n", what(shares), stand.Machine(), versions)
 	report(out, names, got)
 	return nil
 }
