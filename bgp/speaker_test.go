@@ -51,7 +51,7 @@ func newStation(t *testing.T, name, ip string, opts bgp.Options) *station {
 func newStationOn(t *testing.T, name, listen string, port uint16, opts bgp.Options) *station {
 	t.Helper()
 	ip, _, _ := strings.Cut(listen, ",")
-	opts.Log = slog.New(slog.NewTextHandler(testLog{t}, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	opts.Log = slog.New(slog.NewTextHandler(newTestLog(t), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	s := &station{Speaker: bgp.New(opts), t: t, name: name,
 		rib: map[string]*caracal.Attrs{}, eor: map[string]bool{}, bell: make(chan struct{}, 1)}
 	s.conf = bgp.Config{
@@ -223,10 +223,30 @@ func link(a, b *station, change ...func(*bgp.Neighbor)) {
 	b.conf.Neighbors = append(b.conf.Neighbors, one(b, a))
 }
 
-type testLog struct{ t *testing.T }
+// testLog prints what a speaker says while its test runs. GoBGP's goroutines may
+// outlive BgpServer.Stop by a moment; what they say then goes nowhere.
+type testLog struct {
+	mu    sync.Mutex
+	t     *testing.T
+	ended bool
+}
 
-func (l testLog) Write(p []byte) (int, error) {
-	l.t.Log(strings.TrimSpace(string(p)))
+func newTestLog(t *testing.T) *testLog {
+	l := &testLog{t: t}
+	t.Cleanup(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.ended = true
+	})
+	return l
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		l.t.Log(strings.TrimSpace(string(p)))
+	}
 	return len(p), nil
 }
 
