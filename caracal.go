@@ -25,6 +25,8 @@ type Snapshot struct {
 	BGP BGP
 	// Dataplane is how routes are written on Self.
 	Dataplane Dataplane
+	// IPAM is how Self gives addresses to its workloads.
+	IPAM IPAM
 
 	Nodes     Table[string, Node]        // by name
 	Pools     Table[string, Pool]        // by name
@@ -207,6 +209,21 @@ type Dataplane struct {
 	// SetSysctls says whether ip_forward and its friends are set, or only
 	// reported when they are wrong.
 	SetSysctls bool
+}
+
+// IPAM says how a node gives addresses to workloads. The zero value is that of
+// a cluster without a word about it: see [IPAM.Mode].
+type IPAM struct {
+	// Mode is "blocks" or "podCIDR"; empty leaves it to the store's kind.
+	Mode string
+	// StrictAffinity forbids a node to take addresses from the blocks of others.
+	StrictAffinity bool
+	// MaxBlocks bounds how many blocks a node claims per family; 0 is no bound.
+	MaxBlocks int
+	// Cooldown is how long an address rests before it is given again.
+	Cooldown time.Duration
+	// Reserved are given to nobody who does not ask for them by address, sorted.
+	Reserved []netip.Prefix
 }
 
 // Workload is a pod, VM or container with addresses of its own.
