@@ -225,7 +225,7 @@ func durationUnit(path string) string {
 	switch {
 	case strings.Contains(path, ".bfd.") && strings.HasSuffix(path, "Interval"):
 		return "ms"
-	case strings.HasSuffix(path, "Time"), strings.HasSuffix(path, "Interval"), strings.HasSuffix(path, "Retry"):
+	case strings.HasSuffix(path, "Time"), strings.HasSuffix(path, "Interval"), strings.HasSuffix(path, "Retry"), path == "spec.cooldown":
 		return "s"
 	}
 	return ""
@@ -281,6 +281,7 @@ var elsewhere = map[string]string{
 	"maxRestartTime":         "write gracefulRestart: {restartTime: …}",
 	"nodeMeshMaxRestartTime": "write gracefulRestart: {restartTime: …}",
 	"localWorkloadSelector":  "workloads are no neighbors here",
+	"autoAllocateBlocks":     "write mode: podCIDR for nodes that claim no blocks",
 	"setPriority":            "write setLocalPreference or setMED",
 }
 

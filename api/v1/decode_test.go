@@ -2,9 +2,13 @@ package v1
 
 import (
 	"bytes"
+	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"caracal.dev/caracal"
 )
 
 // doc builds a document; spec lines are indented by the caller.
@@ -21,9 +25,9 @@ func TestDecodeErrors(t *testing.T) {
 		{"kind: IPPool\nkind: IPPool", `document: line 2: key "kind" already set in map`},
 		{"kind: IPPool", "apiVersion: is missing; it must be caracal.dev/v1"},
 		{"apiVersion: projectcalico.org/v3\nkind: IPPool", "apiVersion: must be caracal.dev/v1, not projectcalico.org/v3"},
-		{"apiVersion: caracal.dev/v1", "kind: is missing; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"},
-		{"apiVersion: caracal.dev/v1\nkind: NetworkPolicy", "kind: NetworkPolicy is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"},
-		{"apiVersion: caracal.dev/v1\nkind: 7", "kind: 7 is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"},
+		{"apiVersion: caracal.dev/v1", "kind: is missing; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, NodeConfig, Workload"},
+		{"apiVersion: caracal.dev/v1\nkind: NetworkPolicy", "kind: NetworkPolicy is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, NodeConfig, Workload"},
+		{"apiVersion: caracal.dev/v1\nkind: 7", "kind: 7 is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, NodeConfig, Workload"},
 		{doc("IPPool", "p", "  cidr: 10.0.0.0/16\n  blocksize: 26\n"), "spec.blocksize: unknown field (did you mean blockSize?)"},
 		{doc("BGPPeer", "p", "  peerIp: 10.0.0.1\n  asNumbr: 1\n  password: hunter2\n"), "spec.asNumbr: unknown field (did you mean asNumber?); spec.password: must be {secretKeyRef: {name: …, key: …}}; the password itself never stands in a resource, but in the file local/secrets/NAME/KEY; spec.peerIp: unknown field (did you mean peerIP?)"},
 		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: \"1\"\n"), `spec.asNumber: must be a whole number without quotes, not the string "1"`},
@@ -77,6 +81,14 @@ func TestDecodeErrors(t *testing.T) {
 		{doc("Workload", "vm", "  interfaceName: averyveryverylongname\n  ipNetworks: [10.0.0.1]\n"), `spec.node: is missing; spec.interfaceName: "averyveryverylongname" is not a name of an interface: at most 15 bytes, no blanks, no / and no :`},
 		{doc("Workload", "vm", "  node: a\n  interfaceName: c0\n  ipNetworks: [10.0.0.1, 10.0.0.1/32]\n"), "spec.ipNetworks[1]: 10.0.0.1 is listed twice"},
 		{doc("Workload", "vm", "  node: a\n  interfaceName: c0\n  ipNetworks: [10.0.0.1]\n  ports: [{name: web, port: 0, protocol: tcp}]\n"), `spec.ports[0].port: 0 must be from 1 to 65535; spec.ports[0].protocol: "tcp" must be TCP, UDP or SCTP`},
+		{doc("IPAMConfiguration", "mine", "  mode: block\n  maxBlocksPerHost: -1\n  cooldown: 25h\n"), `metadata.name: "mine" must be "default"; there is one IPAMConfiguration; spec.mode: "block" must be blocks or podCIDR; spec.maxBlocksPerHost: -1 must be 0, which is no bound, or more; spec.cooldown: 25h0m0s must be from 0s to 86400s`},
+		{doc("IPAMConfiguration", "default", "  cooldown: 30\n"), "spec.cooldown: must be a string (in quotes), not the number 30; write 30s"},
+		{doc("IPAMConfiguration", "default", "  cooldown: 1500ms\n"), "spec.cooldown: 1.5s must be whole seconds"},
+		{doc("IPAMConfiguration", "default", "  autoAllocateBlocks: false\n"), "spec.autoAllocateBlocks: unknown field (write mode: podCIDR for nodes that claim no blocks)"},
+		{doc("IPAMConfiguration", "default\n  namespace: x", "  mode: blocks\n"), "metadata.namespace: IPAMConfiguration is in no namespace; remove it"},
+		{doc("IPReservation", "r", "  reservedCIDRs: []\n"), "spec.reservedCIDRs: is missing; it lists ranges or addresses, such as 10.244.0.0/29 or 10.244.0.1"},
+		{doc("IPReservation", "r", "  reservedCIDRs: [0.0.0.0/0, 10.0.0.1/29, 10.0.0.1, 10.0.0.1/32, x, 224.0.0.0/24]\n"), `spec.reservedCIDRs[0]: 0.0.0.0/0 is every address there is; to give none at all, set disabled: true in the IPPools; spec.reservedCIDRs[1]: 10.0.0.1/29 has bits set beyond its length; did you mean 10.0.0.0/29?; spec.reservedCIDRs[3]: 10.0.0.1/32 is listed twice; spec.reservedCIDRs[4]: 224.0.0.0 is a multicast address; spec.reservedCIDRs[5]: "x" is not an address with a prefix length, such as 10.0.0.0/24 or 2001:db8::/64`},
+		{doc("IPReservation", "r", "  reservedCIDR: [10.0.0.1]\n"), "spec.reservedCIDR: unknown field (did you mean reservedCIDRs?)"},
 		{doc("DataplaneConfiguration", "mine", "  table: 100\n"), `metadata.name: "mine" must be "default"; there is one DataplaneConfiguration`},
 		{doc("DataplaneConfiguration", "default", "  table: 255\n  protocol: 12\n  metric: 0\n  auditInterval: 10ms\n  tunnelMTU: 100\n"), `spec.table: 255 is the kernel's own table of local addresses; spec.protocol: 12 is used by BIRD, whose routes would be taken for ours; spec.metric: 0 must be from 1 to 4294967295; spec.auditInterval: 10ms must be whole seconds; spec.tunnelMTU: 100 must be from 576 to 65515`},
 	} {
@@ -111,6 +123,8 @@ func TestEncodeCanonical(t *testing.T) {
 		{doc("NodeConfig", "a", "  addresses: [2001:DB8:0::1/64, 192.0.2.1/24]\n"), doc("NodeConfig", "a", "  addresses:\n  - 192.0.2.1/24\n  - 2001:db8::1/64\n  blocks: []\n")},
 		{doc("Workload", "a", "  node: web\n  interfaceName: c0\n  ipNetworks: [10.0.0.1/32]\n"), doc("Workload", "a\n  namespace: default", "  node: web\n  interfaceName: c0\n  ipNetworks: [10.0.0.1]\n")},
 		{doc("BGPPeer", "a", "  peerIP: 192.0.2.1:179\n  asNumber: 1\n  nodeSelector: a==\"b\"\n"), doc("BGPPeer", "a\n  annotations: {x: why}", "  peerIP: 192.0.2.1\n  asNumber: 1\n  nodeSelector: (a == 'b')\n  sourceAddress: UseNodeIP\n")},
+		{doc("IPAMConfiguration", "default", "  cooldown: 30s\n"), doc("IPAMConfiguration", "default", "  strictAffinity: false\n  maxBlocksPerHost: 0\n")},
+		{doc("IPReservation", "r", "  reservedCIDRs: [10.0.0.9, 10.0.0.0/29, FD00::1]\n"), doc("IPReservation", "r", "  reservedCIDRs: [10.0.0.0/29, 10.0.0.9/32, fd00::1/128]\n")},
 		{doc("IPPool", "a", "  cidr: 10.0.0.0/8\n"), doc("IPPool", "a", "  cidr: 10.0.0.0/8\n  blockSize: 26\n  ipipMode: Never\n  disabled: false\n")},
 	} {
 		var text [2][]byte
@@ -180,6 +194,27 @@ func TestNodeConversion(t *testing.T) {
 	}
 }
 
+func TestIPAMConversion(t *testing.T) {
+	decoded := func(text string) Object {
+		o, _, err := Decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	got := decoded(doc("IPAMConfiguration", "default", "  mode: blocks\n  strictAffinity: true\n  maxBlocksPerHost: 20\n  cooldown: 0s\n")).(*IPAMConfiguration).IPAM()
+	if want := (caracal.IPAM{Mode: "blocks", StrictAffinity: true, MaxBlocks: 20}); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got, want := DefaultIPAM(), (caracal.IPAM{Cooldown: 30 * time.Second}); !reflect.DeepEqual(got, want) {
+		t.Errorf("by default %+v, want %+v", got, want)
+	}
+	r := decoded(doc("IPReservation", "r", "  reservedCIDRs: [10.0.0.64/29, 10.0.0.9, \"fd00::1\"]\n")).(*IPReservation)
+	if got, want := fmt.Sprint(r.Reserved()), "[10.0.0.9/32 10.0.0.64/29 fd00::1/128]"; got != want {
+		t.Errorf("reserved %s, want %s", got, want)
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add(doc("IPPool", "p", "  cidr: 10.0.0.0/16\n"))
 	f.Add(doc("NodeConfig", "a", "  addresses: [192.0.2.1/24]\n  blocks: [10.0.0.0/26]\n"))
@@ -192,6 +227,8 @@ func FuzzDecode(f *testing.F) {
 	f.Add(doc("BGPPeer", "p", "  peerIP: defaultGateway\n  asNumberFromLabel: tor\n  maxPrefixesRetry: 0s\n  filters: [a, b]\n"))
 	f.Add(doc("BGPFilter", "f", "  importV4: [{action: Accept, cidr: 10.0.0.0/8, matchOperator: In, prefixLength: {max: 24}, operations: [{addCommunity: {value: no-export}}, {setMED: {value: 1}}]}]\n"))
 	f.Add(doc("BGPConfiguration", "default", "  communities: [{name: a, value: \"1:2\"}]\n  prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: [a, \"1:2:3\"]}]\n  bfd: {multiplier: 5}\n"))
+	f.Add(doc("IPAMConfiguration", "default", "  mode: podCIDR\n  strictAffinity: true\n  maxBlocksPerHost: 20\n  cooldown: 1m\n"))
+	f.Add(doc("IPReservation", "r", "  reservedCIDRs: [10.0.0.0/29, 10.0.0.9, \"fd00::/126\", \"::ffff:10.0.0.1\"]\n"))
 	f.Add("a: &a [*a]")
 	f.Add("kind: {[]: 1}")
 	f.Fuzz(func(t *testing.T, in string) {

@@ -19,17 +19,19 @@ const (
 	KindBGPFilter              = "BGPFilter"
 	KindWorkload               = "Workload"
 	KindDataplaneConfiguration = "DataplaneConfiguration"
+	KindIPAMConfiguration      = "IPAMConfiguration"
+	KindIPReservation          = "IPReservation"
 )
 
 // DefaultName is the name of the BGPConfiguration that is the base for all
-// nodes, and of the only DataplaneConfiguration.
+// nodes, and of the only DataplaneConfiguration and IPAMConfiguration.
 const DefaultName = "default"
 
 // Kinds lists every kind in alphabetical order.
 func Kinds() []string {
 	return []string{
 		KindBGPConfiguration, KindBGPFilter, KindBGPPeer, KindDataplaneConfiguration,
-		KindIPPool, KindNodeConfig, KindWorkload,
+		KindIPAMConfiguration, KindIPPool, KindIPReservation, KindNodeConfig, KindWorkload,
 	}
 }
 
@@ -50,6 +52,10 @@ func New(kind string) Object {
 		return &Workload{}
 	case KindDataplaneConfiguration:
 		return &DataplaneConfiguration{}
+	case KindIPAMConfiguration:
+		return &IPAMConfiguration{}
+	case KindIPReservation:
+		return &IPReservation{}
 	}
 	return nil
 }
