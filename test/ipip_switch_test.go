@@ -1,6 +1,8 @@
 package test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -32,6 +34,9 @@ func TestIPIPSwitch(t *testing.T) {
 		must(n.StartCaracald("--config", ownConfig(n)))(t)
 	}
 	reach(t, l)
+	if switchAddresses {
+		tunnelsUp(t, l)
+	}
 	modes := []string{"Always", "CrossSubnet", "Never", "CrossSubnet", "Always", "Never"}
 	for _, mode := range modes {
 		switchModes(t, l, "all at once", mode, 0)
@@ -46,6 +51,29 @@ func TestIPIPSwitch(t *testing.T) {
 	// The pods' interfaces take 1,500 bytes, as before.
 	for _, to := range []string{"b1", "d1"} {
 		t.Logf("10 MB from a1 to %s in %v", to, transfer(t, l, "a1", to, 10<<20, patience))
+	}
+}
+
+// tunnelsUp waits until each node takes what comes through the tunnel. Nodes
+// with an address for it do so soon after their start, before any pool asks for
+// it; others send as soon as one does.
+func tunnelsUp(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	for _, n := range l.Nodes() {
+		eventually(t, patience, func() string {
+			out, err := n.CLI(t.Context(), "-o", "json", "show", "tunnels")
+			var tunnel struct {
+				Up      bool
+				Problem string
+			}
+			if err == nil {
+				err = json.Unmarshal([]byte(out), &tunnel)
+			}
+			if err != nil || !tunnel.Up || tunnel.Problem != "" {
+				return fmt.Sprintf("the tunnel of %s is not up: %v\n%s", n.Name, err, out)
+			}
+			return ""
+		})
 	}
 }
 
