@@ -79,8 +79,12 @@ func (r *relays) source(neighbor string) netip.Addr {
 }
 
 // relayWork bounds how many paths times neighbors one call of GoBGP is about,
-// since it holds up all its sessions.
-const relayWork = 16384
+// since it holds up all its sessions. relayBurst is after how many it is waited
+// for the sessions to have sent them: GoBGP's queues have no bound.
+const (
+	relayWork  = 16384
+	relayBurst = 16 * relayWork
+)
 
 // errUnknownSource is why a path is not passed on: ORIGINATOR_ID would be made
 // up.
@@ -98,13 +102,16 @@ var errUnknownSource = errors.New("the router ID of the neighbor it is from is n
 //
 // What could not be done is in the error, and is tried again by the next call,
 // also by one with an empty list. It takes long when there are many neighbors,
-// and other calls go through in between.
+// and other calls go through in between. Prefixes are passed on in the order of
+// the list: those with the same attributes, side by side, share UPDATEs.
 func (s *Speaker) Relay(ctx context.Context, list []Relay) error {
 	s.mu.Lock()
 	changed := make(map[netip.Prefix][]Relay, len(list))
+	order := make([]netip.Prefix, 0, len(list))
 	for _, r := range list {
 		if _, ok := changed[r.NLRI]; !ok {
 			changed[r.NLRI] = nil
+			order = append(order, r.NLRI)
 		}
 		if r.Attrs != nil {
 			if _, known := s.have.neighbors[r.From]; !known {
@@ -121,13 +128,22 @@ func (s *Speaker) Relay(ctx context.Context, list []Relay) error {
 		}
 		s.relays.due[nlri] = true
 	}
-	order := s.relaysDue()
+	for _, nlri := range sortedPrefixes(s.relays.due) { // what failed before
+		if _, ok := changed[nlri]; !ok {
+			order = append(order, nlri)
+		}
+	}
+	neighbors := len(s.have.neighbors)
 	s.mu.Unlock()
 
 	failed := map[netip.Prefix]error{}
-	for len(order) > 0 && ctx.Err() == nil {
+	for sent := 0; len(order) > 0 && ctx.Err() == nil; {
 		n := s.relayBatch(order, failed)
 		order = order[n:]
+		if sent += n * neighbors; sent >= relayBurst {
+			sent = 0
+			waitSent(ctx)
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("bgp: pass on paths: %w", err)
@@ -146,9 +162,6 @@ func sortedPrefixes[V any](m map[netip.Prefix]V) []netip.Prefix {
 	slices.SortFunc(list, netip.Prefix.Compare)
 	return list
 }
-
-// relaysDue lists what is to be looked at. The caller holds the lock.
-func (s *Speaker) relaysDue() []netip.Prefix { return sortedPrefixes(s.relays.due) }
 
 // relayBatch passes on the first few of the prefixes, and returns how many.
 func (s *Speaker) relayBatch(order []netip.Prefix, failed map[netip.Prefix]error) int {

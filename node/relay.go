@@ -29,8 +29,11 @@ type relayTask struct {
 	bell    <-chan struct{}
 	ring    func()
 
-	mu       sync.Mutex
-	box      map[netip.Prefix][]bgp.Relay
+	mu  sync.Mutex
+	box map[netip.Prefix][]bgp.Relay
+	// order has what is in the box in the order in which it came: the routes of one
+	// neighbor, which are announced together, go into the same UPDATEs.
+	order    []netip.Prefix
 	complete bool // after what is in the box
 }
 
@@ -46,6 +49,9 @@ func (t *relayTask) put(nlri netip.Prefix, relays []bgp.Relay) {
 		relays = []bgp.Relay{{NLRI: nlri}}
 	}
 	t.mu.Lock()
+	if _, waiting := t.box[nlri]; !waiting {
+		t.order = append(t.order, nlri)
+	}
 	t.box[nlri] = relays
 	t.mu.Unlock()
 	t.ring()
@@ -68,15 +74,16 @@ const relayChunk = 1024
 func (t *relayTask) take() (list []bgp.Relay, complete bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n := 0
-	for nlri, relays := range t.box {
-		if n++; n > relayChunk {
-			t.ring()
-			return list, false
-		}
-		list = append(list, relays...)
+	n := min(relayChunk, len(t.order))
+	for _, nlri := range t.order[:n] {
+		list = append(list, t.box[nlri]...)
 		delete(t.box, nlri)
 	}
+	if t.order = t.order[n:]; len(t.order) > 0 {
+		t.ring()
+		return list, false
+	}
+	t.order = nil // lets go of a burst's memory
 	return list, t.complete
 }
 
