@@ -32,6 +32,9 @@ func Build(prev *caracal.Snapshot, objects []*Object, secrets Secrets) (*caracal
 	if next.Dataplane != b.dataplane {
 		next.Dataplane, changed = b.dataplane, true
 	}
+	if !reflect.DeepEqual(next.IPAM, b.ipam) {
+		next.IPAM, changed = b.ipam, true
+	}
 	return &next, b.problems, changed
 }
 
@@ -59,6 +62,7 @@ type builder struct {
 	workloads map[string]caracal.Workload
 	bgp       caracal.BGP
 	dataplane caracal.Dataplane
+	ipam      caracal.IPAM
 	problems  []caracal.Problem
 }
 
@@ -67,6 +71,7 @@ func (b *builder) collect(objects []*Object) {
 	b.blocks, b.filters = map[netip.Prefix]caracal.Block{}, map[string]caracal.Filter{}
 	b.workloads = map[string]caracal.Workload{}
 	b.dataplane = v1.DefaultDataplane()
+	b.ipam = ipamOf(objects)
 	var peers []*v1.BGPPeer
 	labels := map[string]map[string]string{}
 	for _, o := range objects {

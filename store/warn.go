@@ -11,8 +11,8 @@ import (
 // maxAlike is how many warnings of one sort are listed one by one.
 const maxAlike = 10
 
-// Warnings lists what is accepted but likely not meant so. Of a sort of which there are many, the rest is one warning with their
-// number.
+// Warnings lists what is accepted but likely not meant so. Of a sort of which
+// there are many, the rest is one warning with their number.
 func Warnings(objects []*Object) []caracal.Problem {
 	w := &warner{
 		nodes: map[string]map[string]string{}, addrs: map[netip.Addr]string{},
@@ -22,7 +22,12 @@ func Warnings(objects []*Object) []caracal.Problem {
 		switch v := o.Value.(type) {
 		case *v1.IPPool:
 			w.pools = append(w.pools, v.Pool())
+		case *v1.IPAMConfiguration:
+			w.claims = v.Spec.Mode == v1.IPAMBlocks
+		case *v1.Workload:
+			w.placed = append(w.placed, v.Addrs()...)
 		case *v1.NodeConfig:
+			w.ranges = append(w.ranges, v.Ranges()...)
 			w.nodes[o.Name] = v.Labels
 			v4, v6 := v.Addrs()
 			w.addrs[v4.Addr()], w.addrs[v6.Addr()] = o.Name, o.Name
@@ -41,6 +46,10 @@ type warner struct {
 	pools []caracal.Pool
 	nodes map[string]map[string]string // labels by name
 	addrs map[netip.Addr]string
+
+	ranges []netip.Prefix // of all nodes
+	placed []netip.Addr   // of Workloads
+	claims bool           // nodes claim blocks as they need them
 
 	reflectors, filters map[string]bool // by name
 
@@ -82,6 +91,12 @@ func (w *warner) object(o *Object) {
 		}
 	case *v1.BGPPeer:
 		w.peer(o, v)
+	case *v1.IPPool:
+		w.emptyPool(o, v)
+	case *v1.IPReservation:
+		w.reservation(o, v)
+	case *v1.IPAMConfiguration:
+		w.ipamConfiguration(o, v)
 	}
 }
 

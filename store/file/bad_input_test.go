@@ -29,9 +29,9 @@ var badInput = []struct {
 	{name: "invalid field of a new object", files: map[string]string{"bgppeers/rack2.yaml": strings.Replace(peer("rack2", 2), "64512", "0", 1)}, want: []string{
 		"rejected: bgppeers/rack2.yaml: BGPPeer rack2: spec.asNumber: must not be 0"}},
 	{name: "unknown kind", files: map[string]string{"x.yaml": doc("NetworkPolicy", "deny", "  podSelector: {}\n")}, want: []string{
-		"rejected: x.yaml: NetworkPolicy deny: kind: NetworkPolicy is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"}},
+		"rejected: x.yaml: NetworkPolicy deny: kind: NetworkPolicy is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, NodeConfig, Workload"}},
 	{name: "no kind", files: map[string]string{"x.yaml": "apiVersion: caracal.dev/v1\nmetadata: {name: a}\n"}, want: []string{
-		"rejected: x.yaml: document at line 1: kind: is missing; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPPool, NodeConfig, Workload"}},
+		"rejected: x.yaml: document at line 1: kind: is missing; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, NodeConfig, Workload"}},
 	{name: "no name", files: map[string]string{"bgppeers/rack1.yaml": strings.Replace(peer("rack1", 1), "  name: rack1", "  labels: {}", 1)}, want: []string{
 		"rejected: bgppeers/rack1.yaml: BGPPeer: document at line 1: metadata.name: is missing",
 		"rejected: bgppeers/rack1.yaml: BGPPeer rack1: it is not in the file any more, but a document of the file is refused; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
@@ -48,6 +48,8 @@ var badInput = []struct {
 		"rejected: bgppeers/rack1.yaml: it is empty; delete the file to remove its objects; BGPPeer rack1 as accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "cut off in a line", files: map[string]string{"bgppeers/rack1.yaml": peer("rack1", 1)[:len(peer("rack1", 1))-3]}, want: []string{
 		"rejected: bgppeers/rack1.yaml: BGPPeer rack1: the file ends in the middle of a line, where the accepted version goes on; write it again, whole; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
+	{name: "mode blocks", files: map[string]string{"cluster/ipam.yaml": doc("IPAMConfiguration", "default", "  mode: blocks\n")}, want: []string{
+		"rejected: cluster/ipam.yaml: IPAMConfiguration default: spec.mode: blocks takes a store that all nodes share, such as Kubernetes, for two nodes must not claim the same block; with files write podCIDR, and list each node's blocks in its NodeConfig"}},
 	{name: "overlapping pools", files: map[string]string{"cluster/apool.yaml": doc("IPPool", "big", "  cidr: 10.0.0.0/8\n")}, want: []string{
 		"rejected: cluster/apool.yaml: IPPool big: spec.cidr: 10.0.0.0/8 overlaps 10.0.0.0/16 of IPPool pods (cluster/pool.yaml)"}},
 	{name: "block size shorter than the pool", files: map[string]string{"cluster/pool.yaml": pool() + "  blockSize: 12\n"}, want: []string{

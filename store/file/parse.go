@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"strings"
 
-	"caracal.dev/caracal/api/v1"
+	v1 "caracal.dev/caracal/api/v1"
 	"caracal.dev/caracal/store"
 )
 
@@ -35,7 +35,7 @@ func (f *file) parse(text []byte) {
 		return
 	}
 	for _, part := range split(text) {
-		value, ident, err := v1.Decode(part.text)
+		value, ident, err := decode(part.text)
 		if v1.IsSyntax(err) {
 			// Once more with the lines before it, so that the parser counts right.
 			padded := append(bytes.Repeat([]byte("\n"), part.line-1), part.text...)
@@ -56,6 +56,16 @@ func (f *file) parse(text []byte) {
 		}
 		f.docs = append(f.docs, d)
 	}
+}
+
+// decode is [v1.Decode], and refuses what files cannot be the source of: two nodes
+// that each read files of their own would claim the same block.
+func decode(text []byte) (v1.Object, v1.Ident, error) {
+	value, ident, err := v1.Decode(text)
+	if c, ok := value.(*v1.IPAMConfiguration); ok && c.Spec.Mode == v1.IPAMBlocks {
+		return nil, ident, v1.Errors{{Path: "spec.mode", Msg: "blocks takes a store that all nodes share, such as Kubernetes, for two nodes must not claim the same block; with files write podCIDR, and list each node's blocks in its NodeConfig"}}
+	}
+	return value, ident, err
 }
 
 // cutOff reports whether text is the accepted one up to the middle of a line.
