@@ -34,6 +34,8 @@ type Lab struct {
 	st    *state
 	nodes map[string]*Node
 	pods  map[string]*Pod
+	// adopted are the names of the pods that are not of the topology.
+	adopted []string
 }
 
 // Pod is a namespace that hangs on a node.
@@ -41,7 +43,7 @@ type Pod struct {
 	PodSpec
 	// Node is the name of its node.
 	Node string
-	// NS is its namespace's name.
+	// NS is its namespace's name, or the path of one that was adopted.
 	NS string
 
 	lab *Lab
@@ -258,7 +260,7 @@ func (l *Lab) Pod(name string) *Pod {
 	return l.pods[name]
 }
 
-// Pods returns the pods in the order of the topology.
+// Pods returns the pods in the order of the topology, and then those adopted.
 func (l *Lab) Pods() []*Pod {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -267,6 +269,9 @@ func (l *Lab) Pods() []*Pod {
 		for _, p := range n.Pods {
 			out = append(out, l.pods[p.Name])
 		}
+	}
+	for _, name := range l.adopted {
+		out = append(out, l.pods[name])
 	}
 	return out
 }

@@ -13,7 +13,13 @@ import (
 // netnsDir is where ip-netns(8) keeps named namespaces.
 const netnsDir = "/run/netns"
 
-func netnsPath(name string) string { return filepath.Join(netnsDir, name) }
+// netnsPath returns where a namespace is, by its name or by its path itself.
+func netnsPath(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(netnsDir, name)
+}
 
 // shareNetnsDir makes mounts under /run/netns reach every mount namespace, as
 // ip-netns(8) does and for the same reason: a namespace removed here would stay

@@ -55,6 +55,17 @@ func (l *Lab) exec(ctx context.Context, ns string, argv []string) (string, error
 // Dir returns the node's directory: socket, state and logs of its daemons.
 func (n *Node) Dir() string { return n.lab.nodeDir(n.Name) }
 
+// Start starts a daemon that the lab knows nothing about, in the node's
+// namespace; the name is for [Node.Process] and for the log's. It ends with the
+// lab.
+func (n *Node) Start(name string, argv ...string) (*Process, error) {
+	p, err := n.start(name, argv...)
+	if err != nil {
+		return nil, fmt.Errorf("lab: start %s on %s: %w", name, n.Name, err)
+	}
+	return p, nil
+}
+
 // Process returns the daemon of that name ("caracald", "bird", "bgpd", …), also
 // one that has ended; nil if it was never started.
 func (n *Node) Process(name string) *Process {
