@@ -112,3 +112,9 @@ func (h *Host) Rootfs() (string, error) {
 	}
 	return root, nil
 }
+
+// Caracal is our plugin, told where the daemon of the node answers and keeps its
+// state.
+func (h *Host) Caracal() string {
+	return fmt.Sprintf(`{"type": "caracal-cni", "socket": %q, "stateDir": %q}`, h.Node.Socket(), h.Node.StateDir())
+}

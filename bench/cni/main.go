@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"caracal.dev/caracal/bench/stand"
+)
+
+func main() { stand.Main("cni", bench) }
+
+// options are what is measured.
+type options struct {
+	caracald, plugin string
+	pods             []int // sizes of the node, ascending
+	adds             int   // one after another
+	parallel         int   // at once
+	noIPv6           bool
+}
+
+func bench(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("cni", flag.ExitOnError)
+	pods := flags.String("pods", "10,250", "how many containers the node has meanwhile, ascending")
+	adds := flags.Int("adds", 100, "how many ADDs are timed one after another")
+	parallel := flags.Int("parallel", 100, "how many ADDs are timed at once")
+	rounds := flags.Int("rounds", 1, "how often each is measured, in turns")
+	noIPv6 := flags.Bool("no-ipv6", false, "IPv4 alone")
+	caracald := flags.String("caracald", "bin/caracald", "the caracald to measure")
+	plugin := flags.String("plugin", "", "its plugin; caracal-cni beside caracald if empty")
+	flags.Parse(args)
+
+	if os.Geteuid() != 0 {
+		return errors.New("needs root to make network namespaces; run it with sudo")
+	}
+	if *plugin == "" {
+		*plugin = filepath.Join(filepath.Dir(*caracald), "caracal-cni")
+	}
+	o := options{adds: *adds, parallel: *parallel, noIPv6: *noIPv6}
+	for _, text := range strings.Split(*pods, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 {
+			return fmt.Errorf("--pods %s: %q is no number", *pods, text)
+		}
+		o.pods = append(o.pods, n)
+	}
+	var err error
+	for _, p := range []struct {
+		path string
+		to   *string
+	}{{*caracald, &o.caracald}, {*plugin, &o.plugin}} {
+		if *p.to, err = filepath.Abs(p.path); err != nil {
+			return err
+		}
+		if _, err := os.Stat(*p.to); err != nil {
+			return fmt.Errorf("%w; build the programs first: make build", err)
+		}
+	}
+	var rows []row
+	var taken []adoption
+	for i := range *rounds {
+		for _, s := range []subject{reference{}, caracal{}} {
+			r, a, err := run(ctx, s, o)
+			if err != nil {
+				return fmt.Errorf("round %d: %s: %w", i+1, s.name(), err)
+			}
+			for _, r := range r {
+				r.name, r.round = s.name(), i+1
+				rows = append(rows, r)
+			}
+			taken = append(taken, a...)
+		}
+	}
+	families := "IPv4 and IPv6"
+	if o.noIPv6 {
+		families = "IPv4"
+	}
+	fmt.Fprintf(out, "%d ADDs one after another, %d at once, %s; %s\n\n", o.adds, o.parallel, families, stand.Machine())
+	report(out, rows, o.parallel)
+	reportAdoptions(out, taken)
+	return nil
+}
+
+func report(out io.Writer, rows []row, parallel int) {
+	fmt.Fprintf(out, "| plugin | round | containers | ADD alone, p50 | p99 | %d at once, p50 | p99 | all done |\n", parallel)
+	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|")
+	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }
+	for _, r := range rows {
+		fmt.Fprintf(out, "| %s | %d | %d | %s | %s | %s | %s | %s |\n", r.name, r.round, r.pods,
+			ms(quantile(r.alone, 50)), ms(quantile(r.alone, 99)),
+			ms(quantile(r.together, 50)), ms(quantile(r.together, 99)), ms(r.done))
+	}
+}
+
+func reportAdoptions(out io.Writer, list []adoption) {
+	if len(list) == 0 {
+		return
+	}
+	fmt.Fprintln(out, "\n| caracald killed and started with | ready for ADD after | routes whole after |\n|---|---|---|")
+	for _, a := range list {
+		fmt.Fprintf(out, "| %d containers | %.3f s | %.3f s |\n", a.pods, a.ready.Seconds(), a.whole.Seconds())
+	}
+}
