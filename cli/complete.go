@@ -3,8 +3,8 @@ package cli
 import "strings"
 
 // Complete returns what the last of words, which may be empty, can become.
-// neighbors is asked for names only where one can come; it may be nil.
-func Complete(root *Word, words []string, neighbors func() []string) []Candidate {
+// known is asked for the names of a kind only where one can come, and may be nil.
+func Complete(root *Word, words []string, known func(Arg) []Candidate) []Candidate {
 	if len(words) == 0 {
 		words = []string{""}
 	}
@@ -24,10 +24,10 @@ func Complete(root *Word, words []string, neighbors func() []string) []Candidate
 		switch {
 		case cand.Arg == NoArg:
 			out = append(out, cand)
-		case cand.Arg == ArgNeighbor && neighbors != nil:
-			for _, name := range neighbors() {
-				if strings.HasPrefix(name, begun) {
-					out = append(out, Candidate{Name: name, Help: "neighbor", Arg: ArgNeighbor})
+		case cand.Arg.listed() && known != nil:
+			for _, name := range known(cand.Arg) {
+				if strings.HasPrefix(name.Name, begun) {
+					out = append(out, name)
 				}
 			}
 		}

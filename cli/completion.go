@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	pb "caracal.dev/caracal/proto"
 )
 
 // completeWord is the command that completion scripts call; it is in no help.
@@ -32,7 +30,7 @@ func (s *session) completeForShell(ctx context.Context, words []string) int {
 		return ExitOK
 	}
 	defer s.client.close()
-	for _, c := range Complete(s.root, append(words, last), func() []string { return s.neighborNames(ctx) }) {
+	for _, c := range Complete(s.root, append(words, last), func(a Arg) []Candidate { return s.known(ctx, a) }) {
 		fmt.Fprintf(s.opts.Stdout, "%s\t%s\n", c.Name, c.Help)
 	}
 	if strings.HasPrefix(last, "-") {
@@ -43,21 +41,6 @@ func (s *session) completeForShell(ctx context.Context, words []string) int {
 		}
 	}
 	return ExitOK
-}
-
-// neighborNames asks the daemon; none if it does not answer at once.
-func (s *session) neighborNames(ctx context.Context) []string {
-	ctx, cancel := context.WithTimeout(ctx, completePatience)
-	defer cancel()
-	list, err := s.client.show().ListNeighbors(ctx, &pb.NeighborsRequest{})
-	if err != nil {
-		return nil
-	}
-	names := make([]string, len(list.Neighbors))
-	for i, n := range list.Neighbors {
-		names[i] = n.Name
-	}
-	return names
 }
 
 // completionScript is what `caracal completion SHELL` prints: the scripts hold

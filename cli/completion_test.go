@@ -25,8 +25,9 @@ func TestCompleteForShell(t *testing.T) {
 		want  string
 	}{
 		{[]string{"dis"}, "disable\ttake a neighbor down until it is enabled\n"},
-		{[]string{"--socket", path, "disable", "mesh/b"}, "mesh/b\tneighbor\n"},
+		{[]string{"--socket", path, "disable", "mesh/b"}, "mesh/b\t192.0.2.2, Established\n"},
 		{[]string{"-o", "json", "sh", "fib"}, "fib\tour routes in the kernel\n"},
+		{[]string{"--socket", path, "release", "address", "2"}, "2001:db8:64::3\tdefault/web\n"},
 		{[]string{"--s"}, "--socket\tflag\n"},
 		{[]string{"cleanup", "--"}, "--yes\tdelete without asking\n--output\tflag\n--socket\tflag\n--timeout\tflag\n--help\tflag\n--version\tflag\n"},
 		{[]string{"bogus", ""}, ""},
@@ -55,7 +56,7 @@ func TestBashCompletion(t *testing.T) {
 	}
 	for _, tc := range []struct{ line, words, want string }{
 		{"caracal sh", "(caracal sh)", "show"},
-		{"caracal show ", `(caracal show "")`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads nodes"},
+		{"caracal show ", `(caracal show "")`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes"},
 		{"caracal disable peer/to", "(caracal disable peer/to)", "peer/tor@192.0.2.250"},
 		{"caracal disable peer/tor@19", "(caracal disable peer/tor @ 19)", "192.0.2.250"},
 	} {

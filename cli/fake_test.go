@@ -31,6 +31,7 @@ type fakeDaemon struct {
 	pb.UnimplementedCommandServer
 	pb.UnimplementedPeeringServer
 	pb.UnimplementedTunnelsServer
+	pb.UnimplementedIPAMServer
 	mu     sync.Mutex
 	done   []string
 	silent bool // GetStatus never answers
@@ -231,6 +232,7 @@ func serveAt(t *testing.T, d *fakeDaemon, path string) (stop func()) {
 	pb.RegisterCommandServer(g, d)
 	pb.RegisterPeeringServer(g, d)
 	pb.RegisterTunnelsServer(g, d)
+	pb.RegisterIPAMServer(g, d)
 	go g.Serve(l)
 	t.Cleanup(g.Stop)
 	return g.Stop

@@ -14,6 +14,7 @@ const (
 	ArgName                // any word: the name of a filter, a node or a BGPPeer, a selector
 	ArgTime                // a duration such as 30s
 	ArgNumber              // an AS number
+	ArgHost                // the address of a workload, or its /32 or /128
 )
 
 // Word is one word of the command language and what can follow it.
@@ -61,6 +62,7 @@ func Grammar(extra ...External) *Word {
 			{Name: "confirm", Help: "also carry out a large removal that was held", Key: "mode", Group: "mode", Exact: true},
 		}},
 		{Name: "monitor", Help: "print what happens, as it happens", Runs: "monitor", Options: monitorWords()},
+		{Name: "release", Help: "free an address whose owner is gone", Exact: true, Next: releaseWords()},
 		{Name: "cleanup", Help: "list what Caracal has in the kernel, and delete it", Exact: true, Runs: "cleanup", Options: []*Word{
 			{Name: "--yes", Help: "delete without asking", Key: "yes", Exact: true},
 		}},
@@ -104,6 +106,7 @@ func showWords() []*Word {
 		{Name: "tunnels", Help: "the IPIP device, and who is reached through it", Runs: "show tunnels"},
 		{Name: "interfaces", Help: "network interfaces and what is wrong with them", Runs: "show interfaces"},
 		{Name: "workloads", Help: "pods, VMs and containers", Runs: "show workloads"},
+		{Name: "ipam", Help: "the addresses of containers: how many are in use", Runs: "show ipam", Maybe: true, Next: ipamWords()},
 		{Name: "nodes", Help: "the nodes of the cluster", Runs: "show nodes"},
 	}
 }

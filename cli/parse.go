@@ -138,6 +138,10 @@ func (c *cursor) keyword(follow []*Word, text string) (*Word, *UsageError) {
 		}
 		match = append(match, w)
 	}
+	// What cannot be shortened is not meant by less than its whole name.
+	if short := slices.DeleteFunc(slices.Clone(match), func(w *Word) bool { return w.Exact }); len(short) == 1 {
+		match = short
+	}
 	switch {
 	case len(match) == 0:
 		return nil, nil
@@ -202,6 +206,8 @@ func (a Arg) check(text string) (string, error) {
 			return "", fmt.Errorf("%q is not an IP address", text)
 		}
 		return ip.Unmap().String(), nil
+	case ArgHost:
+		return checkHost(text)
 	case ArgNeighbor:
 		if text == "" {
 			return "", fmt.Errorf("%q is not the name of a neighbor", text)
@@ -235,6 +241,21 @@ func checkPrefix(text string) (string, error) {
 		return "", fmt.Errorf("%s has bits set beyond its length: %s is the prefix, or ask for %s", p, m, p.Addr())
 	}
 	return p.String(), nil
+}
+
+// checkHost takes an address as people copy it: plain, or as its host route.
+func checkHost(text string) (string, error) {
+	ip, err := netip.ParseAddr(text)
+	if p, perr := netip.ParsePrefix(text); perr == nil {
+		if !p.IsSingleIP() {
+			return "", fmt.Errorf("%s is a prefix; give one address of it", p)
+		}
+		ip, err = p.Addr(), nil
+	}
+	if err != nil || ip.Zone() != "" {
+		return "", fmt.Errorf("%q is not an IP address", text)
+	}
+	return ip.Unmap().String(), nil
 }
 
 // either joins names as a person would.

@@ -51,9 +51,16 @@ func TestParse(t *testing.T) {
 		{"sh ro ta adj-rib-o peer/tor@192.0.2.1 for 10.0.0.1", "show route for=10.0.0.1 neighbor=peer/tor@192.0.2.1 table=adj-rib-out"},
 		{"show route table loc", "show route table=loc-rib"},
 		{"sh fib", "show fib"},
-		{"sh i", "show interfaces"},
+		{"sh in", "show interfaces"},
 		{"sh w", "show workloads"},
 		{"sh no", "show nodes"},
+		{"sh ip", "show ipam"},
+		{"sh ipam b", "show ipam blocks"},
+		{"sh ipam a 10.64.0.3/32", "show ipam address address=10.64.0.3"},
+		{"show ipam address ::ffff:10.64.0.3", "show ipam address address=10.64.0.3"},
+		{"ch ipam", "check ipam"},
+		{"release address 10.64.0.3", "release address address=10.64.0.3"},
+		{"release a 2001:db8::3 --force", "release address address=2001:db8::3 force=--force"},
 		{"e mesh/b", "enable name=mesh/b"},
 		{"disable mesh/b", "disable name=mesh/b"},
 		{"rest mesh/b", "restart name=mesh/b"},
@@ -87,16 +94,20 @@ func TestParse(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want, can string }{
-		{"", "a command is missing", "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
-		{"frob", `there is no command "frob"`, "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
-		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads nodes"},
-		{"shwo status", `there is no command "shwo"; did you mean show?`, "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
-		{"route", `there is no command "route"; did you mean show route?`, "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
+		{"", "a command is missing", "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
+		{"frob", `there is no command "frob"`, "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
+		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes"},
+		{"shwo status", `there is no command "shwo"; did you mean show?`, "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
+		{"route", `there is no command "route"; did you mean show route?`, "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
 		{"show route protcol mesh/b", `"protcol" is not an IP prefix such as 10.64.1.0/26; did you mean protocol?`, "PREFIX for all protocol table"},
 		{"show route for 10.64.1.0/26", "10.64.1.0/26 is a prefix: show route 10.64.1.0/26 asks for exactly that, show route for 10.64.1.0 for the route that packets take", ""},
 		{"sh n", `"n" could be neighbors or nodes`, "neighbors nodes"},
 		{"c", `"c" could be check, configure, cleanup or completion`, "check configure cleanup completion"},
-		{"re mesh/b", `"re" could be restart or reload`, "restart reload"},
+		{"re mesh/b", `"re" could be restart, reload or release`, "restart reload release"},
+		{"rele address 10.0.0.1", `"rele" must not be shortened: write release`, ""},
+		{"show ipam address 10.0.0.0/24", "10.0.0.0/24 is a prefix; give one address of it", ""},
+		{"release address web", `"web" is not an IP address`, "ADDRESS"},
+		{"release address 10.0.0.1 --for", `"--for" must not be shortened: write --force`, ""},
 		{"cl", `"cl" must not be shortened: write cleanup`, ""},
 		{"dis mesh/b", `"dis" must not be shortened: write disable`, ""},
 		{"la up", `"la" must not be shortened: write lab`, ""},
@@ -145,8 +156,8 @@ func names(cands []Candidate) string {
 func TestQuestionMark(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want string }{
-		{"?", "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab"},
-		{"sh ?", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads nodes"},
+		{"?", "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
+		{"sh ?", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes"},
 		{"sh n?", "neighbors nodes"},
 		{"sh ro ?", "PREFIX for all protocol table <Enter>"},
 		{"sh ro all table adj-rib-in ?", "NAME PREFIX for <Enter>"},
@@ -169,20 +180,29 @@ func TestQuestionMark(t *testing.T) {
 func TestComplete(t *testing.T) {
 	root := testGrammar()
 	asked := false
-	neighbors := func() []string { asked = true; return []string{"mesh/b", "mesh/c", "peer/tor@192.0.2.1"} }
+	known := func(a Arg) []Candidate {
+		asked = true
+		if a == ArgHost {
+			return []Candidate{{Name: "10.64.0.3"}, {Name: "2001:db8::3"}}
+		}
+		return []Candidate{{Name: "mesh/b"}, {Name: "mesh/c"}, {Name: "peer/tor@192.0.2.1"}}
+	}
 	for _, tc := range []struct {
 		words string // blanks at the end count
 		want  string
 		asks  bool
 	}{
-		{"", "show check enable disable restart reload configure monitor cleanup drain undrain completion version help lab", false},
+		{"", "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab", false},
 		{"dis", "disable", false},
-		{"sh ", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads nodes", false},
+		{"sh ", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes", false},
 		{"show n", "neighbors nodes", false},
 		{"disable ", "mesh/b mesh/c peer/tor@192.0.2.1", true},
 		{"disable mesh/", "mesh/b mesh/c", true},
 		{"show protocols p", "peer/tor@192.0.2.1", true},
 		{"show protocols ", "all mesh/b mesh/c peer/tor@192.0.2.1", true},
+		{"show ipam ", "blocks address", false},
+		{"show ipam address ", "10.64.0.3 2001:db8::3", true},
+		{"release address 2", "2001:db8::3", true},
 		{"show route ", "for all protocol table", false},
 		{"show route all ", "for protocol table", false},
 		{"show bogus ", "", false},
@@ -190,7 +210,7 @@ func TestComplete(t *testing.T) {
 		{"cleanup -", "--yes", false},
 	} {
 		asked = false
-		if got := names(Complete(root, cut(tc.words), neighbors)); got != tc.want || asked != tc.asks {
+		if got := names(Complete(root, cut(tc.words), known)); got != tc.want || asked != tc.asks {
 			t.Errorf("%q: got %q, asked %v, want %q, %v", tc.words, got, asked, tc.want, tc.asks)
 		}
 	}

@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 
 	pb "caracal.dev/caracal/proto"
@@ -40,11 +42,19 @@ func renderWorkloads(w io.Writer, list *pb.WorkloadList) {
 		fmt.Fprintln(w, "no workloads")
 		return
 	}
-	g := newGrid("NAME", "NODE", "INTERFACE", "ADDRESSES", "SOURCE", "STATE")
+	g := newGrid("NAME", "NODE", "INTERFACE", "ADDRESSES", "SOURCE", "LABELS", "STATE")
 	for _, l := range list.Workloads {
-		g.add(l.Namespace+"/"+l.Name, orDash(l.Node), orDash(l.Interface), some(l.Addresses), orDash(l.Source), workloadState(l))
+		g.add(l.Namespace+"/"+l.Name, orDash(l.Node), orDash(l.Interface), some(l.Addresses), orDash(l.Source), labelsText(l.Labels), workloadState(l))
 	}
 	g.print(w)
+}
+
+func labelsText(labels map[string]string) string {
+	var all []string
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		all = append(all, k+"="+labels[k])
+	}
+	return some(all)
 }
 
 func workloadState(l *pb.Workload) string {

@@ -59,31 +59,3 @@ func meant(n *pb.Neighbor, given string) bool {
 	peer, _, _ := strings.Cut(own, "@")
 	return given == own || given == peer || given == n.Node || given == n.Address
 }
-
-// mostNames is how many neighbors `?` lists.
-const mostNames = 20
-
-// withNames adds the names that there are below the place where one can come.
-func (s *session) withNames(ctx context.Context, cands []Candidate) []Candidate {
-	var out []Candidate
-	for _, c := range cands {
-		out = append(out, c)
-		if c.Arg != ArgNeighbor {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(ctx, completePatience)
-		list, err := s.client.show().ListNeighbors(ctx, &pb.NeighborsRequest{})
-		cancel()
-		if err != nil {
-			continue
-		}
-		for i, n := range list.Neighbors {
-			if i == mostNames {
-				out = append(out, Candidate{Name: "…", Help: plural(len(list.Neighbors)-i, "other", "others") + ": caracal show protocols"})
-				break
-			}
-			out = append(out, Candidate{Name: n.Name, Help: strings.TrimPrefix(n.Address+", "+n.State, ", ")})
-		}
-	}
-	return out
-}

@@ -216,7 +216,7 @@ func (t *terminal) explain(line string) {
 func (t *terminal) complete(line string) string {
 	words := cut(line)
 	begun := words[len(words)-1]
-	cands := Complete(t.session.root, words, func() []string { return t.session.neighborNames(t.ctx) })
+	cands := Complete(t.session.root, words, func(a Arg) []Candidate { return t.session.known(t.ctx, a) })
 	base := strings.TrimSuffix(line, begun)
 	switch more := commonPrefix(cands); {
 	case len(cands) == 0:

@@ -17,6 +17,7 @@ func checkWords() []*Word {
 		{Name: "tunnel", Help: "whether full packets of the tunnel get to a node, by probes", Next: []*Word{
 			{Name: "NODE", Help: "for example b", Arg: ArgName, Key: "node", Runs: "check tunnel"},
 		}},
+		{Name: "ipam", Help: "whether each address in use belongs to a container that is there", Runs: "check ipam"},
 	}
 }
 
