@@ -100,26 +100,18 @@ func (d *daemon) attach(ctx context.Context, stateDir string, req *proto.AddEndp
 			return Spec{}, and(refused(doing, d.socket, err), enqueue(stateDir, id))
 		}
 	}
-	w, err := d.AddEndpoint(ctx, req)
-	if err != nil {
-		told := refused(doing, d.socket, err)
-		if down(err) { // it may have been recorded
-			told = and(told, d.undo(stateDir, id))
-		}
-		return Spec{}, told
+	c := connect(ctx, d, req)
+	if c.err == nil {
+		return c.spec, nil
 	}
-	spec, err := SpecOf(id.ContainerId, id.Ifname, w)
-	if err == nil {
-		_, err = Wire(ctx, req.Netns, spec)
+	told := refused(doing, d.socket, c.err)
+	if c.local {
+		told = types.NewError(codeRefused, fmt.Sprintf("caracal-cni: %s: %v", doing, c.err), "")
 	}
-	if err != nil {
-		told := types.NewError(codeRefused, fmt.Sprintf("caracal-cni: %s: %v", doing, err), "")
-		return Spec{}, and(told, d.undo(stateDir, id))
+	if c.begun {
+		told = and(told, d.undo(stateDir, id))
 	}
-	if _, err := d.ReadyEndpoint(ctx, id); err != nil {
-		return Spec{}, and(refused(doing, d.socket, err), d.undo(stateDir, id))
-	}
-	return spec, nil
+	return Spec{}, told
 }
 
 // and adds to an error what failed after it.
@@ -130,16 +122,14 @@ func and(told *types.Error, after error) *types.Error {
 	return told
 }
 
-// undo removes what an ADD has made so far, the link first: its addresses must
-// not be another's while it still has them.
+// undo removes what an ADD has made so far.
 func (d *daemon) undo(stateDir string, id *proto.EndpointID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), undoTimeout)
 	defer cancel()
-	err := Unwire(ctx, id.ContainerId, id.Ifname)
-	if _, gone := d.RemoveEndpoint(ctx, id); gone != nil {
-		err = errors.Join(err, enqueue(stateDir, id))
+	if _, err := d.RemoveEndpoint(ctx, id); err != nil {
+		return errors.Join(Unwire(ctx, id.ContainerId, id.Ifname), enqueue(stateDir, id))
 	}
-	return err
+	return Unwire(ctx, id.ContainerId, id.Ifname)
 }
 
 // del takes a container's interface away. It succeeds without a daemon, without
@@ -162,24 +152,25 @@ func (Plugin) del(a *skel.CmdArgs) error {
 	return nil
 }
 
+// remove leaves it to the daemon to take routes, link and addresses away in the
+// right order. Without a daemon the link goes here: nothing must use the
+// addresses by the time the daemon finds the removal in its queue.
 func remove(ctx context.Context, c conf, id *proto.EndpointID) error {
-	if err := Unwire(ctx, id.ContainerId, id.Ifname); err != nil {
+	d, err := dial(c.Socket)
+	if err == nil {
+		defer d.close()
+		if _, err = d.RemoveEndpoint(ctx, id); err != nil && !down(err) {
+			return refused(fmt.Sprintf("delete %s of container %s", id.Ifname, id.ContainerId), c.Socket, err)
+		}
+	}
+	if err := Unwire(context.WithoutCancel(ctx), id.ContainerId, id.Ifname); err != nil {
 		return err
 	}
-	d, err := dial(c.Socket)
 	if err != nil {
 		return enqueue(c.StateDir, id)
 	}
-	defer d.close()
-	_, err = d.RemoveEndpoint(ctx, id)
-	switch {
-	case err == nil:
-		dequeue(c.StateDir, id)
-		return nil
-	case down(err):
-		return enqueue(c.StateDir, id)
-	}
-	return refused(fmt.Sprintf("delete %s of container %s", id.Ifname, id.ContainerId), c.Socket, err)
+	dequeue(c.StateDir, id)
+	return nil
 }
 
 // gc removes the endpoints of the network that the runtime does not know any
