@@ -17,6 +17,7 @@ import (
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/bfd"
 	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/endpoint"
 	"caracal.dev/caracal/fib"
 	"caracal.dev/caracal/ndp"
 	"caracal.dev/caracal/node/api"
@@ -31,6 +32,9 @@ type Options struct {
 	Reloader Reloader
 	// Viewer serves `caracal show tor-config`; may be nil.
 	Viewer Viewer
+	// Endpoints knows the containers of this node, and Store is its Overlay; may be
+	// nil, for a node without.
+	Endpoints *endpoint.Registry
 	// ConfigSource says for status where the configuration is read from.
 	ConfigSource string
 	// OpenKernel returns the kernel's routing tables for the routes of a mark.
@@ -122,12 +126,15 @@ func New(o Options) *Agent {
 // withdraws what was announced first. The error wraps [ErrReexec] when the
 // process must start itself anew.
 func (a *Agent) Run(ctx context.Context) error {
-	server := api.New(api.Backend{Source: a, Inventory: a, Commander: a, Peering: a, Tunnels: a}, a.o.API)
+	server := api.New(a.backend(), a.o.API)
 	if err := server.Listen(); err != nil { // first: it finds out whether a daemon runs already
 		return err
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.o.Store.Run(ctx) })
+	if a.o.Endpoints != nil {
+		g.Go(func() error { return a.o.Endpoints.Run(ctx, a) })
+	}
 	g.Go(func() error { return a.serveHTTP(ctx) })
 	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error { return a.serveRoutes(ctx, g) })
@@ -137,6 +144,15 @@ func (a *Agent) Run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// backend is what the server asks.
+func (a *Agent) backend() api.Backend {
+	b := api.Backend{Source: a, Inventory: a, Commander: a, Peering: a, Tunnels: a}
+	if a.o.Endpoints != nil {
+		b.Endpoints, b.Addresses = a.o.Endpoints, a.o.Endpoints
+	}
+	return b
 }
 
 // errLeft ends the tasks after the speaker has taken its leave.
@@ -248,7 +264,7 @@ func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, 
 		store: a.o.Store, kernel: kernel, log: a.o.Log, feed: a.feed, beat: a.pulse.beat("routes"),
 		events: func() []bgp.Event { return nil }, ringGate: func() {}, bgpStarted: func() time.Time { return time.Time{} },
 		localBell: localBell, ringLocal: ringLocal,
-		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()),
+		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()), waits: map[*routeWait]struct{}{},
 		settled: make(chan struct{}), facts: newSessionFacts(), sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
 		encap: newEncap(), tunnelTried: func() bool { return true },
 		owners: rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,

@@ -173,7 +173,7 @@ func (s *fakeSpeaker) Fail(context.Context, string, string, bool) error {
 func (s *fakeSpeaker) Reachable(string)                         {}
 func (s *fakeSpeaker) RefreshOut(context.Context, string) error { return nil }
 
-func (s *fakeSpeaker) Relay(_ context.Context, list []bgp.Relay) error {
+func (s *fakeSpeaker) Relay(_ context.Context, list []bgp.Relay, _ func()) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.relayed == nil {

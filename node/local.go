@@ -46,11 +46,15 @@ func newLocal(networks func() []netip.Prefix) *local {
 // changed, to that part.
 func (l *local) update(old, cur *caracal.Snapshot, owner func(netip.Prefix) string) (set []fib.Want, unset []netip.Prefix) {
 	changed := l.owing
+	ended := map[netip.Prefix]bool{} // of endpoints, which are gone for good
 	sameWorkload := func(a, b caracal.Workload) bool {
 		return a.Node == b.Node && a.Interface == b.Interface && slices.Equal(a.Addrs, b.Addrs)
 	}
-	cur.Workloads.Diff(old.Workloads, sameWorkload, func(key string, _, is *caracal.Workload) {
+	cur.Workloads.Diff(old.Workloads, sameWorkload, func(key string, was, is *caracal.Workload) {
 		_, had := l.workloads[key]
+		if had {
+			endpointAddrs(was, ended)
+		}
 		mine := is != nil && is.Node == cur.Self
 		changed = changed || had || mine
 		delete(l.workloads, key)
@@ -82,7 +86,7 @@ func (l *local) update(old, cur *caracal.Snapshot, owner func(netip.Prefix) stri
 	}
 	return l.diff(func(p netip.Prefix) bool {
 		node := owner(p)
-		return cur.Complete() || node != "" && node != cur.Self
+		return cur.Complete() || ended[p] || node != "" && node != cur.Self
 	})
 }
 

@@ -13,8 +13,9 @@ import (
 // Relayer passes paths on: see [bgp.Speaker].
 type Relayer interface {
 	// Relay passes on what the list has of each prefix that it names, from now on
-	// that alone. What fails is tried again by the next call.
-	Relay(ctx context.Context, list []bgp.Relay) error
+	// that alone. What fails is tried again by the next call. It calls progress now
+	// and then, since a large list takes long.
+	Relay(ctx context.Context, list []bgp.Relay, progress func()) error
 	// Complete says that all that was announced to us so far is passed on.
 	Complete(ctx context.Context) error
 }
@@ -65,9 +66,10 @@ func (t *relayTask) done() {
 	t.ring()
 }
 
-// relayChunk bounds how many prefixes are passed on in one turn, so that the
-// task is seen to turn.
-const relayChunk = 1024
+// relayChunk bounds how many prefixes are passed on in one turn, as the newest
+// word on one of them waits for its end. A burst costs least if it is taken
+// together.
+const relayChunk = 1 << 16
 
 // take takes some of what is in the mailbox; complete says that nothing is
 // missing once that is passed on.
@@ -87,6 +89,32 @@ func (t *relayTask) take() (list []bgp.Relay, complete bool) {
 	return list, t.complete
 }
 
+// A burst is given until nothing more of it came for burstQuiet, burstTime at
+// most: it costs the less the fewer parts it is passed on in.
+const (
+	burstFrom  = 256 // prefixes
+	burstQuiet = 20 * time.Millisecond
+	burstTime  = time.Second
+)
+
+// gather waits for the rest of a burst.
+func (t *relayTask) gather(ctx context.Context) {
+	waiting := func() int {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		return len(t.order)
+	}
+	end := time.Now().Add(burstTime)
+	for n := waiting(); n >= burstFrom && time.Now().Before(end) && ctx.Err() == nil; {
+		time.Sleep(burstQuiet)
+		now := waiting()
+		if now == n {
+			return
+		}
+		n = now
+	}
+}
+
 // relayRetry is how long what could not be passed on waits.
 const relayRetry = time.Second
 
@@ -98,10 +126,11 @@ func (t *relayTask) run(ctx context.Context) error {
 	completed := false
 	for {
 		t.beat()
+		t.gather(ctx)
 		list, complete := t.take()
 		var err error
 		if len(list) > 0 || failing != "" && !time.Now().Before(retryAt) {
-			err = t.speaker.Relay(ctx, list)
+			err = t.speaker.Relay(ctx, list, t.beat)
 			retryAt = time.Now().Add(relayRetry)
 			failing = t.say(failing, err)
 		}

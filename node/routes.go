@@ -39,6 +39,7 @@ type routesTask struct {
 
 	kernelEvents <-chan fib.Events
 	queries      chan func()
+	waits        map[*routeWait]struct{} // for routes of endpoints
 
 	gate       *atomic.Pointer[gate]
 	ringGate   func()
@@ -161,6 +162,7 @@ func (t *routesTask) turn(ctx context.Context) {
 			break
 		}
 	}
+	t.answerWaits()
 	t.sweep(ctx)
 	if t.conv.done && !t.conv.said && t.mirror.Clean() {
 		t.conv.said = true

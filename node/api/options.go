@@ -16,6 +16,8 @@ type Backend struct {
 	Commander Commander
 	Peering   Peering
 	Tunnels   Tunnels
+	Endpoints Endpoints
+	Addresses Addresses
 }
 
 // Options say where and for whom the server listens.

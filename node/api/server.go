@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"caracal.dev/caracal/endpoint"
+	"caracal.dev/caracal/ipam"
 	pb "caracal.dev/caracal/proto"
 )
 
@@ -101,6 +103,10 @@ func (s *Server) register(g *grpc.Server) {
 	if s.backend.Tunnels != nil {
 		pb.RegisterTunnelsServer(g, tunnelServer{src: s.backend.Tunnels})
 	}
+	if s.backend.Endpoints != nil && s.backend.Addresses != nil {
+		pb.RegisterEndpointsServer(g, endpointServer{eps: s.backend.Endpoints, addrs: s.backend.Addresses, log: s.opts.Log})
+		pb.RegisterIPAMServer(g, ipamServer{addrs: s.backend.Addresses, log: s.opts.Log})
+	}
 	if s.backend.Commander != nil {
 		pb.RegisterCommandServer(g, commandServer{cmd: s.backend.Commander, log: s.opts.Log})
 	}
@@ -132,9 +138,17 @@ func statusOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, endpoint.ErrNotFound):
 		return status.Error(codes.NotFound, err.Error())
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, endpoint.ErrNotReady):
+		return status.Error(codes.Unavailable, err.Error())
+	case errors.Is(err, endpoint.ErrInvalid):
+		return status.Error(codes.InvalidArgument, err.Error())
+	case errors.Is(err, ipam.ErrExhausted):
+		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.Is(err, ipam.ErrTaken):
+		return status.Error(codes.AlreadyExists, err.Error())
+	case errors.Is(err, ErrRefused), errors.Is(err, endpoint.ErrInUse), errors.Is(err, ipam.ErrUnavailable):
 		return status.Error(codes.FailedPrecondition, err.Error())
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, err.Error())

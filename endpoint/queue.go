@@ -1,0 +1,152 @@
+package endpoint
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"caracal.dev/caracal"
+)
+
+// deletion is what the plugin leaves on disk when a container is deleted while
+// the daemon does not answer. The names are those of proto's EndpointID in JSON.
+type deletion struct {
+	ID struct {
+		ContainerID  string `json:"containerId"`
+		ContainerID2 string `json:"container_id"`
+		Interface    string `json:"ifname"`
+		Network      string `json:"network"`
+	} `json:"id"`
+}
+
+func (d deletion) id() ID {
+	id := ID{d.ID.ContainerID, d.ID.Interface, d.ID.Network}
+	if id.ContainerID == "" {
+		id.ContainerID = d.ID.ContainerID2
+	}
+	return id
+}
+
+func (r *Registry) queueDir() string { return filepath.Join(r.o.Dir, "deletions") }
+
+// applyQueue removes what the files of the queue name, and each file after that.
+// It reports whether something is left to be tried again.
+func (r *Registry) applyQueue(ctx context.Context) (again bool) {
+	files, err := os.ReadDir(r.queueDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		r.overlay.report("queue", []caracal.Problem{trouble("", "containers that were deleted while the daemon was down may keep their addresses: "+err.Error())})
+		return true
+	}
+	var problems []caracal.Problem
+	for _, f := range files {
+		path := filepath.Join(r.queueDir(), f.Name())
+		if f.IsDir() || !strings.HasSuffix(f.Name(), suffix) || strings.HasPrefix(f.Name(), ".") {
+			continue
+		}
+		if err := r.applyDeletion(ctx, path); err != nil {
+			problems, again = append(problems, trouble("", "the deletion in "+path+" cannot be carried out: "+err.Error())), true
+		}
+	}
+	r.overlay.report("queue", problems)
+	return again
+}
+
+func (r *Registry) applyDeletion(ctx context.Context, path string) error {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var d deletion
+	if err := json.Unmarshal(b, &d); err != nil || d.id().ContainerID == "" {
+		// The audit frees what it was about, once the container is gone.
+		r.o.Log.Error("endpoint: a deletion that cannot be read is set aside", "file", path+corrupt, "err", err)
+		return os.Rename(path, path+corrupt)
+	}
+	for _, id := range r.meant(d.id()) {
+		if e := r.get(id.key()); e != nil && e.Added.After(st.ModTime()) {
+			continue // it was added again since
+		}
+		freed, err := r.remove(ctx, id)
+		if err != nil {
+			return err
+		}
+		r.o.Log.Info("endpoint: a container was deleted while the daemon was down", "container", id.ContainerID, "interface", id.Interface, "addresses", freed)
+	}
+	return os.Remove(path)
+}
+
+// queueRetry is the time after which what failed is tried again.
+const queueRetry = time.Second
+
+// watchQueue returns a bell that rings when there may be something in the queue,
+// and a function that rings it later.
+func (r *Registry) watchQueue(ctx context.Context) (<-chan struct{}, func()) {
+	bell := make(chan struct{}, 1)
+	ring := func() {
+		select {
+		case bell <- struct{}{}:
+		default:
+		}
+	}
+	later := func() { time.AfterFunc(queueRetry, ring) }
+	err := os.MkdirAll(r.queueDir(), 0o700)
+	var w *fsnotify.Watcher
+	if err == nil {
+		w, err = fsnotify.NewWatcher()
+	}
+	if err == nil {
+		if err = w.Add(r.queueDir()); err != nil {
+			w.Close()
+		}
+	}
+	if err != nil {
+		r.o.Log.Warn("endpoint: deletions are looked for once a second", "dir", r.queueDir(), "err", err)
+		go pollQueue(ctx, ring)
+		return bell, later
+	}
+	go func() {
+		defer w.Close()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case _, ok := <-w.Events:
+				if !ok {
+					return
+				}
+				ring()
+			case <-w.Errors: // an overflow: look
+				ring()
+			}
+		}
+	}()
+	ring() // what came before the watch
+	return bell, later
+}
+
+func pollQueue(ctx context.Context, ring func()) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			ring()
+		}
+	}
+}
