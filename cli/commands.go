@@ -46,6 +46,10 @@ func (s *session) run(ctx context.Context, cmd Command, w io.Writer) error {
 		return s.checkIPAM(ctx, w)
 	case "release address":
 		return s.releaseAddress(ctx, cmd, w)
+	case "attach":
+		return s.attach(ctx, cmd, w)
+	case "detach":
+		return s.detach(ctx, cmd, w)
 	case "check tunnel":
 		return s.checkTunnel(ctx, cmd, w)
 	case "drain":

@@ -32,6 +32,7 @@ type fakeDaemon struct {
 	pb.UnimplementedPeeringServer
 	pb.UnimplementedTunnelsServer
 	pb.UnimplementedIPAMServer
+	pb.UnimplementedEndpointsServer
 	mu     sync.Mutex
 	done   []string
 	silent bool // GetStatus never answers
@@ -233,6 +234,7 @@ func serveAt(t *testing.T, d *fakeDaemon, path string) (stop func()) {
 	pb.RegisterPeeringServer(g, d)
 	pb.RegisterTunnelsServer(g, d)
 	pb.RegisterIPAMServer(g, d)
+	pb.RegisterEndpointsServer(g, d)
 	go g.Serve(l)
 	t.Cleanup(g.Stop)
 	return g.Stop

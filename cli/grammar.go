@@ -15,6 +15,9 @@ const (
 	ArgTime                // a duration such as 30s
 	ArgNumber              // an AS number
 	ArgHost                // the address of a workload, or its /32 or /128
+	ArgAttached            // the name of what was attached
+	ArgCount               // a whole number
+	ArgLabel               // KEY=VALUE
 )
 
 // Word is one word of the command language and what can follow it.
@@ -39,6 +42,9 @@ type Word struct {
 	// Group only one.
 	Options []*Word
 	Group   string
+	// Many says that an option may be given again, and that what is stored for
+	// its argument are all of them: see [Command.Lists].
+	Many bool
 }
 
 // Grammar returns the language with extra commands added, as the one word whose
@@ -62,6 +68,8 @@ func Grammar(extra ...External) *Word {
 			{Name: "confirm", Help: "also carry out a large removal that was held", Key: "mode", Group: "mode", Exact: true},
 		}},
 		{Name: "monitor", Help: "print what happens, as it happens", Runs: "monitor", Options: monitorWords()},
+		{Name: "attach", Help: "give a network namespace addresses, a link and routes", Runs: "attach", Options: attachOptions()},
+		{Name: "detach", Help: "take away what attach gave", Exact: true, Next: detachWords()},
 		{Name: "release", Help: "free an address whose owner is gone", Exact: true, Next: releaseWords()},
 		{Name: "cleanup", Help: "list what Caracal has in the kernel, and delete it", Exact: true, Runs: "cleanup", Options: []*Word{
 			{Name: "--yes", Help: "delete without asking", Key: "yes", Exact: true},

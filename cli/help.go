@@ -48,9 +48,9 @@ func (s *session) help(w io.Writer) {
                               files match it)
 
 Words may be shortened where only one fits: caracal sh ro. Not shortened are
-disable, drain, undrain, cleanup, confirm, and the commands that other programs
-bring. A neighbor may be called by its node, peer or address: caracal disable b
-for mesh/b.
+disable, detach, release, drain, undrain, cleanup, confirm, and the commands that
+other programs bring. A neighbor may be called by its node, peer or address:
+caracal disable b for mesh/b.
 
 commands:
 `)

@@ -49,6 +49,10 @@ type Options struct {
 	// Cleanup does what cleanup does when no daemon runs: list what of ours is in
 	// the kernel, and with yes delete it. nil means that it takes a daemon.
 	Cleanup func(ctx context.Context, yes bool) (*pb.CleanupReply, error)
+	// Attach has the daemon add an endpoint, wires its namespace up in this process
+	// and waits until packets flow; Detach takes it away by its name.
+	Attach func(ctx context.Context, daemon pb.EndpointsClient, req *pb.AddEndpointRequest) (*pb.Wiring, error)
+	Detach func(ctx context.Context, daemon pb.EndpointsClient, name string) (*pb.RemoveReply, error)
 }
 
 // External is a command of its own, with its own arguments: `caracal lab …`.

@@ -17,6 +17,8 @@ type Command struct {
 	Name string
 	// Args are the words that were stored, by their Key.
 	Args map[string]string
+	// Lists are the words of arguments that may come again, by their Key.
+	Lists map[string][]string
 	// Rest are the arguments of help or of an [External], as they were given.
 	Rest []string
 	// Help is set where `?` was asked for instead: what can follow.
@@ -71,7 +73,7 @@ func (c *cursor) complete() bool {
 func (c *cursor) take(w *Word, text string) {
 	if slices.Contains(c.options, w) {
 		c.options = slices.DeleteFunc(slices.Clone(c.options), func(o *Word) bool {
-			return o == w || o.Group != "" && o.Group == w.Group
+			return o == w && !w.Many || o.Group != "" && o.Group == w.Group
 		})
 	}
 	if w.Options != nil {
@@ -83,7 +85,14 @@ func (c *cursor) take(w *Word, text string) {
 	if w.Arg == NoArg {
 		text = w.Name
 	}
-	if w.Key != "" {
+	switch {
+	case w.Key == "":
+	case w.Many:
+		if c.cmd.Lists == nil {
+			c.cmd.Lists = map[string][]string{}
+		}
+		c.cmd.Lists[w.Key] = append(c.cmd.Lists[w.Key], text)
+	default:
 		c.cmd.Args[w.Key] = text
 	}
 	c.at = w
@@ -208,11 +217,19 @@ func (a Arg) check(text string) (string, error) {
 		return ip.Unmap().String(), nil
 	case ArgHost:
 		return checkHost(text)
+	case ArgCount:
+		if n, err := strconv.ParseUint(text, 10, 31); err != nil || n == 0 {
+			return "", fmt.Errorf("%q is not a whole number above 0", text)
+		}
+	case ArgLabel:
+		if k, _, ok := strings.Cut(text, "="); !ok || k == "" {
+			return "", fmt.Errorf("%q is not KEY=VALUE", text)
+		}
 	case ArgNeighbor:
 		if text == "" {
 			return "", fmt.Errorf("%q is not the name of a neighbor", text)
 		}
-	case ArgName:
+	case ArgName, ArgAttached:
 		if text == "" {
 			return "", errors.New("a name must not be empty")
 		}

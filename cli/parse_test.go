@@ -21,6 +21,9 @@ func commandText(c Command) string {
 	for _, k := range slices.Sorted(maps.Keys(c.Args)) {
 		out += fmt.Sprintf(" %s=%s", k, c.Args[k])
 	}
+	for _, k := range slices.Sorted(maps.Keys(c.Lists)) {
+		out += fmt.Sprintf(" %s=%s", k, c.Lists[k])
+	}
 	if c.Rest != nil {
 		out += fmt.Sprintf(" %q", c.Rest)
 	}
@@ -61,6 +64,10 @@ func TestParse(t *testing.T) {
 		{"ch ipam", "check ipam"},
 		{"release address 10.64.0.3", "release address address=10.64.0.3"},
 		{"release a 2001:db8::3 --force", "release address address=2001:db8::3 force=--force"},
+		{"attach --netns /run/netns/box", "attach netns=/run/netns/box"},
+		{"at --pid 4711 --name box --label app=web --label tier=front --ip 10.0.0.1 --ip fd00::1", "attach name=box pid=4711 ip=[10.0.0.1 fd00::1] label=[app=web tier=front]"},
+		{"attach --ip 10.0.0.1/32 --ifname net1 --mtu 1400 --namespace prod --netns x", "attach ifname=net1 mtu=1400 namespace=prod netns=x ip=[10.0.0.1]"},
+		{"detach box", "detach name=box"},
 		{"e mesh/b", "enable name=mesh/b"},
 		{"disable mesh/b", "disable name=mesh/b"},
 		{"rest mesh/b", "restart name=mesh/b"},
@@ -94,11 +101,11 @@ func TestParse(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want, can string }{
-		{"", "a command is missing", "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
-		{"frob", `there is no command "frob"`, "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
+		{"", "a command is missing", "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
+		{"frob", `there is no command "frob"`, "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
 		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes"},
-		{"shwo status", `there is no command "shwo"; did you mean show?`, "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
-		{"route", `there is no command "route"; did you mean show route?`, "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
+		{"shwo status", `there is no command "shwo"; did you mean show?`, "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
+		{"route", `there is no command "route"; did you mean show route?`, "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
 		{"show route protcol mesh/b", `"protcol" is not an IP prefix such as 10.64.1.0/26; did you mean protocol?`, "PREFIX for all protocol table"},
 		{"show route for 10.64.1.0/26", "10.64.1.0/26 is a prefix: show route 10.64.1.0/26 asks for exactly that, show route for 10.64.1.0 for the route that packets take", ""},
 		{"sh n", `"n" could be neighbors or nodes`, "neighbors nodes"},
@@ -108,6 +115,11 @@ func TestParseErrors(t *testing.T) {
 		{"show ipam address 10.0.0.0/24", "10.0.0.0/24 is a prefix; give one address of it", ""},
 		{"release address web", `"web" is not an IP address`, "ADDRESS"},
 		{"release address 10.0.0.1 --for", `"--for" must not be shortened: write --force`, ""},
+		{"attach --netns x --pid 1", "there is no flag --pid; see caracal help", ""},
+		{"attach --mtu much", `"much" is not a whole number above 0`, "BYTES"},
+		{"attach --label web", `"web" is not KEY=VALUE`, "KEY=VALUE"},
+		{"attach --label", `more must follow "attach --label"`, "KEY=VALUE"},
+		{"det box", `"det" must not be shortened: write detach`, ""},
 		{"cl", `"cl" must not be shortened: write cleanup`, ""},
 		{"dis mesh/b", `"dis" must not be shortened: write disable`, ""},
 		{"la up", `"la" must not be shortened: write lab`, ""},
@@ -156,7 +168,7 @@ func names(cands []Candidate) string {
 func TestQuestionMark(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want string }{
-		{"?", "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab"},
+		{"?", "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
 		{"sh ?", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes"},
 		{"sh n?", "neighbors nodes"},
 		{"sh ro ?", "PREFIX for all protocol table <Enter>"},
@@ -192,7 +204,7 @@ func TestComplete(t *testing.T) {
 		want  string
 		asks  bool
 	}{
-		{"", "show check enable disable restart reload configure monitor release cleanup drain undrain completion version help lab", false},
+		{"", "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab", false},
 		{"dis", "disable", false},
 		{"sh ", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes", false},
 		{"show n", "neighbors nodes", false},
@@ -202,6 +214,7 @@ func TestComplete(t *testing.T) {
 		{"show protocols ", "all mesh/b mesh/c peer/tor@192.0.2.1", true},
 		{"show ipam ", "blocks address", false},
 		{"show ipam address ", "10.64.0.3 2001:db8::3", true},
+		{"attach --label app=web --l", "--label", false},
 		{"release address 2", "2001:db8::3", true},
 		{"show route ", "for all protocol table", false},
 		{"show route all ", "for protocol table", false},

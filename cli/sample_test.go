@@ -157,6 +157,7 @@ func sampleWorkloads() *pb.WorkloadList {
 	return &pb.WorkloadList{Workloads: []*pb.Workload{
 		{Namespace: "default", Name: "web", Node: "a", Interface: "cali0a1b2c3", Addresses: []string{"10.64.0.3", "2001:db8:64::3"}, Source: "local/web.yaml", Local: true, Installed: true},
 		{Namespace: "default", Name: "db", Node: "a", Interface: "cali9", Addresses: []string{"10.64.0.4"}, Source: "cni", Labels: map[string]string{"app": "db", "tier": "back"}, Local: true, Why: "the interface cali9 does not exist"},
+		{Namespace: "lab", Name: "box", Node: "a", Interface: "car0a1b2c3d4e5", Addresses: []string{"10.64.0.5"}, Source: "attach", Local: true, Installed: true},
 		{Namespace: "prod", Name: "vm1", Node: "b", Addresses: []string{"10.64.1.9"}, Source: "cluster/vm1.yaml"},
 	}}
 }
