@@ -42,7 +42,7 @@ func (s *Speaker) export(ctx context.Context, cfg Config) (before exportPolicy, 
 	if text := want.text(); text != s.exported.text {
 		s.exported.number++ // also if it fails, and leaves something under the name
 		next := exported{policy: want, text: text, number: s.exported.number, name: fmt.Sprintf("export-%d", s.exported.number)}
-		if next.sets, err = s.engine.setExport(ctx, next.name, want); err != nil {
+		if next.sets, err = s.engine.setExport(ctx, s.relays.burst, next.name, want); err != nil {
 			return before, err
 		}
 		s.engine.dropExport(ctx, s.exported)
@@ -85,8 +85,9 @@ func (s *Speaker) holdFirst(ctx context.Context, cfg Config) error {
 	return nil
 }
 
-// setExport puts a new export policy into force.
-func (e *engine) setExport(ctx context.Context, name string, p exportPolicy) ([]*api.DefinedSet, error) {
+// setExport puts a new export policy into force, behind that which holds a burst
+// back, if any.
+func (e *engine) setExport(ctx context.Context, burst, name string, p exportPolicy) ([]*api.DefinedSet, error) {
 	sets, policy := toExportPolicy(name, p)
 	for _, set := range sets {
 		if err := e.server.AddDefinedSet(ctx, &api.AddDefinedSetRequest{DefinedSet: set, Replace: true}); err != nil {
@@ -96,7 +97,7 @@ func (e *engine) setExport(ctx context.Context, name string, p exportPolicy) ([]
 	if err := e.server.AddPolicy(ctx, &api.AddPolicyRequest{Policy: policy}); err != nil {
 		return nil, fmt.Errorf("add the export policy: %w", err)
 	}
-	if err := e.server.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: toExportAssignment(name)}); err != nil {
+	if err := e.assignExport(ctx, burst, name); err != nil {
 		return nil, fmt.Errorf("put the export policy into force: %w", err)
 	}
 	return sets, nil

@@ -54,12 +54,18 @@ func toExportPolicy(name string, e exportPolicy) ([]*api.DefinedSet, *api.Policy
 	return c.sets, policy
 }
 
-func toExportAssignment(name string) *api.PolicyAssignment {
-	return &api.PolicyAssignment{
+// toExportAssignment puts the policies into force, the first that decides.
+func toExportAssignment(names ...string) *api.PolicyAssignment {
+	a := &api.PolicyAssignment{
 		Direction:     api.PolicyDirection_POLICY_DIRECTION_EXPORT,
-		Policies:      []*api.Policy{{Name: name}},
 		DefaultAction: api.RouteAction_ROUTE_ACTION_REJECT,
 	}
+	for _, n := range names {
+		if n != "" {
+			a.Policies = append(a.Policies, &api.Policy{Name: n})
+		}
+	}
+	return a
 }
 
 type policyConversion struct {

@@ -19,6 +19,8 @@ import (
 const (
 	holdDeferral = 15 * time.Second
 	holdAddr     = "0.255.255.255" // no neighbor can have it (RFC 6890)
+	// holdAtOnce is how many neighbors may be announced to without waiting for one.
+	holdAtOnce = 32
 )
 
 // hold keeps GoBGP from announcing anything.
@@ -71,9 +73,22 @@ func (t *tracker) setHolding(yes bool) {
 	if yes {
 		return
 	}
+	type session struct {
+		nb    *tracked
+		since time.Time
+	}
+	var waiting []session
 	for _, nb := range t.byAddr {
 		if nb.state == Established && nb.options.restarting && nb.conf.GracefulRestart {
-			go t.announceEarly(nb, nb.since)
+			waiting = append(waiting, session{nb, nb.since})
 		}
 	}
+	go func() { // one after the other: a table for each of a thousand at once fills the memory
+		for _, s := range waiting {
+			t.announceEarly(s.nb, s.since)
+			if len(waiting) > holdAtOnce {
+				waitSent(context.Background())
+			}
+		}
+	}()
 }

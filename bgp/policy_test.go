@@ -219,7 +219,7 @@ func TestExportPolicyMeansWhatFiltersSay(t *testing.T) {
 			}
 		}
 		e.apply()
-		if err := e.Relay(context.Background(), told); err != nil {
+		if err := e.Relay(context.Background(), told, nil); err != nil {
 			t.Fatal(err)
 		}
 		e.check(round)

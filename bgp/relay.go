@@ -56,6 +56,8 @@ type relays struct {
 	due     map[netip.Prefix]bool      // what failed
 	sources map[string]netip.Addr      // of neighbors, by name
 	last    int                        // source that was given
+	burst   string                     // export policy that holds one back; empty without
+	bursts  int                        // so far
 	renamed map[string]string          // former names of neighbors
 }
 
@@ -79,12 +81,8 @@ func (r *relays) source(neighbor string) netip.Addr {
 }
 
 // relayWork bounds how many paths times neighbors one call of GoBGP is about,
-// since it holds up all its sessions. relayBurst is after how many it is waited
-// for the sessions to have sent them: GoBGP's queues have no bound.
-const (
-	relayWork  = 16384
-	relayBurst = 16 * relayWork
-)
+// since it holds up all its sessions.
+const relayWork = 16384
 
 // errUnknownSource is why a path is not passed on: ORIGINATOR_ID would be made
 // up.
@@ -103,8 +101,12 @@ var errUnknownSource = errors.New("the router ID of the neighbor it is from is n
 // What could not be done is in the error, and is tried again by the next call,
 // also by one with an empty list. It takes long when there are many neighbors,
 // and other calls go through in between. Prefixes are passed on in the order of
-// the list: those with the same attributes, side by side, share UPDATEs.
-func (s *Speaker) Relay(ctx context.Context, list []Relay) error {
+// the list, or all together: see burst.go. progress is called now and then; it
+// may be nil.
+func (s *Speaker) Relay(ctx context.Context, list []Relay, progress func()) error {
+	if progress == nil {
+		progress = func() {}
+	}
 	s.mu.Lock()
 	changed := make(map[netip.Prefix][]Relay, len(list))
 	order := make([]netip.Prefix, 0, len(list))
@@ -133,17 +135,14 @@ func (s *Speaker) Relay(ctx context.Context, list []Relay) error {
 			order = append(order, nlri)
 		}
 	}
-	neighbors := len(s.have.neighbors)
 	s.mu.Unlock()
 
 	failed := map[netip.Prefix]error{}
-	for sent := 0; len(order) > 0 && ctx.Err() == nil; {
+	order = s.burst(ctx, order, failed, progress)
+	for p := s.newPace(progress); len(order) > 0 && ctx.Err() == nil; {
 		n := s.relayBatch(order, failed)
 		order = order[n:]
-		if sent += n * neighbors; sent >= relayBurst {
-			sent = 0
-			waitSent(ctx)
-		}
+		p.sent(ctx, n*p.neighbors)
 	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("bgp: pass on paths: %w", err)

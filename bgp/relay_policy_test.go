@@ -49,7 +49,7 @@ func newCrossing(t *testing.T, ip string, conf func(c *bgp.Config, tor *bgp.Neig
 // pass is the relay task's word, which may come before or after Apply.
 func (x *crossing) pass() {
 	x.t.Helper()
-	if err := x.Relay(context.Background(), []bgp.Relay{x.relay}); err != nil {
+	if err := x.Relay(context.Background(), []bgp.Relay{x.relay}, nil); err != nil {
 		x.t.Fatal(err)
 	}
 }

@@ -142,7 +142,7 @@ func TestRelayOnTheWire(t *testing.T) {
 	x.mu.Unlock()
 	relay := func(list ...bgp.Relay) {
 		t.Helper()
-		if err := x.Relay(context.Background(), list); err != nil {
+		if err := x.Relay(context.Background(), list, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -199,12 +199,12 @@ func TestRelayFromNobody(t *testing.T) {
 	x.apply()
 	to := listen(t, c2)
 	r := bgp.Relay{NLRI: prefix("10.1.0.0/16"), Attrs: &caracal.Attrs{NextHop: addr("192.0.2.9"), LocalPref: 100}, From: one.Name, Internal: true, Client: true}
-	if err := x.Relay(context.Background(), []bgp.Relay{r}); err == nil || !strings.Contains(err.Error(), "10.1.0.0/16") {
+	if err := x.Relay(context.Background(), []bgp.Relay{r}, nil); err == nil || !strings.Contains(err.Error(), "10.1.0.0/16") {
 		t.Fatalf("error %v", err)
 	}
 	from := listen(t, c1)
 	x.eventually("the client is up", x.in(one.Name, bgp.Established))
-	if err := x.Relay(context.Background(), nil); err != nil {
+	if err := x.Relay(context.Background(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	to.told(t, "10.1.0.0/16", map[byte]string{9: "80 7f00160b"})

@@ -19,8 +19,11 @@ const (
 	// allocated, and the runtime collects every two minutes anyway.
 	floor = 80 * mib
 	// share is the part of a larger live heap that may be allocated on top of it.
-	// It has no bound: to collect is work in proportion to the live heap.
-	share = 0.35
+	// It has no bound: to collect is work in proportion to the live heap. Of what is
+	// beyond huge it is hugeShare.
+	share     = 0.35
+	huge      = 512 * mib
+	hugeShare = 0.8
 	// Beyond large, steep MiB of headroom come with each MiB of live heap, up to
 	// steepHeadroom: a table from many neighbors makes each collection longer and
 	// fills the headroom sooner, so it is worth more memory than a small one.
@@ -63,6 +66,6 @@ func adjust() {
 func percent(live uint64) int {
 	// The runtime's own least target is 4 MiB × GOGC / 100.
 	l := float64(max(live, 4*mib))
-	headroom := max(share*l, min(steep*(l-large), steepHeadroom), floor-l)
+	headroom := max(share*l, share*huge+hugeShare*(l-huge), min(steep*(l-large), steepHeadroom), floor-l)
 	return max(int(100*headroom/l), 10)
 }
