@@ -11,12 +11,23 @@ import (
 
 // Store keeps records, each a short text under a key, and changes them only by
 // compare-and-swap. It may be shared by the nodes of a cluster or be one node's
-// own. Keys are "block/<CIDR with / as ->" and "handle/<escaped handle>", of
-// lower-case letters, digits, '.', '-', ':' and '%'.
+// own. Keys are parts joined by "/", each of lower-case letters, digits, '.', '-',
+// ':' and '%' (see [Escape]):
+//
+//	block/<CIDR with / as ->            a block: whose it is, and who has which address
+//	affinity/<node>/<CIDR with / as ->  which node has which block
+//	borrowed/<address>                  an address that is used on another node than its block's
+//
+// Nodes watch affinities and borrowed addresses, which change rarely, and never
+// the blocks. There is no record of a handle: its addresses are all in blocks of
+// the node that uses it or are on its list of borrowed ones, so a node knows its
+// handles once it has read those.
 //
 // All methods may be called from any goroutine.
 type Store interface {
-	// Get returns a record; [ErrNotFound] if there is none.
+	// Get returns a record; [ErrNotFound] if there is none. For one that is damaged
+	// the error wraps [ErrDamaged], and the record has the key and the revision of
+	// the damage.
 	Get(ctx context.Context, key string) (Record, error)
 	// List returns the records whose keys begin with a prefix, in the order of the
 	// keys. Records that cannot be read are left out and are in the second result.
@@ -24,10 +35,13 @@ type Store interface {
 	// Put writes a record that was read with this revision, or one that must not
 	// exist yet if the revision is empty, and returns its new revision.
 	// [ErrConflict] if it is another by now. When it returns nil the record is
-	// where a crash does not lose it.
+	// where a crash does not lose it. With the revision of a damage it takes the
+	// damaged record's place, at once or not at all. It keeps no reference to the
+	// value.
 	Put(ctx context.Context, r Record) (revision string, err error)
 	// Delete removes a record that was read with this revision; [ErrConflict] if it
-	// is another by now. One that is gone is no error.
+	// is another by now. One that is gone is no error. With the revision of a damage
+	// it forgets the damage.
 	Delete(ctx context.Context, key, revision string) error
 }
 
@@ -44,6 +58,8 @@ type Record struct {
 type Damaged struct {
 	Key     string
 	Message string
+	// Revision stands for the damage in Put and Delete, to mend it.
+	Revision string
 }
 
 // Errors that callers tell apart with errors.Is.
@@ -52,6 +68,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict: somebody else was faster; read again.
 	ErrConflict = errors.New("changed by another in the meantime")
+	// ErrDamaged: the record is there but cannot be read.
+	ErrDamaged = errors.New("damaged")
 	// ErrExhausted: no address is left. The error that wraps it names the pools,
 	// their use, and the largest holders.
 	ErrExhausted = errors.New("no address is left")
@@ -85,6 +103,9 @@ type Plan struct {
 	// Static are the blocks and podCIDRs that the configuration gives this node;
 	// they need no claim, and may lie outside of every pool.
 	Static []netip.Prefix
+	// Others are blocks and podCIDRs that the configuration gives to other nodes:
+	// never claimed, nor borrowed from unless they are in the store.
+	Others []netip.Prefix
 	// Reserved are never given to a workload, unless asked for by address.
 	Reserved []netip.Prefix
 	// StrictAffinity forbids borrowing from blocks of other nodes.
@@ -171,3 +192,8 @@ type API interface {
 	// Blocks lists the blocks that this node owns or borrows from, by prefix.
 	Blocks(ctx context.Context) ([]BlockUse, []Damaged, error)
 }
+
+var (
+	_ API   = (*Allocator)(nil)
+	_ Store = (*Memory)(nil)
+)

@@ -1,0 +1,123 @@
+package ipam
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Memory is a [Store] that a crash loses: for tests, and for what needs no
+// longer life.
+type Memory struct {
+	mu       sync.Mutex
+	records  map[string]Record
+	damaged  map[string]Damaged
+	revision uint64
+}
+
+// NewMemory returns an empty Memory.
+func NewMemory() *Memory {
+	return &Memory{records: map[string]Record{}, damaged: map[string]Damaged{}}
+}
+
+// Get implements [Store].
+func (m *Memory) Get(_ context.Context, key string) (Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d, ok := m.damaged[key]; ok {
+		return Record{Key: key, Revision: d.Revision}, fmt.Errorf("record %s: %w: %s", key, ErrDamaged, d.Message)
+	}
+	r, ok := m.records[key]
+	if !ok {
+		return Record{}, fmt.Errorf("record %s: %w", key, ErrNotFound)
+	}
+	r.Value = bytes.Clone(r.Value)
+	return r, nil
+}
+
+// List implements [Store].
+func (m *Memory) List(_ context.Context, prefix string) ([]Record, []Damaged, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var records []Record
+	for key, r := range m.records {
+		if strings.HasPrefix(key, prefix) {
+			r.Value = bytes.Clone(r.Value)
+			records = append(records, r)
+		}
+	}
+	var damaged []Damaged
+	for key, d := range m.damaged {
+		if strings.HasPrefix(key, prefix) {
+			damaged = append(damaged, d)
+		}
+	}
+	slices.SortFunc(records, func(a, b Record) int { return strings.Compare(a.Key, b.Key) })
+	slices.SortFunc(damaged, func(a, b Damaged) int { return strings.Compare(a.Key, b.Key) })
+	return records, damaged, nil
+}
+
+// Put implements [Store].
+func (m *Memory) Put(_ context.Context, r Record) (string, error) {
+	if !ValidKey(r.Key) {
+		return "", fmt.Errorf("ipam: write record %q: it is no key", r.Key)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.check(r.Key, r.Revision); err != nil {
+		return "", err
+	}
+	delete(m.damaged, r.Key)
+	r.Value = bytes.Clone(r.Value)
+	r.Revision = m.next()
+	m.records[r.Key] = r
+	return r.Revision, nil
+}
+
+// Delete implements [Store].
+func (m *Memory) Delete(_ context.Context, key, revision string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, isDamaged := m.damaged[key]
+	if _, ok := m.records[key]; !ok && !isDamaged {
+		return nil
+	}
+	if err := m.check(key, revision); err != nil {
+		return err
+	}
+	delete(m.damaged, key)
+	delete(m.records, key)
+	return nil
+}
+
+// Damage makes a record unreadable, as a bad disk would.
+func (m *Memory) Damage(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.records, key)
+	m.damaged[key] = Damaged{Key: key, Message: "it was damaged on purpose", Revision: m.next()}
+}
+
+// check compares a revision with that of what is there.
+func (m *Memory) check(key, revision string) error {
+	have := m.records[key].Revision
+	if d, ok := m.damaged[key]; ok {
+		if revision == "" {
+			return fmt.Errorf("record %s: %w: %s", key, ErrDamaged, d.Message)
+		}
+		have = d.Revision
+	}
+	if have != revision {
+		return fmt.Errorf("record %s: %w", key, ErrConflict)
+	}
+	return nil
+}
+
+func (m *Memory) next() string {
+	m.revision++
+	return strconv.FormatUint(m.revision, 10)
+}
