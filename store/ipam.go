@@ -8,10 +8,9 @@ import (
 	v1 "caracal.dev/caracal/api/v1"
 )
 
-// ipamOf says how addresses are given to workloads. Reserved are, beside what
-// the IPReservations list, the addresses that have a use already: those of
-// Workloads, of nodes and their tunnels, and anycast prefixes. An allocator that
-// took one of them would break what it belongs to.
+// ipamOf says how addresses are given to workloads. Reserved is what the
+// IPReservations list and no more: that the addresses of configured Workloads, of
+// nodes and of tunnels are no container's is a matter of course.
 func ipamOf(objects []*Object) caracal.IPAM {
 	c := v1.DefaultIPAM()
 	var reserved []netip.Prefix
@@ -21,19 +20,6 @@ func ipamOf(objects []*Object) caracal.IPAM {
 			c = v.IPAM()
 		case *v1.IPReservation:
 			reserved = append(reserved, v.Reserved()...)
-		case *v1.Workload:
-			for _, a := range v.Addrs() {
-				reserved = append(reserved, caracal.HostPrefix(a))
-			}
-		case *v1.NodeConfig:
-			reserved = append(reserved, v.Anycast()...)
-			v4, v6 := v.Addrs()
-			tunnel, _ := netip.ParseAddr(v.Spec.TunnelAddress)
-			for _, a := range []netip.Addr{v4.Addr(), v6.Addr(), tunnel} {
-				if a.IsValid() {
-					reserved = append(reserved, caracal.HostPrefix(a))
-				}
-			}
 		}
 	}
 	if c.Mode == "" {
