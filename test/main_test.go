@@ -16,8 +16,14 @@ import (
 	"caracal.dev/caracal/lab"
 )
 
-// programs are the binaries under test, built by TestMain.
-type programs struct{ caracald, caracal string }
+// programs are the binaries under test, built by TestMain into one directory: the
+// daemon, the CLI, and the plugin that runtimes look for there.
+type programs struct{ dir, caracald, caracal, cnitool string }
+
+func programsIn(dir string) programs {
+	in := func(name string) string { return filepath.Join(dir, name) }
+	return programs{dir, in("caracald"), in("caracal"), in("cnitool")}
+}
 
 // built is set once, before any test runs.
 var built programs
@@ -30,8 +36,7 @@ const programsEnv = "CARACAL_TEST_PROGRAMS"
 
 func runAll(m *testing.M) int {
 	if uml.Inside() {
-		dir := os.Getenv(programsEnv)
-		built = programs{filepath.Join(dir, "caracald"), filepath.Join(dir, "caracal")}
+		built = programsIn(os.Getenv(programsEnv))
 		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "caracal-test-")
@@ -40,7 +45,8 @@ func runAll(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/", "../cmd/caracald", "../cmd/caracal")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/", "../cmd/...",
+		"github.com/containernetworking/cni/cnitool")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the programs under test: %v\n%s", err, out)
@@ -52,7 +58,7 @@ func runAll(m *testing.M) int {
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
 		f.Value.Set("6")
 	}
-	built = programs{filepath.Join(dir, "caracald"), filepath.Join(dir, "caracal")}
+	built = programsIn(dir)
 	return m.Run()
 }
 

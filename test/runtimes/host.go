@@ -116,5 +116,6 @@ func (h *Host) Rootfs() (string, error) {
 // Caracal is our plugin, told where the daemon of the node answers and keeps its
 // state.
 func (h *Host) Caracal() string {
-	return fmt.Sprintf(`{"type": "caracal-cni", "socket": %q, "stateDir": %q}`, h.Node.Socket(), h.Node.StateDir())
+	return fmt.Sprintf(`{"type": "caracal-cni", "socket": %q, "stateDir": %q,
+		"capabilities": {"ips": true, "mac": true}}`, h.Node.Socket(), h.Node.StateDir())
 }
