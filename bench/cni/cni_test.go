@@ -38,7 +38,7 @@ func TestQuantile(t *testing.T) {
 
 // The reference plugins on the real kernel.
 func TestRunReference(t *testing.T) {
-	rows, _, err := run(t.Context(), reference{}, options{pods: []int{1, 2}, adds: 2, parallel: 3, noIPv6: true, plugin: "/nowhere/caracal-cni"})
+	rows, _, err := run(t.Context(), reference{}, options{pods: []int{1, 2}, adds: 2, parallel: 3, ipv6: true, plugin: "/nowhere/caracal-cni"})
 	if err != nil {
 		t.Fatal(err)
 	}

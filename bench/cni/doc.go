@@ -3,7 +3,7 @@
 // few containers and on one with many. caracal-cni with caracald takes turns, in
 // one run, with the reference plugins ptp and host-local. Both are called by
 // libcni, as every runtime calls them, for namespaces that exist already, and give
-// each container an IPv4 and an IPv6 address, or only an IPv4 one. Then caracald is
+// each container an IPv4 address, or with --ipv6 one of each family. Then caracald is
 // killed, and the time is taken from its next start until it has taken up all of
 // the node's containers. It prints tables in Markdown.
 //

@@ -23,7 +23,7 @@ type options struct {
 	pods             []int // sizes of the node, ascending
 	adds             int   // one after another
 	parallel         int   // at once
-	noIPv6           bool
+	ipv6             bool
 }
 
 func bench(ctx context.Context, args []string, out io.Writer) error {
@@ -32,7 +32,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	adds := flags.Int("adds", 100, "how many ADDs are timed one after another")
 	parallel := flags.Int("parallel", 100, "how many ADDs are timed at once")
 	rounds := flags.Int("rounds", 1, "how often each is measured, in turns")
-	noIPv6 := flags.Bool("no-ipv6", false, "IPv4 alone")
+	ipv6 := flags.Bool("ipv6", false, "an IPv6 address too, without duplicate address detection in the container: ptp waits for its end, up to two seconds")
 	caracald := flags.String("caracald", "bin/caracald", "the caracald to measure")
 	plugin := flags.String("plugin", "", "its plugin; caracal-cni beside caracald if empty")
 	flags.Parse(args)
@@ -43,7 +43,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	if *plugin == "" {
 		*plugin = filepath.Join(filepath.Dir(*caracald), "caracal-cni")
 	}
-	o := options{adds: *adds, parallel: *parallel, noIPv6: *noIPv6}
+	o := options{adds: *adds, parallel: *parallel, ipv6: *ipv6}
 	for _, text := range strings.Split(*pods, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
@@ -78,9 +78,9 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 			taken = append(taken, a...)
 		}
 	}
-	families := "IPv4 and IPv6"
-	if o.noIPv6 {
-		families = "IPv4"
+	families := "IPv4"
+	if o.ipv6 {
+		families = "IPv4 and IPv6"
 	}
 	fmt.Fprintf(out, "%d ADDs one after another, %d at once, %s; %s\n\n", o.adds, o.parallel, families, stand.Machine())
 	report(out, rows, o.parallel)

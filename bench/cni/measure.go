@@ -93,9 +93,19 @@ func (w *world) make(n int) ([]*runtimes.Container, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := withoutDAD(w.host, c); err != nil {
+			return nil, err
+		}
 		list = append(list, c)
 	}
 	return list, nil
+}
+
+// withoutDAD lets IPv6 addresses in a container's namespace be used at once.
+func withoutDAD(h *runtimes.Host, c *runtimes.Container) error {
+	_, err := h.Node.Exec(context.Background(), "nsenter", "--net="+c.NetNS, "sysctl", "-qw",
+		"net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+	return err
 }
 
 // atOnce does the same with all containers, so many at a time.

@@ -67,7 +67,7 @@ func untilReady(ctx context.Context, h *runtimes.Host) error {
 
 // node is the lab: one node whose block has room for all.
 func node(o options) lab.Topology {
-	top := lab.Mesh(lab.MeshOptions{Nodes: 1, NoIPv6: o.noIPv6})
+	top := lab.Mesh(lab.MeshOptions{Nodes: 1, NoIPv6: !o.ipv6})
 	for i := range top.Pools {
 		// 4,094 addresses, so that none has to be used again.
 		top.Pools[i].BlockSize = top.Pools[i].CIDR.Addr().BitLen() - 12
