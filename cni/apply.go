@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -40,7 +41,40 @@ func wire(ctx context.Context, netns string, want Spec, before func(Step) error)
 		return nil, err
 	}
 	n, err := k.apply(ctx, steps, want, before)
+	if err == nil && n > 0 {
+		err = k.settle(ctx, want)
+	}
 	return steps[:n], err
+}
+
+// settleTimeout is some hundred times what the kernel takes.
+const settleTimeout = 10 * time.Second
+
+// settle waits until the kernel takes packets to the container's IPv6 addresses.
+// Also where nothing is detected it makes such an address local only in a
+// worker, which waits for the lock that all changes of links take
+// (addrconf_dad_start in net/ipv6/addrconf.c); a packet that comes before is
+// dropped. As a rule there is nothing to wait for any more.
+func (k *kernel) settle(ctx context.Context, want Spec) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for _, a := range want.Addrs {
+		for pause := 100 * time.Microsecond; a.Is6(); pause = min(2*pause, 5*time.Millisecond) {
+			local, err := isLocal(k.pod, a)
+			if err != nil {
+				return fmt.Errorf("look whether the container has address %s: %w", a, err)
+			}
+			if local {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return fmt.Errorf("the kernel did not put address %s of the container into use: %w; look at ip -6 addr in the container", a, ctx.Err())
+			case <-time.After(pause):
+			}
+		}
+	}
+	return nil
 }
 
 // apply does the steps, first the host's, and returns how many it did. It stops
@@ -64,32 +98,37 @@ func (k *kernel) apply(ctx context.Context, steps []Step, want Spec, before func
 
 // applySide does the steps of one side; the thread is in its namespace.
 func (k *kernel) applySide(ctx context.Context, h *netlink.Handle, steps []Step, want Spec, before func(Step) error) (int, error) {
-	links := map[string]netlink.Link{}
+	links := map[string]netlink.Link{} // the interfaces that the steps are about
 	for i, s := range steps {
 		err := ctx.Err()
 		if err == nil {
 			err = before(s)
 		}
-		switch {
-		case err != nil:
-		case s.Op == OpMakePair:
+		if err == nil && s.Op == OpMakePair {
 			err = k.makePair(want)
-		case links[s.Link] == nil:
-			if links[s.Link], err = h.LinkByName(s.Link); err != nil {
-				break
-			}
-			fallthrough
-		default:
-			err = change(h, links[s.Link], s)
-		}
-		if s.Op == OpRemovePair {
-			delete(links, s.Link)
+		} else if err == nil {
+			err = changeLink(h, links, s)
 		}
 		if err != nil {
 			return i, fmt.Errorf("%s: %w", s, advised(err))
 		}
 	}
 	return len(steps), nil
+}
+
+// changeLink does a step on an interface that it looks up only the first time.
+func changeLink(h *netlink.Handle, links map[string]netlink.Link, s Step) (err error) {
+	link := links[s.Link]
+	if link == nil {
+		if link, err = h.LinkByName(s.Link); err != nil {
+			return err
+		}
+	}
+	links[s.Link] = link
+	if s.Op == OpRemovePair {
+		delete(links, s.Link) // the next of that name is another
+	}
+	return change(h, link, s)
 }
 
 // advised adds what to do to errors that have one cause.

@@ -232,6 +232,15 @@ func (k *kernel) makePair(want Spec) error {
 	})
 }
 
+// isLocal reports whether packets to an address are for the namespace itself.
+func isLocal(h *netlink.Handle, a netip.Addr) (bool, error) {
+	routes, err := h.RouteGet(a.AsSlice())
+	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+		return false, nil
+	}
+	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL, err
+}
+
 // removeHostInterface removes the host's end of a container's link, if there is
 // one.
 func removeHostInterface(containerID, ifname string) error {
