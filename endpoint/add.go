@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"caracal.dev/caracal/ipam"
@@ -22,7 +23,7 @@ const defaultMTU = 1500
 // Add gives a container's interface its addresses, records it, and says how it is
 // to be wired. The same container and interface again gives the same answer.
 func (r *Registry) Add(ctx context.Context, req Request) (Wiring, error) {
-	began := r.o.Now()
+	began := time.Now()
 	if err := check(&req); err != nil {
 		return Wiring{}, fmt.Errorf("endpoint: add %s: %w", req.ID, err)
 	}
@@ -30,7 +31,7 @@ func (r *Registry) Add(ctx context.Context, req Request) (Wiring, error) {
 	if err != nil {
 		return Wiring{}, fmt.Errorf("endpoint: add %s: %w", req.ID, err)
 	}
-	r.o.Observe("add", r.o.Now().Sub(began))
+	r.observe("add", began)
 	return w, nil
 }
 

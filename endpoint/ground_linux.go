@@ -15,14 +15,37 @@ import (
 	"caracal.dev/caracal"
 )
 
-// Host is the machine itself, as [Ground].
-type Host struct{}
+// Host is the machine itself, as [Ground]: its interfaces and connections are
+// those of one network namespace. Make it with [NewHost].
+type Host struct {
+	links *netlink.Handle
+	// conntrack is nil where the kernel has none.
+	conntrack *netlink.Handle
+}
+
+// NewHost returns the machine as it is seen from the network namespace of the
+// calling thread.
+func NewHost() (*Host, error) {
+	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: open netlink: %w", err)
+	}
+	conntrack, err := netlink.NewHandle(unix.NETLINK_NETFILTER)
+	if err != nil && !noConntrack(err) {
+		links.Close()
+		return nil, fmt.Errorf("endpoint: open netlink for connections: %w", err)
+	}
+	if err != nil {
+		conntrack = nil
+	}
+	return &Host{links, conntrack}, nil
+}
 
 // bootIDFile is in random(4).
 const bootIDFile = "/proc/sys/kernel/random/boot_id"
 
 // BootID implements [Ground].
-func (Host) BootID() (string, error) {
+func (h *Host) BootID() (string, error) {
 	b, err := os.ReadFile(bootIDFile)
 	if err != nil {
 		return "", fmt.Errorf("read the boot ID: %w", err)
@@ -32,7 +55,7 @@ func (Host) BootID() (string, error) {
 
 // NetNS implements [Ground]. A path that is no namespace, as the empty file that
 // a mount of one leaves behind, has none.
-func (Host) NetNS(path string) (string, error) {
+func (h *Host) NetNS(path string) (string, error) {
 	var on unix.Statfs_t
 	err := unix.Statfs(path, &on)
 	if absent(err) {
@@ -62,8 +85,8 @@ func absent(err error) bool {
 }
 
 // Links implements [Ground].
-func (Host) Links() (map[string]bool, error) {
-	list, err := netlink.LinkList()
+func (h *Host) Links() (map[string]bool, error) {
+	list, err := h.links.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
@@ -77,16 +100,16 @@ func (Host) Links() (map[string]bool, error) {
 }
 
 // DeleteLink implements [Ground].
-func (Host) DeleteLink(name string) error {
+func (h *Host) DeleteLink(name string) error {
 	if !caracal.IsHostInterface(name) {
 		return fmt.Errorf("interface %s is not one of ours", name)
 	}
-	l, err := netlink.LinkByName(name)
+	l, err := h.links.LinkByName(name)
 	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
 		return nil
 	}
 	if err == nil {
-		err = netlink.LinkDel(l)
+		err = h.links.LinkDel(l)
 	}
 	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("delete interface %s: %w", name, err)
@@ -97,7 +120,10 @@ func (Host) DeleteLink(name string) error {
 // Forget implements [Ground]. It reads the kernel's whole table of connections,
 // so addresses are best handed over together. Without conntrack there is nothing
 // to forget.
-func (Host) Forget(addrs []netip.Addr) error {
+func (h *Host) Forget(addrs []netip.Addr) error {
+	if h.conntrack == nil {
+		return nil
+	}
 	var v4, v6 []netip.Addr
 	for _, a := range addrs {
 		if a.Is4() {
@@ -111,7 +137,7 @@ func (Host) Forget(addrs []netip.Addr) error {
 		if len(list) == 0 {
 			continue
 		}
-		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, ofAddrs(list))
+		_, err := h.conntrack.ConntrackDeleteFilters(netlink.ConntrackTable, family, ofAddrs(list))
 		if err != nil && !noConntrack(err) {
 			errs = append(errs, fmt.Errorf("forget the connections of %v: %w", list, err))
 		}
@@ -122,7 +148,7 @@ func (Host) Forget(addrs []netip.Addr) error {
 // noConntrack reports whether the kernel has no connection tracking, or not for
 // this family.
 func noConntrack(err error) bool {
-	for _, no := range []syscall.Errno{unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT, unix.EINVAL, unix.EAFNOSUPPORT, unix.ENOSYS} {
+	for _, no := range []syscall.Errno{unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.ENOENT, unix.EINVAL, unix.EAFNOSUPPORT, unix.ENOSYS, unix.ECONNREFUSED} {
 		if errors.Is(err, no) {
 			return true
 		}

@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Ready returns once packets can flow to and from an endpoint that was added and
 // wired. The error says which route is missing, and why.
 func (r *Registry) Ready(ctx context.Context, id ID) error {
-	began := r.o.Now()
+	began := time.Now()
 	if err := r.makeReady(ctx, id); err != nil {
 		return fmt.Errorf("endpoint: make %s ready: %w", id, err)
 	}
-	r.o.Observe("ready", r.o.Now().Sub(began))
+	r.observe("ready", began)
 	return nil
 }
 

@@ -39,11 +39,8 @@ type Options struct {
 	Grace, PendingFor, Interval time.Duration
 	// ReadyWait is how long the gate is waited for (20 s if 0).
 	ReadyWait time.Duration
-	// Observe is told how long each successful "add", "ready" and "remove" took; may
-	// be nil.
-	Observe func(step string, d time.Duration)
-	Now     func() time.Time // time.Now if nil
-	Log     *slog.Logger
+	Now       func() time.Time // time.Now if nil
+	Log       *slog.Logger
 }
 
 // Plane is the rest of the daemon, as a Registry needs it.
@@ -54,6 +51,8 @@ type Plane interface {
 	PodMTU() int
 	// Waiting says why packets are not routed yet; empty once they are.
 	Waiting() string
+	// Observe is told how long each successful "add", "ready" and "remove" took.
+	Observe(step string, d time.Duration)
 }
 
 // Wires checks the host's end of a link.
@@ -103,9 +102,6 @@ func New(o Options) *Registry {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
-	}
-	if o.Observe == nil {
-		o.Observe = func(string, time.Duration) {}
 	}
 	if o.Knows == nil {
 		o.Knows = func(context.Context, string, string) bool { return true }
@@ -266,4 +262,11 @@ func (r *Registry) step(name string) error {
 		return nil
 	}
 	return r.crash(name)
+}
+
+// observe tells how long a step took that succeeded.
+func (r *Registry) observe(step string, began time.Time) {
+	if plane := r.plane.Load(); plane != nil {
+		(*plane).Observe(step, time.Since(began))
+	}
 }

@@ -79,6 +79,8 @@ type plane struct {
 
 func (p *plane) PodMTU() int { return 1440 }
 
+func (p *plane) Observe(string, time.Duration) {}
+
 func (p *plane) Waiting() string {
 	if w := p.waiting.Load(); w != nil {
 		return *w
@@ -154,8 +156,8 @@ type world struct {
 	plane  *plane
 	mortal *mortal
 	end    func()
-	mu    sync.Mutex
-	now   time.Time
+	mu     sync.Mutex
+	now    time.Time
 }
 
 func newWorld(t *testing.T) *world {

@@ -19,7 +19,7 @@ const closeWait = 3 * time.Second
 // One that is not known is no error. Without an interface it is all of those that
 // the container has.
 func (r *Registry) Remove(ctx context.Context, id ID) ([]netip.Addr, error) {
-	began := r.o.Now()
+	began := time.Now()
 	if err := r.ready(); err != nil {
 		return nil, fmt.Errorf("endpoint: remove %s: %w", id, err)
 	}
@@ -33,7 +33,7 @@ func (r *Registry) Remove(ctx context.Context, id ID) ([]netip.Addr, error) {
 	if err := errors.Join(errs...); err != nil {
 		return freed, fmt.Errorf("endpoint: remove %s: %w", id, err)
 	}
-	r.o.Observe("remove", r.o.Now().Sub(began))
+	r.observe("remove", began)
 	return freed, nil
 }
 

@@ -64,6 +64,9 @@ type Options struct {
 	Log     *slog.Logger
 }
 
+// Routing is what Say is told once packets are routed.
+const Routing = "routing"
+
 // Kernel is the machine's routing tables, with what happens to them.
 type Kernel interface {
 	fib.Kernel
@@ -80,6 +83,8 @@ type Agent struct {
 	feed    *api.Feed
 	pulse   *pulse
 	latency prometheus.Histogram
+	// endpointLatency is by step: add, ready, remove.
+	endpointLatency *prometheus.HistogramVec
 
 	up             atomic.Pointer[running]   // nil while the start waits
 	configured     atomic.Pointer[time.Time] // when the Snapshot in force was published
@@ -116,8 +121,11 @@ func New(o Options) *Agent {
 		feed:    &api.Feed{},
 		pulse:   newPulse("routes", "speaker", "links", "relay", "tunnel"),
 		latency: newLatency(),
-		leave:   make(chan struct{}, 1),
-		drain:   newDrain(o.StateDir, o.Store, o.Log),
+
+		endpointLatency: newEndpointLatency(),
+
+		leave: make(chan struct{}, 1),
+		drain: newDrain(o.StateDir, o.Store, o.Log),
 	}
 }
 
@@ -207,7 +215,7 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	t.turn(ctx) // local routes first: what is announced is in the kernel
 	a.up.Store(up)
 	a.waiting.Store(nil)
-	a.say("routing")
+	a.say(Routing)
 	g.Go(func() error { return up.bgp.run(ctx) })
 	g.Go(func() error { return t.relays.run(ctx) })
 	g.Go(func() error { return up.links.run(ctx) })

@@ -27,6 +27,11 @@ func (a *Agent) PodMTU() int {
 	return 0
 }
 
+// Observe implements endpoint.Plane.
+func (a *Agent) Observe(step string, d time.Duration) {
+	a.endpointLatency.WithLabelValues(step).Observe(d.Seconds())
+}
+
 // Waiting implements endpoint.Plane.
 func (a *Agent) Waiting() string {
 	if a.up.Load() != nil {

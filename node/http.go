@@ -45,6 +45,9 @@ func (a *Agent) mux() http.Handler {
 	reg.MustRegister(a.latency, &collector{agent: a},
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: live})),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if a.o.Endpoints != nil {
+		reg.MustRegister(a.endpointLatency, endpointCollector{a.o.Endpoints})
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {

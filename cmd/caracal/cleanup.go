@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 
+	"caracal.dev/caracal/cni"
 	"caracal.dev/caracal/fib"
 	"caracal.dev/caracal/node"
 	"caracal.dev/caracal/node/api"
@@ -37,7 +39,39 @@ func cleanup(ctx context.Context, yes bool) (*pb.CleanupReply, error) {
 	}
 	res, err := node.CleanupTunnel(ctx, yes)
 	add(all, res)
+	if err != nil {
+		return all, err
+	}
+	res, err = cleanupCNI(yes)
+	add(all, res)
 	return all, err
+}
+
+// cleanupCNI takes the network's configuration back that caracald --install-cni
+// wrote. The links of containers stay with them.
+func cleanupCNI(yes bool) (res api.CleanupResult, err error) {
+	dirs, err := node.RecordedCNI(stateDir)
+	if err != nil {
+		return res, err
+	}
+	for _, dir := range dirs {
+		file := filepath.Join(dir, cni.ConflistName)
+		if _, err := os.Stat(file); err != nil {
+			continue
+		}
+		res.Items = append(res.Items, "CNI configuration "+file)
+		res.Total++
+		if !yes {
+			continue
+		}
+		switch removed, err := cni.Uninstall(dir); {
+		case err != nil:
+			res.Failed = append(res.Failed, err.Error())
+		case removed:
+			res.Deleted++
+		}
+	}
+	return res, nil
 }
 
 func add(all *pb.CleanupReply, res api.CleanupResult) {

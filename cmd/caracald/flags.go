@@ -11,6 +11,7 @@ import (
 
 type flags struct {
 	config, state, node, socket, group, http, logFormat string
+	installCNI, cniBinDir                               string
 	logLevel                                            slog.Level
 	version                                             bool
 }
@@ -24,6 +25,8 @@ func parse(args []string) (flags, error) {
 	fs.StringVar(&f.socket, "socket", api.DefaultSocket, "unix socket for the caracal command")
 	fs.StringVar(&f.group, "socket-group", "", "group that may use the socket")
 	fs.StringVar(&f.http, "http", "127.0.0.1:9179", "address for /metrics, /healthz and /readyz; empty for none")
+	fs.StringVar(&f.installCNI, "install-cni", "", "directory to write the CNI network configuration to, as /etc/cni/net.d; empty for none")
+	fs.StringVar(&f.cniBinDir, "cni-bin-dir", "", "directory to copy the CNI plugin to, as /opt/cni/bin; empty for none")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fs.TextVar(&f.logLevel, "log-level", slog.LevelInfo, "debug, info, warn or error")
 	fs.BoolVar(&f.version, "version", false, "print the version and exit")

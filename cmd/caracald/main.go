@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -65,14 +66,24 @@ func run(f flags, log *slog.Logger) error {
 		return err
 	}
 	store := file.New(file.Options{Dir: f.config, StateDir: filepath.Join(f.state, "accepted"), Node: name, NodeFrom: from, Log: log})
+	endpoints, err := newEndpoints(f, store, log)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	serving := sync.OnceFunc(func() { go installCNI(ctx, f, log) })
 	agent := node.New(node.Options{
-		Store: store, Reloader: store, Viewer: store, ConfigSource: f.config,
+		Store: endpoints.Overlay(), Reloader: endpoints.Overlay(), Viewer: store, Endpoints: endpoints, ConfigSource: f.config,
 		OpenKernel: func(m fib.Mark) (node.Kernel, error) { return fib.OpenKernel(m) },
 		NewSpeaker: func(restarting bool) (node.Speaker, error) {
 			return bgp.New(bgp.Options{Log: log, Restarting: restarting}), nil
 		},
 		StateDir: f.state,
 		Say: func(status string) {
+			if status == node.Routing {
+				serving()
+			}
 			_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS="+status)
 		},
 		HTTPAddr: f.http,
@@ -81,8 +92,6 @@ func run(f flags, log *slog.Logger) error {
 		Log:      log,
 	})
 	log.Info("caracald starts", "node", name, "config", f.config, "version", version.String(), "pid", os.Getpid())
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	go serveSignals(ctx, agent, store, log)
 	err = agent.Run(ctx)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)

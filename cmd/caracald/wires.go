@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+
+	"caracal.dev/caracal"
+	"caracal.dev/caracal/cni"
+	"caracal.dev/caracal/endpoint"
+	"caracal.dev/caracal/proto"
+)
+
+// wires is package cni's idea of a link, for endpoint: what the plugin makes, the
+// daemon keeps.
+type wires struct{}
+
+// Check implements endpoint.Wires.
+func (wires) Check(ctx context.Context, netns string, id endpoint.ID, w endpoint.Wiring, mend bool) (wrong []string, err error) {
+	spec, err := specOf(id, w)
+	if err != nil {
+		return nil, err
+	}
+	have, err := cni.Inspect(ctx, netns, spec)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // the path is gone, or not to be seen from here: the lease is judged elsewhere
+	}
+	if err != nil {
+		return nil, err
+	}
+	steps, err := cni.Plan(have, spec)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range steps {
+		if s.Op == cni.OpRemovePair || s.Op == cni.OpMakePair {
+			return []string{"the link does not lead into the container as it should"}, nil
+		}
+		if mend && !s.Host {
+			continue // the container's own side is its own
+		}
+		text := s.String()
+		if mend {
+			if err := do(s); err == nil {
+				continue
+			} else {
+				text += ": " + err.Error()
+			}
+		}
+		wrong = append(wrong, text)
+	}
+	return wrong, nil
+}
+
+func specOf(id endpoint.ID, w endpoint.Wiring) (cni.Spec, error) {
+	m := &proto.Wiring{HostInterface: w.HostInterface, HostMac: w.HostMAC, Mac: w.MAC, Mtu: uint32(w.MTU)}
+	for _, a := range w.Addrs {
+		m.Addresses = append(m.Addresses, caracal.HostPrefix(a).String())
+	}
+	for _, g := range w.Gateways {
+		m.Gateways = append(m.Gateways, g.String())
+	}
+	return cni.SpecOf(id.ContainerID, id.Interface, m)
+}
+
+// do carries out one step of the host's side.
+func do(s cni.Step) error {
+	if s.Op == cni.OpSysctl {
+		return os.WriteFile(filepath.Join("/proc/sys", filepath.FromSlash(s.Key)), []byte(s.Value), 0)
+	}
+	link, err := netlink.LinkByName(s.Link)
+	if err != nil {
+		return err
+	}
+	switch s.Op {
+	case cni.OpMTU:
+		mtu, err := strconv.Atoi(s.Value)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMTU(link, mtu)
+	case cni.OpUp:
+		return netlink.LinkSetUp(link)
+	case cni.OpNeighbor:
+		a := s.Dst.Addr()
+		return netlink.NeighSet(&netlink.Neigh{
+			LinkIndex: link.Attrs().Index, IP: a.AsSlice(), HardwareAddr: s.MAC, State: netlink.NUD_PERMANENT,
+		})
+	}
+	return fmt.Errorf("it is not done by the daemon")
+}
