@@ -169,6 +169,7 @@ func (a *Allocator) lead() {
 			j.err = err
 		} else if j.err = j.ctx.Err(); j.err == nil {
 			j.err = j.run(j)
+			a.doubt(j.err)
 		}
 	}
 	if err != nil {
@@ -211,22 +212,31 @@ func (a *Allocator) once(j *job) error {
 	}
 	j.after = nil
 	err := j.run(j)
+	a.doubt(err)
 	if cerr := a.commit(j.ctx); cerr != nil && err == nil {
 		return cerr
 	}
 	if err == nil {
 		err = a.finish(j)
 	}
-	if errors.Is(err, ErrConflict) {
-		a.loaded = false
-	}
 	return err
+}
+
+// doubt makes the store be read again after an error of it: a write that failed
+// may have taken place.
+func (a *Allocator) doubt(err error) {
+	for _, own := range []error{nil, ErrExhausted, ErrTaken, ErrUnavailable, ErrNotFound, ErrDamaged} {
+		if errors.Is(err, own) {
+			return
+		}
+	}
+	a.loaded = false
 }
 
 func (a *Allocator) finish(j *job) error {
 	for _, f := range j.after {
 		if err := f(j.ctx); err != nil {
-			a.loaded = false
+			a.doubt(err)
 			return err
 		}
 	}

@@ -64,13 +64,16 @@ func (a *Allocator) takeBack(e *entry) {
 }
 
 // sweepLoans deletes the records of addresses that are not borrowed after all,
-// or no longer.
+// or no longer, and confirms those of which a release came to nothing.
 func (a *Allocator) sweepLoans(ctx context.Context) error {
 	for addr, l := range a.loans {
 		if l.state == AffinityConfirmed || a.isBad(l.block) {
 			continue
 		}
 		if e := a.entryAt(addr); e != nil && e.inUse() && e.node == a.plan.Node {
+			if err := l.put(ctx, a.store, AffinityConfirmed); err != nil {
+				return err
+			}
 			continue
 		}
 		if err := l.delete(ctx, a.store); err != nil {

@@ -1,0 +1,608 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"caracal.dev/caracal"
+)
+
+// FuzzAllocator plays what the input says on three nodes that share a store:
+// assignments, releases, crashes before or after any write, failed writes,
+// restarts, and changes of the configuration. After each step everything in the
+// store is held against a simple model: who was told that he has what.
+func FuzzAllocator(f *testing.F) {
+	for seed := range uint64(60) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		input := make([]byte, 600)
+		for i := range input {
+			input[i] = byte(r.Uint32())
+		}
+		f.Add(input)
+	}
+	f.Fuzz(func(t *testing.T, input []byte) {
+		w := newWorld(t, &script{input: input[:min(len(input), 2000)]})
+		for w.in.more() {
+			w.step()
+			w.check()
+		}
+		w.end()
+	})
+}
+
+// script hands out an input byte by byte.
+type script struct{ input []byte }
+
+func (s *script) more() bool { return len(s.input) > 0 }
+
+// n returns a number below limit.
+func (s *script) n(limit int) int {
+	if len(s.input) == 0 {
+		return 0
+	}
+	b := s.input[0]
+	s.input = s.input[1:]
+	return int(b) % limit
+}
+
+var errInjected = errors.New("injected by the test")
+
+// flaky is a process' view of a store: it fails at a certain write, before or
+// after that took effect; and if it is to crash, at everything from then on.
+type flaky struct {
+	*Memory
+	mu            sync.Mutex
+	left          int // writes until it fails; 0: none does
+	after, crash  bool
+	dead, stumble bool // stumble: it failed
+}
+
+func (f *flaky) fails() (before, after error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.dead {
+		return errInjected, nil
+	}
+	if f.left == 0 {
+		return nil, nil
+	}
+	if f.left--; f.left > 0 {
+		return nil, nil
+	}
+	f.dead, f.stumble = f.crash, true
+	if f.after {
+		return nil, errInjected
+	}
+	return errInjected, nil
+}
+
+func (f *flaky) isDead() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.dead
+}
+
+func (f *flaky) Get(ctx context.Context, key string) (Record, error) {
+	if f.isDead() {
+		return Record{}, errInjected
+	}
+	return f.Memory.Get(ctx, key)
+}
+
+func (f *flaky) List(ctx context.Context, prefix string) ([]Record, []Damaged, error) {
+	if f.isDead() {
+		return nil, nil, errInjected
+	}
+	return f.Memory.List(ctx, prefix)
+}
+
+func (f *flaky) Put(ctx context.Context, r Record) (string, error) {
+	before, after := f.fails()
+	if before != nil {
+		return "", before
+	}
+	revision, err := f.Memory.Put(ctx, r)
+	if after != nil {
+		return "", after
+	}
+	return revision, err
+}
+
+func (f *flaky) Delete(ctx context.Context, key, revision string) error {
+	before, after := f.fails()
+	if before != nil {
+		return before
+	}
+	return errors.Join(f.Memory.Delete(ctx, key, revision), after)
+}
+
+// world is the model: three nodes, and what each was told.
+type world struct {
+	t        *testing.T
+	in       *script
+	memory   *Memory
+	clock    *clock
+	cooldown time.Duration
+	nodes    []*member
+	freed    map[netip.Addr]time.Time
+	disorder bool // a node is not in order; others may find less than there is
+}
+
+type member struct {
+	name  string
+	plan  Plan
+	view  *flaky
+	alloc *Allocator
+	// sure is what its handles have, as far as it was told; open are those of which
+	// an answer is missing, with what they may have: all or none of it.
+	sure map[string][]netip.Addr
+	open map[string]bool
+	want map[string][2]int
+}
+
+func newWorld(t *testing.T, in *script) *world {
+	w := &world{t: t, in: in, memory: NewMemory(), clock: newClock(), freed: map[netip.Addr]time.Time{}}
+	w.cooldown = []time.Duration{0, time.Minute}[in.n(2)]
+	for i, name := range []string{"a", "b", "c"} {
+		m := &member{name: name, sure: map[string][]netip.Addr{}, open: map[string]bool{}, want: map[string][2]int{}}
+		m.plan = Plan{
+			Node: name, Mode: ModeBlocks, Cooldown: w.cooldown,
+			Pools: []caracal.Pool{
+				{Name: "four", CIDR: netip.MustParsePrefix("10.0.0.0/27"), BlockSize: 29},
+				{Name: "more", CIDR: netip.MustParsePrefix("10.0.1.0/28"), BlockSize: 30},
+				{Name: "six", CIDR: netip.MustParsePrefix("fd00::/123"), BlockSize: 126},
+			},
+		}
+		for j := range 3 {
+			own := netip.MustParsePrefix(fmt.Sprintf("10.0.0.%d/30", 4*j))
+			if i == j && in.n(3) == 0 {
+				m.plan.Static = append(m.plan.Static, own)
+			} else if i != j {
+				m.plan.Others = append(m.plan.Others, own)
+			}
+		}
+		w.nodes = append(w.nodes, m)
+		w.start(m)
+	}
+	return w
+}
+
+// start is the start of a node's process.
+func (w *world) start(m *member) {
+	w.t.Logf("start %s", m.name)
+	m.view = &flaky{Memory: w.memory}
+	m.alloc = New(m.view, WithClock(w.clock.now), WithShared())
+	m.alloc.Configure(m.plan)
+}
+
+func (w *world) step() {
+	m := w.nodes[w.in.n(len(w.nodes))]
+	handle := fmt.Sprintf("%s/%d", m.name, w.in.n(14))
+	switch op := w.in.n(20); {
+	case op < 8:
+		w.assign(m, handle)
+	case op < 12:
+		w.release(m, handle)
+	case op < 13:
+		w.releaseAddr(m, handle)
+	case op < 14:
+		w.settle(m, m.alloc.Tidy(context.Background()))
+	case op < 15:
+		w.start(m)
+		w.resolve(m)
+	case op < 17:
+		m.view.mu.Lock()
+		m.view.left, m.view.after, m.view.crash = 1+w.in.n(7), w.in.n(2) == 0, w.in.n(2) == 0
+		m.view.mu.Unlock()
+	case op < 18:
+		w.clock.advance(time.Duration(w.in.n(90)) * time.Second)
+	default:
+		w.configure(m)
+	}
+}
+
+// configure changes the plan of a node.
+func (w *world) configure(m *member) {
+	p := &m.plan
+	p.Pools = slices.Clone(p.Pools)
+	pool := &p.Pools[w.in.n(3)]
+	switch w.in.n(7) {
+	case 0:
+		pool.Disabled = !pool.Disabled
+	case 1:
+		pool.BlockSize += []int{-1, 1}[w.in.n(2)]
+		pool.BlockSize = max(pool.CIDR.Bits(), min(pool.BlockSize, pool.CIDR.Addr().BitLen()))
+	case 2:
+		p.StrictAffinity = !p.StrictAffinity
+	case 3:
+		p.MaxBlocks = w.in.n(3)
+	case 4:
+		p.Reserved = [][]netip.Prefix{nil, pfx("10.0.0.16/30"), pfx("10.0.0.17/32", "fd00::/126")}[w.in.n(3)]
+	case 5:
+		p.Mode = []Mode{ModeBlocks, ModeBlocks, ModePodCIDR}[w.in.n(3)]
+	case 6: // its own static range comes or goes
+		own := netip.MustParsePrefix(fmt.Sprintf("10.0.0.%d/30", 4*slices.Index(w.nodes, m)))
+		if len(p.Static) == 0 {
+			p.Static = []netip.Prefix{own}
+		} else {
+			p.Static = nil
+		}
+	}
+	w.t.Logf("configure %+v", *p)
+	m.alloc.Configure(*p)
+}
+
+func (w *world) assign(m *member, handle string) {
+	r := Request{Handle: handle, Owner: Owner{Kind: "cni", Name: handle}}
+	counts := [][2]int{{1, 0}, {0, 1}, {1, 1}, {1, 1}, {2, 1}}[w.in.n(5)]
+	r.V4, r.V6 = counts[0], counts[1]
+	switch w.in.n(8) {
+	case 0:
+		r.Addrs = []netip.Addr{nthBlock(netip.MustParsePrefix("10.0.0.0/27"), 32, uint64(w.in.n(32))).Addr()}
+		r.V4 = max(r.V4, 1)
+	case 1:
+		r.Pools = []string{"more", "six"}
+	}
+	had, known := m.sure[handle], !m.open[handle]
+	got, err := m.alloc.Assign(context.Background(), r)
+	w.t.Logf("assign %+v: %s %v", r, text(got), err)
+	if err != nil {
+		if len(had) > 0 && known && !m.view.stumble {
+			w.t.Fatalf("%s has %s, and is refused: %v", handle, had, err)
+		}
+		w.refused(m, handle, r, err)
+		return
+	}
+	var addrs []netip.Addr
+	for _, g := range got {
+		addrs = append(addrs, g.Addr)
+		if g.Handle != handle || g.Node != m.name || g.Owner != r.Owner && g.Owner.Name != handle {
+			w.t.Fatalf("assign to %s: %+v", handle, g)
+		}
+	}
+	if known && len(had) > 0 {
+		if !slices.Equal(addrs, had) {
+			w.t.Fatalf("%s had %s, and got %s", handle, had, addrs)
+		}
+		return
+	}
+	if known {
+		w.fresh(m, r, addrs)
+	}
+	delete(m.open, handle)
+	m.sure[handle] = addrs
+}
+
+// fresh checks addresses that were given just now.
+func (w *world) fresh(m *member, r Request, addrs []netip.Addr) {
+	var count [2]int
+	for _, a := range addrs {
+		count[family(a)]++
+		if slices.Contains(r.Addrs, a) {
+			continue
+		}
+		if at, ok := w.freed[a]; ok && rests(at, w.clock.now(), w.cooldown) {
+			w.t.Fatalf("%s was given to %s %s after its release", a, r.Handle, w.clock.now().Sub(at))
+		}
+		if _, ok := newRanges(m.plan.Reserved).at(a); ok {
+			w.t.Fatalf("%s was given to %s, and is reserved", a, r.Handle)
+		}
+		pool := poolOf(m.plan.Pools, caracal.HostPrefix(a))
+		if pool.Disabled || len(r.Pools) > 0 && !slices.Contains(r.Pools, pool.Name) {
+			w.t.Fatalf("%s of pool %s was given to %s", a, pool.Name, r.Handle)
+		}
+	}
+	if count != [2]int{r.V4, r.V6} {
+		w.t.Fatalf("%s wanted %d and %d, and got %s", r.Handle, r.V4, r.V6, addrs)
+	}
+	for _, a := range r.Addrs {
+		if !slices.Contains(addrs, a) {
+			w.t.Fatalf("%s asked for %s, and got %s", r.Handle, a, addrs)
+		}
+	}
+}
+
+// refused judges an error of Assign.
+func (w *world) refused(m *member, handle string, r Request, err error) {
+	switch {
+	case m.view.stumble:
+		if len(m.sure[handle]) == 0 {
+			m.open[handle] = true
+			m.want[handle] = [2]int{r.V4, r.V6}
+		}
+		w.settle(m, err)
+	case errors.Is(err, ErrTaken):
+		if _, ok := w.holders()[r.Addrs[0]]; !ok {
+			w.t.Fatalf("nobody has %s: %v", r.Addrs[0], err)
+		}
+	case errors.Is(err, ErrExhausted):
+		w.exhausted(m, r, err)
+	case !errors.Is(err, ErrUnavailable):
+		w.t.Fatalf("assign to %s: %v", handle, err)
+	}
+}
+
+// exhausted checks that there is no address left of one of the families, if the
+// node may have any that there is.
+func (w *world) exhausted(m *member, r Request, err error) {
+	p := m.plan
+	if w.disorder || p.Mode != ModeBlocks || p.StrictAffinity || p.MaxBlocks > 0 || len(r.Pools)+len(r.Addrs) > 0 {
+		return
+	}
+	for _, n := range w.nodes {
+		// Others' static ranges without a block cannot be borrowed from, nor claimed
+		// if the sizes of the blocks do not fit; nor is a node that did not finish.
+		if len(n.plan.Static) > 0 || n.view.stumble || len(n.open) > 0 {
+			return
+		}
+	}
+	held, free := w.holders(), [2]int{}
+	for _, pool := range p.Pools {
+		for a := pool.CIDR.Addr(); pool.CIDR.Contains(a); a = a.Next() {
+			_, reserved := newRanges(p.Reserved).at(a)
+			_, others := newRanges(p.Others).at(a)
+			_, taken := held[a]
+			if !taken && !reserved && !others && !pool.Disabled && !rests(w.freed[a], w.clock.now(), w.cooldown) {
+				free[family(a)]++
+			}
+		}
+	}
+	// What is left may be in a corner that no block of the node's size fits in.
+	if slack := 8; free[0] >= r.V4+slack && free[1] >= r.V6+slack {
+		w.t.Fatalf("%d and %d addresses are free: %v", free[0], free[1], err)
+	}
+}
+
+func (w *world) release(m *member, handle string) {
+	had, known := m.sure[handle], !m.open[handle]
+	got, err := m.alloc.Release(context.Background(), handle)
+	w.t.Logf("release %s: %s %v", handle, got, err)
+	for _, a := range had {
+		w.freed[a] = w.clock.now()
+	}
+	if err != nil {
+		if !m.view.stumble {
+			w.t.Fatalf("release %s: %v", handle, err)
+		}
+		if len(had) > 0 || !known {
+			m.open[handle] = true
+			m.want[handle] = [2]int{-1, 0}
+			delete(m.sure, handle)
+		}
+		w.settle(m, err)
+		return
+	}
+	for _, a := range got {
+		w.freed[a] = w.clock.now()
+	}
+	if known && !slices.Equal(got, had) {
+		w.t.Fatalf("%s had %s, and released %s", handle, had, got)
+	}
+	delete(m.sure, handle)
+	delete(m.open, handle)
+}
+
+func (w *world) releaseAddr(m *member, handle string) {
+	had := m.sure[handle]
+	if len(had) == 0 {
+		return
+	}
+	a := had[w.in.n(len(had))]
+	was, err := m.alloc.ReleaseAddr(context.Background(), a)
+	w.t.Logf("release address %s: %v", a, err)
+	w.freed[a] = w.clock.now()
+	if err != nil {
+		if !m.view.stumble {
+			w.t.Fatalf("release %s of %s: %v", a, handle, err)
+		}
+		m.open[handle] = true
+		m.want[handle] = [2]int{-1, 0}
+		delete(m.sure, handle)
+		w.settle(m, err)
+		return
+	}
+	if was.Handle != handle || was.Addr != a {
+		w.t.Fatalf("released %s of %s: %+v", a, handle, was)
+	}
+	rest := slices.DeleteFunc(slices.Clone(had), func(o netip.Addr) bool { return o == a })
+	if m.sure[handle] = rest; len(rest) == 0 {
+		delete(m.sure, handle)
+	}
+}
+
+// settle is after a step that may have failed: if it crashed, the node starts
+// anew.
+func (w *world) settle(m *member, err error) {
+	if err == nil {
+		return
+	}
+	if !m.view.stumble {
+		w.t.Fatalf("node %s: %v", m.name, err)
+	}
+	if m.view.isDead() && w.in.n(4) > 0 {
+		w.start(m)
+	}
+	w.resolve(m)
+}
+
+// resolve asks a node what became of what it was not told.
+func (w *world) resolve(m *member) {
+	if m.view.isDead() {
+		return
+	}
+	m.view.mu.Lock()
+	m.view.stumble, m.view.left = false, 0
+	m.view.mu.Unlock()
+	w.t.Logf("resolve %s: %v", m.name, m.open)
+	if err := m.alloc.Tidy(context.Background()); err != nil {
+		w.t.Fatalf("node %s: %v", m.name, err)
+	}
+	has := w.allocations(m)
+	for handle := range m.open {
+		addrs, want := has[handle], m.want[handle]
+		var count [2]int
+		for _, a := range addrs {
+			count[family(a)]++
+		}
+		if len(addrs) > 0 && want[0] >= 0 && count != want {
+			w.t.Fatalf("%s was to have %v, and has %s", handle, want, addrs)
+		}
+		if delete(m.open, handle); len(addrs) > 0 {
+			m.sure[handle] = addrs
+		}
+	}
+}
+
+func (w *world) allocations(m *member) map[string][]netip.Addr {
+	all, err := m.alloc.Allocations(context.Background())
+	if err != nil {
+		w.t.Fatalf("node %s: %v", m.name, err)
+	}
+	has := map[string][]netip.Addr{}
+	for _, a := range all {
+		has[a.Handle] = append(has[a.Handle], a.Addr)
+	}
+	return has
+}
+
+// holders reads who has what from the store.
+func (w *world) holders() map[netip.Addr]*entry {
+	held := map[netip.Addr]*entry{}
+	records, damaged, _ := w.memory.List(context.Background(), blockKeys)
+	if len(damaged) > 0 {
+		w.t.Fatalf("damaged: %v", damaged)
+	}
+	for _, r := range records {
+		b, err := decodeBlock(r)
+		if err != nil {
+			w.t.Fatalf("block %s: %v\n%s", r.Key, err, r.Value)
+		}
+		for _, e := range b.entries {
+			if e.inUse() {
+				held[e.addr] = e
+			}
+		}
+	}
+	return held
+}
+
+// check holds the store against the model.
+func (w *world) check() {
+	held := w.holders()
+	for a, e := range held {
+		m := w.nodes[e.node[0]-'a']
+		if !slices.Contains(m.sure[e.handle], a) && !m.open[e.handle] && !m.view.stumble {
+			w.t.Fatalf("the store says that %s has %s, which it was not told; it has %s", e.handle, a, m.sure[e.handle])
+		}
+	}
+	w.checkBlocks()
+	loans, _, _ := ListBorrowed(context.Background(), w.memory)
+	for _, m := range w.nodes {
+		for handle, addrs := range m.sure {
+			for _, a := range addrs {
+				e := held[a]
+				if e == nil || e.handle != handle || e.node != m.name {
+					w.t.Fatalf("%s has %s, and the store says %+v", handle, a, e)
+				}
+				lent := slices.ContainsFunc(loans, func(l Borrowed) bool { return l.Addr == a && l.Node == m.name && l.Certain })
+				if e.block.node != m.name && !lent {
+					w.t.Fatalf("%s has %s of node %s, and it is not on the list of borrowed ones: %v", handle, a, e.block.node, loans)
+				}
+			}
+		}
+		if m.view.stumble || len(m.open) > 0 || m.view.left > 0 {
+			continue
+		}
+		has := w.allocations(m)
+		if len(has) != len(m.sure) {
+			w.t.Fatalf("node %s says %v; it was told %v", m.name, has, m.sure)
+		}
+		for handle, addrs := range m.sure {
+			if !slices.Equal(has[handle], addrs) {
+				w.t.Fatalf("node %s says that %s has %s; it was told %s", m.name, handle, has[handle], addrs)
+			}
+		}
+	}
+}
+
+// checkBlocks: no two overlap, and each is known as its node's.
+func (w *world) checkBlocks() {
+	affinities, _, _ := Affinities(context.Background(), w.memory)
+	records, _, _ := w.memory.List(context.Background(), blockKeys)
+	var blocks []*block
+	for _, r := range records {
+		b, err := decodeBlock(r)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, o := range blocks {
+			if o.cidr.Overlaps(b.cidr) {
+				w.t.Fatalf("blocks %s of %s and %s of %s overlap", o.cidr, o.node, b.cidr, b.node)
+			}
+		}
+		blocks = append(blocks, b)
+		i := slices.IndexFunc(affinities, func(f BlockAffinity) bool { return f.Node == b.node && f.CIDR == b.cidr })
+		if i < 0 {
+			w.t.Fatalf("block %s of %s has no affinity: %v", b.cidr, b.node, affinities)
+		}
+		m := w.nodes[b.node[0]-'a']
+		used := slices.ContainsFunc(b.entries, func(e *entry) bool {
+			return e.inUse() && e.node == b.node && slices.Contains(m.sure[e.handle], e.addr)
+		})
+		if s := affinities[i].State; used && s != AffinityConfirmed && s != AffinityStatic {
+			w.t.Fatalf("block %s of %s is in use, and its affinity %s", b.cidr, b.node, s)
+		}
+	}
+}
+
+// end releases everything, and wants everything to be there again.
+func (w *world) end() {
+	for round := range 2 {
+		for _, m := range w.nodes {
+			m.plan.StrictAffinity, m.plan.MaxBlocks, m.plan.Reserved, m.plan.Mode = false, 0, nil, ModeBlocks
+			m.plan.Static, m.plan.Others, m.plan.Pools = nil, nil, slices.Clone(m.plan.Pools)
+			for i, size := range []int{29, 30, 126} {
+				m.plan.Pools[i].Disabled, m.plan.Pools[i].BlockSize = false, size
+			}
+			w.start(m)
+			w.resolve(m)
+			for handle := range w.allocations(m) {
+				w.release(m, handle)
+			}
+			w.check()
+		}
+		if round == 0 {
+			w.clock.advance(w.cooldown)
+		}
+	}
+	for _, m := range w.nodes {
+		if err := m.alloc.Tidy(context.Background()); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	if loans, _, _ := ListBorrowed(context.Background(), w.memory); len(loans) > 0 {
+		w.t.Fatalf("still borrowed: %v", loans)
+	}
+	affinities, _, _ := Affinities(context.Background(), w.memory)
+	if len(affinities) > 6 {
+		w.t.Fatalf("more than one block of each family is kept: %v", affinities)
+	}
+	m := w.nodes[0]
+	n := 0
+	for ; ; n++ {
+		if _, err := m.alloc.Assign(context.Background(), Request{Handle: fmt.Sprintf("a/all%d", n), V4: 1}); err != nil {
+			break
+		}
+	}
+	// What is left of odd sizes of blocks may be too small for a new one.
+	if n < 48-3*8 {
+		w.t.Fatalf("only %d of 48 addresses can be given at the end: %v", n, affinities)
+	}
+}
