@@ -146,9 +146,28 @@ func renderCheckIPAM(w io.Writer, c *pb.IPAMCheck) {
 		return
 	}
 	fmt.Fprintf(w, "%s: %s\n\n", counts, plural(len(c.Problems), "problem", "problems"))
-	g := newGrid("ADDRESS", "HANDLE", "PROBLEM", "WHAT TO DO")
 	for _, p := range c.Problems {
-		g.addWrapped([]any{orDash(p.Address), orDash(p.Handle)}, wrap(orDash(p.Problem), 50), wrap(p.Advice, 60))
+		fmt.Fprintf(w, "  %s\n", subject(p))
+		for _, line := range wrap(orDash(p.Problem), 90) {
+			fmt.Fprintf(w, "      %s\n", line)
+		}
+		for i, line := range wrap(p.Advice, 83) {
+			lead := "       "
+			if i == 0 {
+				lead = "to do: "
+			}
+			fmt.Fprintf(w, "      %s%s\n", lead, line)
+		}
 	}
-	g.print(w)
+}
+
+// subject is what a problem is about.
+func subject(p *pb.IPAMProblem) string {
+	switch {
+	case p.Address != "" && p.Handle != "":
+		return p.Address + " of " + p.Handle
+	case p.Address+p.Handle != "":
+		return p.Address + p.Handle
+	}
+	return "the records"
 }
