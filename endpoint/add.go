@@ -109,6 +109,17 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 	if old.State == Ready && !moved {
 		return old.wiring(r.self()), nil
 	}
+	// A container's ID is its own, but a name that somebody chose can be a slip, and
+	// must not cut off who has it.
+	if moved && req.Kind == KindAttach && netns != old.NetNSID {
+		there, err := r.hasNetNS(old)
+		if err != nil {
+			return Wiring{}, err
+		}
+		if there {
+			return Wiring{}, fmt.Errorf("%w: %s is attached already, to %s: detach it first, or take another name", ErrInvalid, req.ContainerID, old.NetNS)
+		}
+	}
 	next := *old
 	next.State, next.Added, next.NetNS, next.NetNSID = Pending, r.o.Now(), req.NetNS, netns
 	if err := r.save(&next); err != nil {
