@@ -93,12 +93,13 @@ func (a *Allocator) ReleaseAddr(ctx context.Context, addr netip.Addr) (Allocatio
 	// Two writes: a crash between the others' records and its own must not make
 	// the others look like what is left of a failed assignment.
 	var was Allocation
+	var used bool
 	err := a.do(ctx, func(*job) error {
 		e, err := a.releasable(addr)
 		if err != nil {
 			return err
 		}
-		was = e.allocation()
+		was, used = e.allocation(), e.inUse()
 		for _, other := range e.with {
 			o := a.entryAt(other)
 			if o == nil || !o.inUse() || o.handle != e.handle || o.block == e.block {
@@ -110,7 +111,7 @@ func (a *Allocator) ReleaseAddr(ctx context.Context, addr netip.Addr) (Allocatio
 		return nil
 	})
 	if err == nil {
-		err = a.do(ctx, func(j *job) error { return a.releaseAddr(j, addr, was.Handle) })
+		err = a.do(ctx, func(j *job) error { return a.releaseAddr(j, addr, was.Handle, used) })
 	}
 	if err != nil {
 		return Allocation{}, fmt.Errorf("ipam: release %s: %w", addr, err)
@@ -118,15 +119,16 @@ func (a *Allocator) ReleaseAddr(ctx context.Context, addr netip.Addr) (Allocatio
 	return was, nil
 }
 
-func (a *Allocator) releaseAddr(j *job, addr netip.Addr, handle string) error {
+func (a *Allocator) releaseAddr(j *job, addr netip.Addr, handle string, used bool) error {
 	e, err := a.releasable(addr)
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrNotFound), err == nil && e.handle == handle && used && !e.inUse():
+		return nil // free by now: a write that seemed to fail did not
+	case err != nil:
 		return err
-	}
-	if e.handle != handle {
-		return fmt.Errorf("it was given to %s just now: %w", e.handle, ErrConflict)
-	}
-	if !e.inUse() {
+	case e.handle != handle || !used && e.inUse():
+		return fmt.Errorf("it was given to %s just now: %w", e.handle, ErrTaken)
+	case !used:
 		e.block.remove(e)
 		a.touch(e.block)
 		return nil
