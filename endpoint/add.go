@@ -20,8 +20,9 @@ import (
 // is known.
 const defaultMTU = 1500
 
-// Add gives a container's interface its addresses, records it, and says how it is
-// to be wired. The same container and interface again gives the same answer.
+// Add gives a container's interface its addresses, which are on disk when it
+// answers, records it, and says how it is to be wired. The same container and
+// interface again gives the same answer.
 func (r *Registry) Add(ctx context.Context, req Request) (Wiring, error) {
 	began := time.Now()
 	if err := check(&req); err != nil {
@@ -69,7 +70,8 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 	if err := r.step("assigned"); err != nil {
 		return Wiring{}, err
 	}
-	if err := r.save(e); err != nil {
+	synced, err := r.save(e)
+	if err != nil {
 		// Nobody knows of the addresses, so they can be anybody's at once.
 		_, undo := r.o.IPAM.Release(context.WithoutCancel(ctx), e.Handle())
 		return Wiring{}, errors.Join(err, undo)
@@ -78,6 +80,7 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 		return Wiring{}, err
 	}
 	r.put(e)
+	r.await(e.key(), synced)
 	r.o.Log.Info("endpoint added", "workload", e.Key(), "container", e.ContainerID, "interface", e.Interface, "link", e.HostInterface(), "addresses", e.Addrs)
 	return e.wiring(r.self()), nil
 }
@@ -122,7 +125,8 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 	}
 	next := *old
 	next.State, next.Added, next.NetNS, next.NetNSID = Pending, r.o.Now(), req.NetNS, netns
-	if err := r.save(&next); err != nil {
+	synced, err := r.save(&next)
+	if err != nil {
 		return Wiring{}, err
 	}
 	if moved {
@@ -132,6 +136,7 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 		}
 	}
 	r.put(&next)
+	r.await(next.key(), synced)
 	return next.wiring(r.self()), nil
 }
 

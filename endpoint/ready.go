@@ -41,27 +41,30 @@ func (r *Registry) makeReady(ctx context.Context, id ID) error {
 	return nil
 }
 
-// openWithin publishes the endpoint and waits for its gate, while the record is
-// written: the answer says both.
+// openWithin publishes the endpoint and waits for its gate, and for the disk to
+// have what Add recorded. That it was ready need not be there yet: a start finds
+// out by its link.
 func (r *Registry) openWithin(ctx context.Context, e *Endpoint) error {
 	plane := r.plane.Load()
 	if why := (*plane).Waiting(); why != "" {
 		return fmt.Errorf("%w: %s", ErrNotReady, why)
 	}
 	next := *e
-	next.State, next.ReadyAt = Ready, r.o.Now()
-	saved := make(chan error, 1)
 	again := e.State == Ready
-	if again {
-		saved <- nil
-	} else {
+	var err error
+	if !again {
+		next.State, next.ReadyAt = Ready, r.o.Now()
 		r.overlay.set(&next)
-		go func() { saved <- r.save(&next) }()
+		_, err = r.save(&next)
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.o.ReadyWait)
 	defer cancel()
-	opened := (*plane).Open(ctx, next.workload(r.self()))
-	err := errors.Join(opened, <-saved)
+	if err == nil {
+		err = (*plane).Open(ctx, next.workload(r.self()))
+	}
+	if err == nil {
+		err = r.onDisk(e.key())
+	}
 	if err == nil {
 		err = r.step("opened")
 	}
@@ -71,7 +74,7 @@ func (r *Registry) openWithin(ctx context.Context, e *Endpoint) error {
 	}
 	if !again {
 		r.overlay.unset(&next)
-		err = errors.Join(err, r.save(e)) // pending, as before
+		err = errors.Join(err, r.saved(e)) // pending, as before
 	}
 	return err
 }

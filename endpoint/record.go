@@ -25,9 +25,11 @@ const (
 )
 
 // records is a directory with a file for each endpoint, named for its host
-// interface. Each file is written beside, synced and renamed into place, so a
-// crash leaves the old one or the new. Files of different endpoints may be written
-// at the same time.
+// interface. Each file is written beside and renamed into place, so that the
+// process may die at any time and leaves the old one or the new. What takes long,
+// having the disk take it, goes on meanwhile: only when power fails before its end
+// is the record torn, and then no container is left that it could be about.
+// Files of different endpoints may be written at the same time.
 type records struct {
 	path string
 	// crash, in tests, ends a write at a step by its error.
@@ -137,55 +139,68 @@ func (d *records) setAside(name, link, reason string) damaged {
 	return damaged{link, to, reason}
 }
 
-// write has the record where a crash does not lose it when it returns.
-func (d *records) write(e *Endpoint) error {
+// write puts the record in place, where the end of the process does not lose it,
+// and returns a channel that says once whether the disk has it.
+func (d *records) write(e *Endpoint) (<-chan error, error) {
 	text, err := encode(e)
 	if err != nil {
-		return fmt.Errorf("encode the record of %s: %w", e.ID, err)
+		return nil, fmt.Errorf("encode the record of %s: %w", e.ID, err)
 	}
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
-		return err
+		return nil, err
 	}
-	name := filepath.Join(d.path, e.HostInterface()+suffix)
-	tmp, err := d.writeTemp(text)
+	f, err := d.writeTemp(text)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.Rename(tmp, name); err != nil {
-		_ = os.Remove(tmp)
-		return err
+	if err := os.Rename(f.Name(), filepath.Join(d.path, e.HostInterface()+suffix)); err != nil {
+		f.Close()
+		_ = os.Remove(f.Name())
+		return nil, err
 	}
 	if err := d.step("renamed"); err != nil {
-		return err
+		f.Close()
+		return nil, err
 	}
-	return d.sync()
+	synced := make(chan error, 1)
+	go func() {
+		err := f.Sync()
+		if cerr := f.Close(); err == nil {
+			err = cerr
+		}
+		if err == nil {
+			err = d.sync()
+		}
+		synced <- err
+	}()
+	return synced, nil
 }
 
-func (d *records) writeTemp(text string) (string, error) {
+// writeTemp returns the file, open, so that it can be synced.
+func (d *records) writeTemp(text string) (*os.File, error) {
 	f, err := os.CreateTemp(d.path, temp)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	half := len(text) / 2
 	_, err = f.WriteString(text[:half])
 	if err == nil {
 		if crash := d.step("half"); crash != nil {
 			f.Close()
-			return "", crash // as a crash leaves it
+			return nil, crash // as a crash leaves it
 		}
 		_, err = f.WriteString(text[half:])
 	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
 	if err != nil {
+		f.Close()
 		_ = os.Remove(f.Name())
-		return "", err
+		return nil, err
 	}
-	return f.Name(), d.step("written")
+	if crash := d.step("written"); crash != nil {
+		f.Close()
+		return nil, crash
+	}
+	return f, nil
 }
 
 // remove deletes the record of an endpoint; one that is gone is no error.
@@ -194,10 +209,7 @@ func (d *records) remove(e *Endpoint) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	return d.sync()
+	return err // whether the disk knows matters only to the next boot, which frees it
 }
 
 func (d *records) sync() error {

@@ -82,6 +82,8 @@ type Registry struct {
 	mu        sync.Mutex // guards what follows; nothing waits while it is held
 	endpoints map[key]*Endpoint
 	busy      map[key]chan struct{}
+	// synced waits until the disk has the record of an endpoint that was added.
+	synced map[key]func() error
 	why       string // not begun
 	watched   map[key]watch
 	// unclean are handles whose addresses could not be freed.
@@ -111,7 +113,7 @@ func New(o Options) *Registry {
 	}
 	return &Registry{
 		o: o, dir: &records{path: filepath.Join(o.Dir, "endpoints")}, overlay: newOverlay(o.Source), started: o.Now(),
-		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, watched: map[key]watch{}, unclean: map[string]bool{},
+		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, synced: map[key]func() error{}, watched: map[key]watch{}, unclean: map[string]bool{},
 		why: "the endpoints on record have not been read yet",
 	}
 }
@@ -230,11 +232,30 @@ func (r *Registry) put(e *Endpoint) {
 	delete(r.watched, e.key())
 }
 
+// await has Ready wait for the disk, which goes on while the caller wires.
+func (r *Registry) await(k key, synced func() error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.synced[k] = synced
+}
+
+// onDisk waits until the disk has what Add recorded.
+func (r *Registry) onDisk(k key) error {
+	r.mu.Lock()
+	synced := r.synced[k]
+	r.mu.Unlock()
+	if synced == nil {
+		return nil
+	}
+	return synced()
+}
+
 func (r *Registry) drop(k key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.endpoints, k)
 	delete(r.watched, k)
+	delete(r.synced, k)
 }
 
 // List returns the endpoints, the eldest first.
@@ -248,12 +269,30 @@ func (r *Registry) List() []*Endpoint {
 
 func (r *Registry) self() string { return r.overlay.Snapshot().Self }
 
-// save writes a record, in one place for the log.
-func (r *Registry) save(e *Endpoint) error {
-	if err := r.dir.write(e); err != nil {
+// save writes a record, and returns a function that waits until the disk has it.
+func (r *Registry) save(e *Endpoint) (synced func() error, err error) {
+	failed := func(err error) error {
 		return fmt.Errorf("write the record of %s in %s: %w", e.ID, r.dir.path, err)
 	}
-	return nil
+	done, err := r.dir.write(e)
+	if err != nil {
+		return nil, failed(err)
+	}
+	return sync.OnceValue(func() error {
+		if err := <-done; err != nil {
+			return failed(err)
+		}
+		return nil
+	}), nil
+}
+
+// saved is save, and waits.
+func (r *Registry) saved(e *Endpoint) error {
+	synced, err := r.save(e)
+	if err != nil {
+		return err
+	}
+	return synced()
 }
 
 // step is a point at which tests let the daemon die.

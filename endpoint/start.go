@@ -25,7 +25,9 @@ type found struct {
 
 // beginning is what a start makes of it.
 type beginning struct {
-	keep []*Endpoint // as they are
+	keep []*Endpoint
+	// promoted are those of keep that were pending, and are ready.
+	promoted []*Endpoint
 	// free are to be removed: they are of an earlier boot, or were being removed.
 	free []*Endpoint
 	// rebuilt are endpoints whose record was lost, as the allocator knows them.
@@ -45,6 +47,13 @@ func planBegin(f found) beginning {
 		if e.BootID != f.bootID || e.State == Deleting {
 			b.free = append(b.free, e)
 			continue
+		}
+		if _, there := f.links[e.HostInterface()]; there && e.State == Pending {
+			// It is wired, and may have been told that it is ready.
+			next := *e
+			next.State, next.ReadyAt = Ready, f.now
+			e = &next
+			b.promoted = append(b.promoted, e)
 		}
 		b.keep = append(b.keep, e)
 	}
@@ -223,12 +232,19 @@ func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []caraca
 		if e.NetNSID, _ = r.o.Ground.NetNS(e.NetNS); e.MTU == 0 {
 			e.MTU = defaultMTU
 		}
-		if err := r.save(e); err != nil {
+		if err := r.saved(e); err != nil {
 			failed(e.Key(), err)
 		}
 		r.put(e)
 		r.overlay.set(e)
 	}
+	for _, e := range b.promoted {
+		if _, err := r.save(e); err != nil {
+			failed(e.Key(), err)
+		}
+		r.put(e)
+	}
+	r.overlay.set(b.promoted...)
 	for _, e := range b.free {
 		if _, err := r.finish(ctx, e); err != nil {
 			failed(e.Key(), err)
