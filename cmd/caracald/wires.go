@@ -28,8 +28,10 @@ func (wires) Check(ctx context.Context, netns string, id endpoint.ID, w endpoint
 		return nil, err
 	}
 	have, err := cni.Inspect(ctx, netns, spec)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // the path is gone, or not to be seen from here: the lease is judged elsewhere
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+		// The path is gone, or not to be seen from here: the lease is judged elsewhere.
+		// A daemon in the sandbox of its unit may not enter containers.
+		return nil, nil
 	}
 	if err != nil {
 		return nil, err
