@@ -108,6 +108,11 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 	if old.Network != req.Network || old.Kind != req.Kind {
 		return Wiring{}, fmt.Errorf("%w: interface %s of the container is in network %q already", ErrInvalid, old.Interface, old.Network)
 	}
+	for _, a := range req.Addrs {
+		if !slices.Contains(old.Addrs, a) {
+			return Wiring{}, fmt.Errorf("%w: %s has the addresses %v, and not %s: take it away first", ErrInvalid, req.ID, old.Addrs, a)
+		}
+	}
 	moved := old.NetNS != req.NetNS || netns != "" && netns != old.NetNSID
 	if old.State == Ready && !moved {
 		return old.wiring(r.self()), nil
@@ -174,7 +179,7 @@ func (r *Registry) assign(ctx context.Context, e *Endpoint, req Request) error {
 	plan := *r.plan.Load()
 	v4, v6 := req.WantIPv4, req.WantIPv6
 	if !v4 && !v6 {
-		v4, v6 = families(plan)
+		v4, v6 = plan.Families()
 	}
 	ask := ipam.Request{Handle: e.Handle(), Owner: e.owner(), Pools: req.Pools, Addrs: req.Addrs}
 	for _, a := range req.Addrs {

@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -21,6 +22,11 @@ func TestAttachedNameStaysWhereItIs(t *testing.T) {
 	w.ground.Container(other.NetNS)
 	if _, err := w.Add(ctx, other); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "box is attached already, to /run/netns/box: detach it first") {
 		t.Errorf("another namespace: %v", err)
+	}
+	named := box
+	named.Addrs = []netip.Addr{ip("10.1.0.77")}
+	if _, err := w.Add(ctx, named); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), "and not 10.1.0.77: take it away first") {
+		t.Errorf("another address: %v", err)
 	}
 	if w.text() != before || !w.ground.links[(&Endpoint{ID: box.ID}).HostInterface()] {
 		t.Errorf("the first was touched:\n%s", w.text())

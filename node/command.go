@@ -122,6 +122,12 @@ func changes(old, next *caracal.Snapshot) []string {
 	if old.Dataplane != next.Dataplane {
 		out = append(out, "DataplaneConfiguration: changed; for another table, protocol or metric the daemon starts itself anew")
 	}
+	if !slices.Equal(old.IPAM.Reserved, next.IPAM.Reserved) {
+		out = append(out, "IPReservation: changed")
+	}
+	if a, b := old.IPAM, next.IPAM; a.Mode != b.Mode || a.StrictAffinity != b.StrictAffinity || a.MaxBlocks != b.MaxBlocks || a.Cooldown != b.Cooldown {
+		out = append(out, "IPAMConfiguration: changed")
+	}
 	note := func(kind, name string, was, is bool) {
 		switch {
 		case !was:

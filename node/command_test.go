@@ -52,3 +52,16 @@ func TestPredict(t *testing.T) {
 		}
 	}
 }
+
+// TestChangesOfIPAM: what a configuration says of addresses is a change as any
+// other.
+func TestChangesOfIPAM(t *testing.T) {
+	old, next := caracal.NewSnapshot("a"), caracal.NewSnapshot("a")
+	if got := changes(old, next); len(got) != 0 {
+		t.Errorf("the same: %q", got)
+	}
+	next.IPAM = caracal.IPAM{Mode: "podCIDR", Reserved: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/29")}}
+	if got, want := changes(old, next), []string{"IPReservation: changed", "IPAMConfiguration: changed"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
