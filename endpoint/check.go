@@ -87,7 +87,7 @@ func (r *Registry) Status(ctx context.Context) error {
 		return fmt.Errorf("endpoint: status: %w: %s", ErrNotReady, why)
 	}
 	plan := *r.plan.Load()
-	v4, v6 := families(plan)
+	v4, v6 := plan.Families()
 	if !v4 && !v6 {
 		return fmt.Errorf("endpoint: status: %w: %s", ErrNotReady, noAddresses(plan, "IPv4 or IPv6"))
 	}

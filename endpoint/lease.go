@@ -14,6 +14,7 @@ import (
 type watch struct {
 	since time.Time
 	times int
+	wrong string // what the last close look at its link found
 }
 
 // sight is what a look at an endpoint found.
@@ -58,7 +59,7 @@ func judge(e *Endpoint, s sight, was watch, now, began time.Time, l limits) (ver
 	}
 	switch {
 	case s.link:
-		return fine, watch{}
+		return fine, watch{wrong: was.wrong}
 	case s.netns:
 		return broken, watch{}
 	}
@@ -84,27 +85,36 @@ func (r *Registry) audit(ctx context.Context) {
 		return
 	}
 	problems := map[string]string{}
-	for _, e := range r.List() {
+	list := r.List()
+	for i, e := range list {
 		if ctx.Err() != nil {
 			return
 		}
 		if unlock, ok := r.tryLock(e.key()); ok {
-			if text := r.auditOne(ctx, e.key(), links); text != "" {
+			close := (i-r.turn+len(list))%len(list) < closely
+			if text := r.auditOne(ctx, e.key(), links, close); text != "" {
 				problems[e.Key()+" "+e.HostInterface()] = text
 			}
 			unlock()
 		}
 	}
-	var list []caracal.Problem
-	for _, name := range slices.Sorted(maps.Keys(problems)) {
-		list = append(list, trouble(name, problems[name]))
+	if len(list) > 0 {
+		r.turn = (r.turn + closely) % len(list)
 	}
-	r.overlay.report("audit", list)
+	var found []caracal.Problem
+	for _, name := range slices.Sorted(maps.Keys(problems)) {
+		found = append(found, trouble(name, problems[name]))
+	}
+	r.overlay.report("audit", found)
 }
+
+// closely is how many links each audit looks at in all: that costs a look into
+// each namespace, so they take turns.
+const closely = 8
 
 // auditOne looks at one endpoint, whose lock is held, and returns what is wrong
 // with it.
-func (r *Registry) auditOne(ctx context.Context, k key, links map[string]bool) string {
+func (r *Registry) auditOne(ctx context.Context, k key, links map[string]bool, close bool) string {
 	e := r.get(k)
 	if e == nil {
 		return ""
@@ -117,20 +127,26 @@ func (r *Registry) auditOne(ctx context.Context, k key, links map[string]bool) s
 		return err.Error()
 	}
 	v, next := judge(e, s, was, r.o.Now(), r.started, limits{r.o.Grace, r.o.PendingFor})
-	r.mu.Lock()
-	r.watched[k] = next
-	r.mu.Unlock()
+	r.remember(k, next)
 	switch v {
 	case gone, abandoned:
 		return r.release(ctx, e, v)
 	case broken:
 		return fmt.Sprintf("container %s has lost its link: interface %s is gone while its network namespace %s is there; nothing reaches it until it is made anew", e.ID, e.HostInterface(), e.NetNS)
 	case fine:
-		if e.State == Ready && r.o.Wires != nil {
-			return r.mend(ctx, e)
+		if e.State == Ready && r.o.Wires != nil && (close || !s.up) {
+			next.wrong = r.mend(ctx, e)
+			r.remember(k, next)
 		}
+		return next.wrong
 	}
 	return ""
+}
+
+func (r *Registry) remember(k key, w watch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watched[k] = w
 }
 
 func (r *Registry) look(e *Endpoint, links map[string]bool) (s sight, err error) {

@@ -329,7 +329,7 @@ func TestReleaseByHand(t *testing.T) {
 	got := w.addReady(req)
 	a := got.Addrs[0]
 	found, err := w.Lookup(ctx, a)
-	if err != nil || found.State != AddressAllocated || found.Endpoint == nil || found.Allocation.Handle != "cni/net/c1/eth0" {
+	if err != nil || found.State != ipam.StateAllocated || found.Endpoint == nil || found.Allocation.Handle != "cni/net/c1/eth0" {
 		t.Fatalf("%+v %v", found, err)
 	}
 	if _, err := w.ReleaseAddress(ctx, a, false); !errors.Is(err, ErrInUse) {
@@ -340,7 +340,7 @@ func TestReleaseByHand(t *testing.T) {
 		t.Fatal(handle, err)
 	}
 	w.clean(0)
-	if _, err := w.ReleaseAddress(ctx, a, true); !errors.Is(err, ErrNotFound) {
+	if _, err := w.ReleaseAddress(ctx, a, true); !errors.Is(err, ipam.ErrNotFound) {
 		t.Fatalf("of nobody: %v", err)
 	}
 	if _, err := w.o.IPAM.Assign(ctx, ipam.Request{Handle: "tunnel", Owner: ipam.Owner{Kind: "tunnel"}, V4: 1}); err != nil {

@@ -46,6 +46,13 @@ func Plan(snap *caracal.Snapshot, taken []netip.Addr, shared bool) (ipam.Plan, [
 				Message: fmt.Sprintf("the nodeSelector cannot be read, so no address is taken from the pool: %v", err)})
 		}
 	}
+	if p.Mode == ipam.ModeBlocks {
+		for cidr, b := range snap.Blocks.All() {
+			if b.Node != snap.Self {
+				p.Others = append(p.Others, cidr)
+			}
+		}
+	}
 	p.Reserved = reserved(snap, self, p.Static, taken)
 	return p, problems, true
 }
@@ -95,22 +102,6 @@ func reserved(snap *caracal.Snapshot, self caracal.Node, static []netip.Prefix, 
 	}
 	slices.SortFunc(out, netip.Prefix.Compare)
 	return slices.Compact(out)
-}
-
-// families says of which families a node that has this plan gives addresses.
-func families(p ipam.Plan) (v4, v6 bool) {
-	ranges := slices.Clone(p.Static)
-	if p.Mode == ipam.ModeBlocks {
-		for _, pool := range p.Pools {
-			if !pool.Disabled {
-				ranges = append(ranges, pool.CIDR)
-			}
-		}
-	}
-	for _, r := range ranges {
-		v4, v6 = v4 || r.Addr().Is4(), v6 || r.Addr().Is6()
-	}
-	return v4, v6
 }
 
 // noAddresses says what to do where a node has none of what was asked for.

@@ -21,7 +21,7 @@ import (
 type Options struct {
 	// Source is the store whose Snapshots the [Overlay] adds to.
 	Source Source
-	IPAM   ipam.API
+	IPAM   Allocator
 	// Shared says that the nodes have one ipam.Store together.
 	Shared bool
 	// Dir is the daemon's state directory: records are in "endpoints" below it, what
@@ -76,6 +76,7 @@ type Registry struct {
 	bootID      string
 	haveRecords bool
 	damaged     []damaged
+	turn        int // of the endpoints whose links are looked at closely
 	// crash, in tests, ends an operation after a step by its error.
 	crash func(step string) error
 
@@ -83,9 +84,9 @@ type Registry struct {
 	endpoints map[key]*Endpoint
 	busy      map[key]chan struct{}
 	// synced waits until the disk has the record of an endpoint that was added.
-	synced map[key]func() error
-	why       string // not begun
-	watched   map[key]watch
+	synced  map[key]func() error
+	why     string // not begun
+	watched map[key]watch
 	// unclean are handles whose addresses could not be freed.
 	unclean map[string]bool
 	planned *caracal.Snapshot // of plan
@@ -118,6 +119,9 @@ func New(o Options) *Registry {
 	}
 }
 
+// tidyInterval is the time between two clearings of the address records.
+const tidyInterval = 5 * time.Minute
+
 // Overlay returns the store of Snapshots with the endpoints in them.
 func (r *Registry) Overlay() *Overlay { return r.overlay }
 
@@ -132,6 +136,8 @@ func (r *Registry) Run(ctx context.Context, plane Plane) error {
 	dropped, ring := r.watchQueue(ctx)
 	tick := time.NewTicker(r.o.Interval)
 	defer tick.Stop()
+	tidy := time.NewTicker(tidyInterval)
+	defer tidy.Stop()
 	for {
 		r.configure()
 		select {
@@ -144,6 +150,10 @@ func (r *Registry) Run(ctx context.Context, plane Plane) error {
 			}
 		case <-tick.C:
 			r.audit(ctx)
+		case <-tidy.C:
+			if err := r.o.IPAM.Tidy(ctx); err != nil {
+				r.o.Log.Warn("endpoint: the address records are not tidy; tried again", "err", err)
+			}
 		}
 	}
 }

@@ -115,7 +115,7 @@ func (p *plane) Closed(_ context.Context, w caracal.Workload) error {
 // mortal is an allocator, and the machine, of a process that can have died: then
 // nothing it does has an effect.
 type mortal struct {
-	ipam.API
+	Allocator
 	Ground
 	dead atomic.Bool
 }
@@ -126,14 +126,14 @@ func (m *mortal) Assign(ctx context.Context, r ipam.Request) ([]ipam.Allocation,
 	if m.dead.Load() {
 		return nil, errDead
 	}
-	return m.API.Assign(ctx, r)
+	return m.Allocator.Assign(ctx, r)
 }
 
 func (m *mortal) Release(ctx context.Context, handle string) ([]netip.Addr, error) {
 	if m.dead.Load() {
 		return nil, errDead
 	}
-	return m.API.Release(ctx, handle)
+	return m.Allocator.Release(ctx, handle)
 }
 
 func (m *mortal) DeleteLink(name string) error {
@@ -182,7 +182,7 @@ func (w *world) pass(d time.Duration) {
 func (w *world) make() {
 	w.t.Helper()
 	w.stop()
-	w.mortal = &mortal{API: ipam.New(w.store, ipam.WithClock(w.clock)), Ground: w.ground}
+	w.mortal = &mortal{Allocator: ipam.New(w.store, ipam.WithClock(w.clock)), Ground: w.ground}
 	o := Options{Source: w.source, IPAM: w.mortal, Dir: w.dir, Ground: w.mortal, Now: w.clock, Interval: time.Hour, ReadyWait: 5 * time.Second}
 	if w.change != nil {
 		w.change(&o)

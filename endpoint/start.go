@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -185,7 +184,7 @@ func (r *Registry) tryBegin(ctx context.Context) error {
 	}
 	b := planBegin(f)
 	r.overlay.report("start", append(b.problems, r.carryOut(ctx, b)...))
-	r.reassert(ctx, f.allocations)
+	r.reassert(ctx)
 	r.begun.Store(true)
 	r.applyQueue(ctx)
 	r.overlay.load()
@@ -261,50 +260,23 @@ func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []caraca
 	return problems
 }
 
-// reassert has the allocator know of the addresses that endpoints have: its
-// records may be older than ours.
-func (r *Registry) reassert(ctx context.Context, list []ipam.Allocation) {
-	has := map[netip.Addr]string{}
-	for _, a := range list {
-		has[a.Addr] = a.Handle
-	}
-	var problems []caracal.Problem
+// reassert has the allocator know of all addresses that endpoints have: its
+// records may be older than ours, or damaged.
+func (r *Registry) reassert(ctx context.Context) {
+	var known []ipam.Allocation
 	for _, e := range r.List() {
-		var missing []netip.Addr
-		for _, a := range e.Addrs {
-			if has[a] != e.Handle() {
-				missing = append(missing, a)
+		for i, a := range e.Addrs {
+			if e.State == Deleting {
+				continue
 			}
-		}
-		if len(missing) == 0 || e.State == Deleting {
-			continue
-		}
-		if err := r.claim(ctx, e); err != nil {
-			problems = append(problems, trouble(e.Key(), fmt.Sprintf(
-				"container %s has %v, but they are not its in the address records (%v): make the container anew", e.ID, missing, err)))
+			k := ipam.Allocation{Addr: a, Handle: e.Handle(), Owner: e.owner(), Node: r.self(), Since: e.Added}
+			if i < len(e.Pools) {
+				k.Pool = e.Pools[i]
+			}
+			known = append(known, k)
 		}
 	}
-	r.overlay.report("reassert", problems)
-}
-
-func (r *Registry) claim(ctx context.Context, e *Endpoint) error {
-	ask := ipam.Request{Handle: e.Handle(), Owner: e.owner(), Addrs: e.Addrs}
-	for _, a := range e.Addrs {
-		if a.Is4() {
-			ask.V4++
-		} else {
-			ask.V6++
-		}
+	if err := r.o.IPAM.Adopt(ctx, known); err != nil {
+		r.overlay.report("reassert", []caracal.Problem{trouble("", "addresses that containers have are not theirs in the address records; make these containers anew: "+err.Error())})
 	}
-	got, err := r.o.IPAM.Assign(ctx, ask)
-	if err != nil {
-		return err
-	}
-	for _, a := range got {
-		if !slices.Contains(e.Addrs, a.Addr) {
-			return fmt.Errorf("they name %s", a.Addr)
-		}
-	}
-	r.o.Log.Warn("endpoint: addresses in use were missing in the address records; they are on record again", "workload", e.Key(), "addresses", e.Addrs)
-	return nil
 }

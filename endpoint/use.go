@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"caracal.dev/caracal/ipam"
@@ -34,28 +35,11 @@ type Use struct {
 	Damaged []ipam.Damaged
 }
 
-// AddressState says what an address is to this node.
-type AddressState string
-
-// The states of an [Address].
-const (
-	AddressAllocated AddressState = "allocated"
-	AddressFree      AddressState = "free"
-	AddressReserved  AddressState = "reserved"
-	AddressCooling   AddressState = "cooling"
-	AddressOutside   AddressState = "outside"
-)
-
 // Address is what is known of one address.
 type Address struct {
-	Addr  netip.Addr
-	State AddressState
-	Block netip.Prefix // invalid outside of this node's blocks
-	Pool  string
-	// Allocation and Endpoint are who has it; nil if nobody, or nothing on record.
-	Allocation *ipam.Allocation
-	Endpoint   *Endpoint
-	Note       string // what else is to be known
+	ipam.Address
+	// Endpoint is who has it by our records; nil if nobody.
+	Endpoint *Endpoint
 }
 
 // Problem is an allocation, or an endpoint, that is not as it should be.
@@ -68,10 +52,10 @@ type Problem struct {
 
 // Use returns how this node's addresses are used.
 func (r *Registry) Use(ctx context.Context) (Use, error) {
-	plan, err := r.planned4use()
-	if err != nil {
-		return Use{}, err
+	if err := r.ready(); err != nil {
+		return Use{}, fmt.Errorf("endpoint: list blocks: %w", err)
 	}
+	plan := *r.plan.Load()
 	blocks, bad, err := r.o.IPAM.Blocks(ctx)
 	if err != nil {
 		return Use{}, fmt.Errorf("endpoint: list blocks: %w", err)
@@ -107,53 +91,28 @@ func compareNames(a, b string) int {
 	return -1
 }
 
-func (r *Registry) planned4use() (ipam.Plan, error) {
-	if err := r.ready(); err != nil {
-		return ipam.Plan{}, fmt.Errorf("endpoint: %w", err)
-	}
-	return *r.plan.Load(), nil
-}
-
 // Lookup returns what is known of an address.
 func (r *Registry) Lookup(ctx context.Context, a netip.Addr) (Address, error) {
-	plan, err := r.planned4use()
+	if err := r.ready(); err != nil {
+		return Address{}, fmt.Errorf("endpoint: look up %s: %w", a, err)
+	}
+	known, err := r.o.IPAM.Lookup(ctx, a)
 	if err != nil {
-		return Address{}, err
+		return Address{}, fmt.Errorf("endpoint: look up %s: %w", a, err)
 	}
-	a = a.Unmap()
-	out := Address{Addr: a, State: AddressOutside}
-	blocks, _, err := r.o.IPAM.Blocks(ctx)
-	if err != nil {
-		return out, fmt.Errorf("endpoint: look up %s: %w", a, err)
+	out := Address{Address: known, Endpoint: r.holder(known.Addr)}
+	note := func(text string) { out.Note = strings.TrimPrefix(out.Note+"; "+text, "; ") }
+	if k, ok := r.overlay.configuredAs(known.Addr); ok {
+		note("It is that of the configured Workload " + k)
 	}
-	for _, b := range blocks {
-		if b.CIDR.Contains(a) {
-			out.State, out.Block, out.Pool = AddressFree, b.CIDR, b.Pool
-		}
-	}
-	if slices.ContainsFunc(plan.Reserved, func(p netip.Prefix) bool { return p.Contains(a) }) {
-		out.State = AddressReserved
-	}
-	if k, ok := r.overlay.configuredAs(a); ok {
-		out.Note = "it is that of the configured Workload " + k
-	}
-	list, err := r.o.IPAM.Allocations(ctx)
-	if err != nil {
-		return out, fmt.Errorf("endpoint: look up %s: %w", a, err)
-	}
-	for _, alloc := range list {
-		if alloc.Addr == a {
-			out.State, out.Allocation, out.Pool, out.Block = AddressAllocated, &alloc, alloc.Pool, alloc.Block
-		}
-	}
-	out.Endpoint = r.holder(a)
+	used := out.State == ipam.StateAllocated
 	switch {
-	case out.Allocation != nil && out.Endpoint == nil && ours(out.Allocation.Owner.Kind):
-		out.Note = "no endpoint on record has it"
-	case out.Allocation == nil && out.Endpoint != nil:
-		out.Note = "an endpoint has it that is missing in the address records"
-	case out.State == AddressOutside && out.Note == "":
-		out.Note = "it is in no block of this node"
+	case used && out.Endpoint == nil && ours(out.Allocation.Owner.Kind):
+		note("No endpoint on record has it")
+	case !used && out.Endpoint != nil:
+		note("An endpoint has it that is missing in the address records")
+	case out.Endpoint != nil && out.Endpoint.State != Ready:
+		note("The endpoint is " + string(out.Endpoint.State))
 	}
 	return out, nil
 }
@@ -172,8 +131,8 @@ func ours(kind string) bool { return kind == KindCNI || kind == KindAttach }
 
 // CheckUse compares allocations with endpoints, and these with what exists.
 func (r *Registry) CheckUse(ctx context.Context) (allocated, endpoints int, problems []Problem, err error) {
-	if _, err = r.planned4use(); err != nil {
-		return 0, 0, nil, err
+	if err := r.ready(); err != nil {
+		return 0, 0, nil, fmt.Errorf("endpoint: check addresses: %w", err)
 	}
 	list, err := r.o.IPAM.Allocations(ctx)
 	if err != nil {
@@ -259,21 +218,19 @@ func (r *Registry) ReleaseAddress(ctx context.Context, a netip.Addr, force bool)
 	if err != nil {
 		return "", err
 	}
-	switch e := found.Endpoint; {
-	case e != nil:
+	if e := found.Endpoint; e != nil {
 		return e.Handle(), r.releaseEndpoint(ctx, e, force)
-	case found.Allocation == nil:
-		return "", fmt.Errorf("endpoint: release %s: %w: nobody has it (it is %s)", a, ErrNotFound, found.State)
 	}
-	handle := found.Allocation.Handle
-	if !ours(found.Allocation.Owner.Kind) && !force {
-		return handle, fmt.Errorf("endpoint: release %s: %w: it is the %s of this node (use force if it is not)", a, ErrInUse, found.Allocation.Owner.Kind)
+	owner := found.Allocation.Owner.Kind
+	if found.State == ipam.StateAllocated && !ours(owner) && !force {
+		return found.Allocation.Handle, fmt.Errorf("endpoint: release %s: %w: it is the %s of this node (use force if it is not)", a, ErrInUse, owner)
 	}
-	if _, err := r.o.IPAM.Release(context.WithoutCancel(ctx), handle); err != nil {
-		return handle, fmt.Errorf("endpoint: release %s: %w", a, err)
+	had, err := r.o.IPAM.ReleaseAddr(context.WithoutCancel(ctx), found.Addr)
+	if err != nil {
+		return had.Handle, fmt.Errorf("endpoint: release %s: %w", a, err)
 	}
-	r.o.Log.Warn("endpoint: address released by hand", "handle", handle, "address", a)
-	return handle, nil
+	r.o.Log.Warn("endpoint: address released by hand", "handle", had.Handle, "address", a)
+	return had.Handle, nil
 }
 
 func (r *Registry) releaseEndpoint(ctx context.Context, e *Endpoint, force bool) error {

@@ -193,6 +193,19 @@ type Gate interface {
 	Closed(ctx context.Context, w caracal.Workload) error
 }
 
+// Allocator gives and takes addresses: [ipam.Allocator].
+type Allocator interface {
+	ipam.API
+	// Adopt tells of all addresses that are in use, at the start.
+	Adopt(ctx context.Context, known []ipam.Allocation) error
+	// Lookup says what is known of an address.
+	Lookup(ctx context.Context, a netip.Addr) (ipam.Address, error)
+	// ReleaseAddr frees one address, whoever has it, and returns who had it.
+	ReleaseAddr(ctx context.Context, a netip.Addr) (ipam.Allocation, error)
+	// Tidy does what can wait for a while.
+	Tidy(ctx context.Context) error
+}
+
 // Ground is the machine: what exists of what endpoints are made of.
 type Ground interface {
 	// BootID changes with each boot of the machine.

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/netip"
 
@@ -67,7 +66,7 @@ func (s ipamServer) GetAddress(ctx context.Context, m *pb.AddressRequest) (*pb.A
 
 func addressMessage(a endpoint.Address) *pb.Address {
 	out := &pb.Address{Address: a.Addr.String(), Pool: a.Pool, Block: text(a.Block), State: string(a.State), Note: a.Note}
-	if l := a.Allocation; l != nil {
+	if l := a.Allocation; l.Handle != "" {
 		out.Handle, out.Node, out.Kind, out.ContainerId, out.Ifname = l.Handle, l.Node, l.Owner.Kind, l.Owner.ContainerID, l.Owner.Interface
 		out.Netns = l.Owner.NetNS
 		if l.Owner.Name != "" {
@@ -80,9 +79,6 @@ func addressMessage(a endpoint.Address) *pb.Address {
 	if e := a.Endpoint; e != nil {
 		out.Handle, out.Kind, out.ContainerId, out.Ifname = e.Handle(), e.Kind, e.ContainerID, e.Interface
 		out.Workload, out.Netns, out.HostInterface = e.Key(), e.NetNS, e.HostInterface()
-		if e.State != endpoint.Ready {
-			out.Note = fmt.Sprintf("the endpoint is %s", e.State)
-		}
 	}
 	return out
 }

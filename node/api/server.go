@@ -138,7 +138,7 @@ func statusOf(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, ErrNotFound), errors.Is(err, endpoint.ErrNotFound):
+	case errors.Is(err, ErrNotFound), errors.Is(err, endpoint.ErrNotFound), errors.Is(err, ipam.ErrNotFound):
 		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, endpoint.ErrNotReady):
 		return status.Error(codes.Unavailable, err.Error())
