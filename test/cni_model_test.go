@@ -9,8 +9,9 @@ import (
 	"caracal.dev/caracal/test/runtimes"
 )
 
-// TestNetworkModel holds podman's containers on two nodes against the three
-// requirements of the Kubernetes network model, for IPv4 and IPv6.
+// TestNetworkModel holds podman's containers and a Pod of containerd, on two
+// nodes, against the three requirements of the Kubernetes network model, for IPv4
+// and IPv6.
 func TestNetworkModel(t *testing.T) {
 	t.Parallel()
 	c := withContainers(t, 2)
@@ -18,6 +19,9 @@ func TestNetworkModel(t *testing.T) {
 	for _, p := range []struct{ node, name string }{{"a", "a1"}, {"a", "a2"}, {"b", "b1"}} {
 		world[p.name] = c.podman(p.node, p.name)
 	}
+	kubelet := c.containerd("b")
+	pod := must(kubelet.RunPod(t.Context(), "shop", "b2", [2]int32{8080, 80}))(t)
+	world["b2"] = c.adopt("b", "b2", pod.NetNS, pod.Addrs)
 	t.Run("every pod reaches every other pod on any node without NAT", func(t *testing.T) {
 		for from, p := range world {
 			for to, q := range world {
@@ -43,6 +47,27 @@ func TestNetworkModel(t *testing.T) {
 			}
 		}
 	})
+	t.Run("a hostPort leads to its pod", func(t *testing.T) {
+		hostPort(t, c.l.Node("a"), c.l.Node("b"), world["b2"])
+	})
+	if err := kubelet.RemovePod(t.Context(), pod.ID); err != nil {
+		t.Error(err)
+	}
+	if wrong := c.hasOnly("b", 1); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// containerd starts containerd on a node.
+func (c *containers) containerd(node string) *runtimes.Containerd {
+	c.t.Helper()
+	d := must(runtimes.StartContainerd(c.t.Context(), c.hosts[node], pods))(c.t)
+	c.t.Cleanup(func() {
+		if err := d.Close(context.Background()); err != nil {
+			c.t.Error(err)
+		}
+	})
+	return d
 }
 
 // podman starts a container by podman and waits until packets flow.
@@ -87,14 +112,20 @@ func TestHostPort(t *testing.T) {
 	t.Parallel()
 	c := withContainers(t, 2)
 	web := c.podman("a", "web", "--publish", "8080:80")
-	a, b := c.l.Node("a"), c.l.Node("b")
-	addr := web.Addr(lab.IPv4)
-	l := listen(t, web, addr, 80)
-	source, called := dialled(t, b, netip.AddrPortFrom(a.Addr(lab.IPv4), 8080), l)
-	if source != b.Addr(lab.IPv4) || called != addr {
-		t.Errorf("from b it arrives as %s to %s", source, called)
+	hostPort(t, c.l.Node("b"), c.l.Node("a"), web)
+}
+
+// hostPort connects from a node, and from the host itself, to port 8080 of the
+// host, which leads to port 80 of a pod.
+func hostPort(t *testing.T, from, host *lab.Node, pod *lab.Pod) {
+	t.Helper()
+	addr := pod.Addr(lab.IPv4)
+	l := listen(t, pod, addr, 80)
+	source, called := dialled(t, from, netip.AddrPortFrom(host.Addr(lab.IPv4), 8080), l)
+	if source != from.Addr(lab.IPv4) || called != addr {
+		t.Errorf("from another node it arrives as %s to %s", source, called)
 	}
-	if _, called = dialled(t, a, netip.AddrPortFrom(a.Addr(lab.IPv4), 8080), l); called != addr {
-		t.Errorf("from a it arrives at %s", called)
+	if _, called = dialled(t, host, netip.AddrPortFrom(host.Addr(lab.IPv4), 8080), l); called != addr {
+		t.Errorf("from the host it arrives at %s", called)
 	}
 }

@@ -58,7 +58,13 @@ func run(ctx context.Context, s subject, o options) (rows []row, taken []adoptio
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, l.Down(context.WithoutCancel(ctx))) }()
+	defer func() {
+		if d := l.Nodes()[0].Process("caracald"); err != nil && d != nil {
+			log := d.Log()
+			err = fmt.Errorf("%w; the daemon's last words:\n%s", err, log[max(0, len(log)-4000):])
+		}
+		err = errors.Join(err, l.Down(context.WithoutCancel(ctx)))
+	}()
 	h, err := runtimes.NewHost(l, l.Nodes()[0].Name, dirOf(o))
 	if err != nil {
 		return nil, nil, err
