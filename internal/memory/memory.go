@@ -17,7 +17,7 @@ const (
 	// floor is what the heap may grow to before it is collected at all: a burst of
 	// some thousand routes does not wake the collector. At rest little is
 	// allocated, and the runtime collects every two minutes anyway.
-	floor = 80 * mib
+	floor = 78 * mib
 	// share is the part of a larger live heap that may be allocated on top of it.
 	// It has no bound: to collect is work in proportion to the live heap. Of what is
 	// beyond huge it is hugeShare.
@@ -29,7 +29,7 @@ const (
 	// fills the headroom sooner, so it is worth more memory than a small one.
 	large         = 54 * mib
 	steep         = 2
-	steepHeadroom = 80 * mib
+	steepHeadroom = 90 * mib
 )
 
 // Tune keeps the collector's target at the live heap and a headroom, for as long

@@ -11,7 +11,7 @@ func TestPercent(t *testing.T) {
 	for _, c := range []struct {
 		live uint64
 		want int
-	}{{0, 1900}, {mib, 1900}, {20 * mib, 300}, {60 * mib, 35}, {64 * mib, 35}, {80 * mib, 65}, {100 * mib, 80}, {230 * mib, 35}, {512 * mib, 35}, {1024 * mib, 57}, {8192 * mib, 77}} {
+	}{{0, 1850}, {mib, 1850}, {20 * mib, 290}, {60 * mib, 35}, {64 * mib, 35}, {80 * mib, 65}, {100 * mib, 90}, {230 * mib, 39}, {512 * mib, 35}, {1024 * mib, 57}, {8192 * mib, 77}} {
 		if got := percent(c.live); got != c.want {
 			t.Errorf("percent(%d MiB) = %d, want %d", c.live/mib, got, c.want)
 		}
