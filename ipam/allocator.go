@@ -45,14 +45,16 @@ type Allocator struct {
 	open    [2][]*block
 	handles map[string][]*entry
 	mine    map[netip.Prefix]*affinity // of this node
-	foreign []*affinity                // of others, as far as they were needed
-	taken   ranges                     // all blocks that are known of
-	loans   map[netip.Addr]*loan       // borrowed by this node
-	bad     []damage
-	dirty   []*block
-	from    map[netip.Prefix]netip.Addr // where a static range has not been cut yet
-	claimed map[string]uint64           // index of the block of a pool that was claimed last
-	buf     []byte
+	// unsettled are those of mine that were pending when they were last looked at.
+	unsettled []*affinity
+	foreign   []*affinity          // of others, as far as they were needed
+	taken     ranges               // all blocks that are known of
+	loans     map[netip.Addr]*loan // borrowed by this node
+	bad       []damage
+	dirty     []*block
+	from      map[netip.Prefix]netip.Addr // where a static range has not been cut yet
+	claimed   map[string]uint64           // index of the block of a pool that was claimed last
+	buf       []byte
 }
 
 // job is what somebody waits for.

@@ -142,6 +142,7 @@ func (p *picker) keep(have []*entry, want *[2]int) (kept []*entry, err error) {
 		if i := family(e.addr); len(p.r.Addrs) == 0 && want[i] > 0 {
 			want[i]--
 			kept = append(kept, e)
+			p.touch(e.block) // and so it is not read again under our hands
 			p.but = append(p.but, e.addr)
 		} else {
 			rest = append(rest, e)
@@ -261,11 +262,46 @@ func (p *picker) any(v6 bool) error {
 			return nil
 		}
 	}
-	ok, err := p.borrow(v6)
-	if err != nil || ok {
+	if ok, err := p.returned(v6); err != nil || ok {
+		return err
+	}
+	if ok, err := p.borrow(v6); err != nil || ok {
 		return err
 	}
 	return p.exhausted(v6)
+}
+
+// returned chooses an address of this node's that another had borrowed, and gave
+// back in the meantime.
+func (p *picker) returned(v6 bool) (bool, error) {
+	if !p.shared {
+		return false, nil
+	}
+	again := false
+	for _, cidr := range p.sortedBlocks() {
+		b := p.blocks[cidr]
+		lent := slices.ContainsFunc(b.entries, func(e *entry) bool { return e.node != p.plan.Node && e.inUse() })
+		if b.node != p.plan.Node || cidr.Addr().Is6() != v6 || !lent {
+			continue
+		}
+		if _, err := p.newest(b); err != nil {
+			return false, err
+		}
+		again = true
+	}
+	return again && p.fromOpen(v6), nil
+}
+
+// newest reads a block again that other nodes may have changed, unless this node
+// is about to change it itself. The block may be gone.
+func (p *picker) newest(b *block) (*block, error) {
+	if !p.shared || b.dirty || slices.ContainsFunc(p.picks, func(c pick) bool { return c.b == b }) {
+		return b, nil
+	}
+	if err := p.reload(p.j.ctx, b.cidr); err != nil {
+		return nil, err
+	}
+	return p.blocks[b.cidr], nil
 }
 
 // fromOpen chooses an address of the blocks that have room, as far as is known.
@@ -321,6 +357,14 @@ func (p *picker) exact(addr netip.Addr) error {
 	b, err := p.blockFor(addr)
 	if err != nil {
 		return err
+	}
+	if e := b.at(addr); b.node != p.plan.Node || e != nil && e.node != p.plan.Node {
+		if b, err = p.newest(b); err != nil {
+			return err
+		}
+		if b == nil { // gone in the meantime, with its node
+			return fmt.Errorf("block of %s: %w", addr, ErrConflict)
+		}
 	}
 	if e := b.at(addr); e != nil && e.inUse() {
 		return fmt.Errorf("%s belongs to %s on node %s since %s: %w", addr, e.handle, e.node, e.since.UTC().Format("2006-01-02 15:04:05 MST"), ErrTaken)

@@ -128,10 +128,10 @@ func blockIndex(pool netip.Prefix, size int, a netip.Addr) (uint64, bool) {
 	lo, borrow := bits.Sub64(lo, baseLo, 0)
 	hi, _ = bits.Sub64(hi, baseHi, borrow)
 	shift := pool.Addr().BitLen() - size
-	n := lo>>shift | hi<<(64-shift)
 	if shift >= 64 {
-		n, hi = hi>>(shift-64), 0
+		return hi >> (shift - 64), hi>>(shift-64) < maxIndex
 	}
+	n := lo>>shift | hi<<(64-shift) // for shift 0 Go shifts hi out of it
 	return n, hi>>shift == 0 && n < maxIndex
 }
 

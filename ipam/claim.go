@@ -35,6 +35,7 @@ func (a *Allocator) create(j *job, cidr netip.Prefix) (*block, error) {
 		return nil, err
 	}
 	a.mine[cidr] = f
+	a.unsettled = append(a.unsettled, f)
 	if a.shared {
 		if _, err := a.listAffinities(j.ctx); err != nil {
 			return nil, err
@@ -56,18 +57,21 @@ func (a *Allocator) create(j *job, cidr netip.Prefix) (*block, error) {
 // dropStrays deletes affinities of this node that came to nothing: those of
 // blocks that another node got.
 func (a *Allocator) dropStrays(ctx context.Context) error {
-	for cidr, f := range a.mine {
-		if b := a.blocks[cidr]; f.state != AffinityPending || a.isBad(cidr) || b != nil && b.node == a.plan.Node {
+	var kept []*affinity
+	for i, f := range a.unsettled {
+		if f.state != AffinityPending || a.mine[f.cidr] != f {
 			continue
 		}
-		if err := f.delete(ctx, a.store); err != nil {
+		if b := a.blocks[f.cidr]; a.isBad(f.cidr) || b != nil && b.node == a.plan.Node {
+			kept = append(kept, f)
+			continue
+		}
+		if err := a.disown(ctx, f); err != nil {
+			a.unsettled = append(kept, a.unsettled[i:]...)
 			return err
 		}
-		delete(a.mine, cidr)
-		if a.blocks[cidr] == nil {
-			a.taken.remove(cidr)
-		}
 	}
+	a.unsettled = kept
 	return nil
 }
 
@@ -279,12 +283,14 @@ func (p *picker) borrow(v6 bool) (bool, error) {
 	})
 	for _, f := range lenders[:min(len(lenders), maxLenders)] {
 		b := p.blocks[f.cidr]
-		if b == nil || !b.dirty && !slices.ContainsFunc(p.picks, func(c pick) bool { return c.b == b }) {
-			if err := p.reload(p.j.ctx, f.cidr); err != nil {
-				return false, err
-			}
+		if b == nil {
+			b = &block{cidr: f.cidr}
 		}
-		if b = p.blocks[f.cidr]; b == nil || b.node == p.plan.Node {
+		b, err := p.newest(b)
+		if err != nil {
+			return false, err
+		}
+		if b == nil || b.node == p.plan.Node {
 			continue
 		}
 		b.thaw(p.now(), p.plan.Cooldown)

@@ -17,7 +17,7 @@ func (a *Allocator) load(ctx context.Context) error {
 	a.blocks, a.handles = map[netip.Prefix]*block{}, map[string][]*entry{}
 	a.sizes, a.open = [2][]int{}, [2][]*block{}
 	a.mine, a.loans = map[netip.Prefix]*affinity{}, map[netip.Addr]*loan{}
-	a.dirty, a.bad = nil, nil
+	a.dirty, a.bad, a.unsettled = nil, nil, nil
 	a.from, a.claimed = map[netip.Prefix]netip.Addr{}, map[string]uint64{}
 	if err := a.loadAffinities(ctx); err != nil {
 		return err

@@ -33,15 +33,25 @@ func (a *Allocator) mend(ctx context.Context) error {
 	if err := a.commit(ctx); err != nil {
 		return err
 	}
+	a.judgeAll()
+	if err := a.settleAll(ctx); err != nil {
+		return err
+	}
+	return a.sweepLoans(ctx)
+}
+
+// settleAll confirms the affinities of blocks that this node has.
+func (a *Allocator) settleAll(ctx context.Context) error {
 	for cidr, f := range a.mine {
 		if b := a.blocks[cidr]; b != nil && b.node == a.plan.Node && f.state == AffinityPending {
 			if err := f.put(ctx, a.store, a.settledState(b)); err != nil {
 				return err
 			}
+		} else if f.state == AffinityPending && !slices.Contains(a.unsettled, f) {
+			a.unsettled = append(a.unsettled, f)
 		}
 	}
-	a.judgeAll()
-	return a.sweepLoans(ctx)
+	return nil
 }
 
 func sortedKeys[K comparable, V any](m map[K]V, compare func(K, K) int) []K {

@@ -186,7 +186,7 @@ func (a *Allocator) Tidy(ctx context.Context) error {
 				}
 			}
 		}
-		j.after = append(j.after, a.sweepLoans, a.releaseEmpty)
+		j.after = append(j.after, a.sweepLoans, a.settleAll, a.releaseEmpty)
 		return nil
 	})
 	if err != nil {

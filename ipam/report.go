@@ -218,8 +218,15 @@ func (a *Allocator) describe(out *Address, b *block, reserved bool) {
 
 // blockToShow returns the block of an address, of whichever node.
 func (a *Allocator) blockToShow(ctx context.Context, addr netip.Addr) (*block, error) {
-	if b := a.blockAt(addr); b != nil || !a.shared {
+	if b := a.blockAt(addr); !a.shared || b != nil && b.dirty {
 		return b, nil
+	} else if b != nil {
+		if err := a.reload(ctx, b.cidr); err != nil {
+			return nil, err
+		}
+		if b = a.blocks[b.cidr]; b != nil {
+			return b, nil
+		}
 	}
 	if _, err := a.listAffinities(ctx); err != nil {
 		return nil, err

@@ -1,0 +1,87 @@
+package ipam
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+const goodRecord = `{"version":1,"block":"10.0.0.0/26","node":"a","last":"10.0.0.9"}
+{"addr":"10.0.0.3","handle":"cni/net/1/eth0","kind":"cni","container":"1","ifname":"eth0","namespace":"ns","name":"a\"b","netns":"/run/netns/x","since":"2026-01-01T00:00:00Z","with":["fd00::1"]}
+{"addr":"10.0.0.4","handle":"h","node":"b","since":"2026-01-01T00:00:00.5Z"}
+{"addr":"10.0.0.9","handle":"old","freed":"2026-01-02T00:00:00Z"}
+`
+
+func TestEncodeBlock(t *testing.T) {
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	b := &block{key: "block/10.0.0.0-26", cidr: netip.MustParsePrefix("10.0.0.0/26"), node: "a", last: addr("10.0.0.9")}
+	b.insert(&entry{addr: addr("10.0.0.9"), handle: "old", node: "a", freed: at.AddDate(0, 0, 1)})
+	b.insert(&entry{addr: addr("10.0.0.4"), handle: "h", node: "b", since: at.Add(time.Second / 2)})
+	b.insert(&entry{
+		addr: addr("10.0.0.3"), handle: "cni/net/1/eth0", node: "a", since: at, with: []netip.Addr{addr("fd00::1")},
+		owner: Owner{Kind: "cni", ContainerID: "1", Interface: "eth0", Namespace: "ns", Name: `a"b`, NetNS: "/run/netns/x"},
+	})
+	if got := string(b.encode(nil)); got != goodRecord {
+		t.Errorf("got\n%s\nwant\n%s", got, goodRecord)
+	}
+	back, err := decodeBlock(Record{Key: b.key, Value: []byte(goodRecord), Revision: "7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range back.entries {
+		e.line = nil
+	}
+	if got := string(back.encode(nil)); got != goodRecord || back.revision != "7" || back.freed != 1 {
+		t.Errorf("read and written again:\n%s", got)
+	}
+}
+
+func TestDecodeBlockErrors(t *testing.T) {
+	for name, c := range map[string]struct{ old, new, want string }{
+		"no whole line":      {"T00:00:00Z\"}\n", "T00:00:00Z\"}", "whole line"},
+		"later version":      {`"version":1`, `"version":2`, "version 2"},
+		"other block":        {"10.0.0.0/26", "10.0.1.0/26", "it is about block 10.0.1.0/26"},
+		"nobody's":           {`"node":"a"`, `"node":""`, `of node ""`},
+		"foreign address":    {`"addr":"10.0.0.3"`, `"addr":"10.0.0.64"`, "not of the block"},
+		"order":              {`"addr":"10.0.0.3"`, `"addr":"10.0.0.5"`, "10.0.0.4 is not after 10.0.0.5"},
+		"twice":              {`"addr":"10.0.0.3"`, `"addr":"10.0.0.4"`, "10.0.0.4 is not after 10.0.0.4"},
+		"no handle":          {`"handle":"h",`, "", "given to nobody"},
+		"an unknown field":   {`"handle":"h"`, `"handle":"h","x":1`, "unknown field"},
+		"no JSON":            {`{"addr":"10.0.0.4"`, `"addr":"10.0.0.4"`, "line 3"},
+		"two objects a line": {`.5Z"}`, `.5Z"}{}`, "more after"},
+		"a wrong last":       {`"last":"10.0.0.9"`, `"last":"10.9.0.9"`, "not of the block"},
+	} {
+		value := strings.Replace(goodRecord, c.old, c.new, 1)
+		if value == goodRecord {
+			t.Fatalf("%s: nothing was changed", name)
+		}
+		_, err := decodeBlock(Record{Key: "block/10.0.0.0-26", Value: []byte(value)})
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v; want %q", name, err, c.want)
+		}
+	}
+}
+
+func FuzzDecodeBlock(f *testing.F) {
+	f.Add([]byte(goodRecord))
+	f.Add([]byte("\n"))
+	f.Add([]byte("{}\n{}\n"))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		b, err := decodeBlock(Record{Key: "block/10.0.0.0-26", Value: value})
+		if err != nil {
+			return
+		}
+		for _, e := range b.entries {
+			e.line = nil
+		}
+		text := b.encode(nil)
+		again, err := decodeBlock(Record{Key: b.key, Value: text})
+		if err != nil {
+			t.Fatalf("%v of what was read and written:\n%s", err, text)
+		}
+		if string(again.encode(nil)) != string(text) {
+			t.Fatal("it changes each time it is read and written")
+		}
+	})
+}
