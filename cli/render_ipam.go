@@ -122,7 +122,7 @@ func stateText(state string) string {
 	case "reserved":
 		return "reserved: given only to who asks for it by name"
 	case "cooling":
-		return "cooling: it was released a short time ago, and rests"
+		return "cooling: it was released a short time ago, and rests; this is who had it"
 	case "outside":
 		return "not an address that this node gives"
 	}
