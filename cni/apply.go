@@ -47,34 +47,31 @@ func wire(ctx context.Context, netns string, want Spec, before func(Step) error)
 	return steps[:n], err
 }
 
-// settleTimeout is some hundred times what the kernel takes.
-const settleTimeout = 10 * time.Second
+// settleTimeout bounds the wait for what the kernel does by itself in any case.
+const settleTimeout = 500 * time.Millisecond
 
-// settle waits until the kernel takes packets to the container's IPv6 addresses.
-// Also where nothing is detected it makes such an address local only in a
-// worker, which waits for the lock that all changes of links take
-// (addrconf_dad_start in net/ipv6/addrconf.c); a packet that comes before is
-// dropped. As a rule there is nothing to wait for any more.
+// settle waits until both ends carry packets, since two things are done by
+// workers of the kernel, which wait for the lock that all changes of links take:
+// an end that went up without carrier drops what it is to send until its carrier
+// was noticed (net/core/link_watch.c), and an IPv6 address is local only some
+// time after it was added, also where nothing is detected (addrconf_dad_start in
+// net/ipv6/addrconf.c). As a rule that takes less than a millisecond. While many
+// namespaces come and go it may take seconds; that is no reason to fail, as only
+// a container that is very quick would notice.
 func (k *kernel) settle(ctx context.Context, want Spec) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	for _, a := range want.Addrs {
-		for pause := 100 * time.Microsecond; a.Is6(); pause = min(2*pause, 5*time.Millisecond) {
-			local, err := isLocal(k.pod, a)
-			if err != nil {
-				return fmt.Errorf("look whether the container has address %s: %w", a, err)
-			}
-			if local {
-				break
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("the kernel did not put address %s of the container into use: %w; look at ip -6 addr in the container", a, ctx.Err())
-			case <-time.After(pause):
-			}
+	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		ok, err := k.settled(want)
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
 		}
 	}
-	return nil
 }
 
 // apply does the steps, first the host's, and returns how many it did. It stops

@@ -31,6 +31,7 @@ type daemon struct {
 	proto.EndpointsClient
 	conn   *grpc.ClientConn
 	socket string
+	unused func() // closes the first connection if no call was made
 }
 
 // dial connects to the daemon. It does not wait for one that does not run.
@@ -54,10 +55,18 @@ func dial(socket string) (*daemon, error) {
 		first.Close()
 		return nil, err
 	}
-	return &daemon{EndpointsClient: proto.NewEndpointsClient(conn), conn: conn, socket: socket}, nil
+	unused := func() {
+		if taken.CompareAndSwap(false, true) {
+			first.Close()
+		}
+	}
+	return &daemon{EndpointsClient: proto.NewEndpointsClient(conn), conn: conn, socket: socket, unused: unused}, nil
 }
 
-func (d *daemon) close() { d.conn.Close() }
+func (d *daemon) close() {
+	d.unused()
+	d.conn.Close()
+}
 
 // absent is the sentence about a daemon that could not be called.
 func absent(socket string, err error) string {

@@ -232,13 +232,37 @@ func (k *kernel) makePair(want Spec) error {
 	})
 }
 
-// isLocal reports whether packets to an address are for the namespace itself.
-func isLocal(h *netlink.Handle, a netip.Addr) (bool, error) {
-	routes, err := h.RouteGet(a.AsSlice())
-	if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
-		return false, nil
+// settled reports whether both ends have noticed their carrier, and packets to the
+// container's IPv6 addresses are for the container itself.
+func (k *kernel) settled(want Spec) (bool, error) {
+	for _, end := range []struct {
+		h    *netlink.Handle
+		name string
+	}{{k.host, want.HostInterface}, {k.pod, want.IfName}} {
+		l, err := end.h.LinkByName(end.name)
+		if err != nil {
+			return false, fmt.Errorf("look whether interface %s is up: %w", end.name, err)
+		}
+		if l.Attrs().OperState != netlink.OperUp {
+			return false, nil
+		}
 	}
-	return err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL, err
+	for _, a := range want.Addrs {
+		if a.Is4() {
+			continue
+		}
+		routes, err := k.pod.RouteGet(a.AsSlice())
+		if errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("look whether the container has address %s: %w", a, err)
+		}
+		if len(routes) == 0 || routes[0].Type != unix.RTN_LOCAL {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // removeHostInterface removes the host's end of a container's link, if there is

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 
@@ -194,5 +195,19 @@ func TestVersion(t *testing.T) {
 	var v struct{ SupportedVersions []string }
 	if err != nil || json.Unmarshal(out, &v) != nil || !slices.Contains(v.SupportedVersions, "0.3.1") || !slices.Contains(v.SupportedVersions, "1.1.0") {
 		t.Errorf("VERSION: %v %s", err, out)
+	}
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, try func() error) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not yet: %s: %v", what, err)
+		}
 	}
 }
