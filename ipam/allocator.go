@@ -52,6 +52,7 @@ type Allocator struct {
 	loans     map[netip.Addr]*loan // borrowed by this node
 	bad       []damage
 	dirty     []*block
+	spare     []*job                      // room for the queue
 	from      map[netip.Prefix]netip.Addr // where a static range has not been cut yet
 	claimed   map[string]uint64           // index of the block of a pool that was claimed last
 	buf       []byte
@@ -159,7 +160,7 @@ func (a *Allocator) do(ctx context.Context, run func(*job) error) error {
 func (a *Allocator) lead() {
 	a.queueMu.Lock()
 	batch := a.queue
-	a.queue = nil
+	a.queue, a.spare = a.spare[:0], nil
 	a.queueMu.Unlock()
 	ctx := batch[0].ctx
 	if len(batch) > 1 {
@@ -186,6 +187,8 @@ func (a *Allocator) lead() {
 			a.alone(j)
 		}
 	}
+	clear(batch)
+	a.spare = batch[:0]
 }
 
 // alone runs one job until it is done, or fails for another reason than that

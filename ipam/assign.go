@@ -66,6 +66,9 @@ type picker struct {
 	picks []pick
 	but   []netip.Addr // chosen already, or to be left alone
 	notes []string     // why there is none
+	// Room for the usual one or two addresses.
+	pickRoom [2]pick
+	butRoom  [2]netip.Addr
 }
 
 func (a *Allocator) assign(j *job, r *Request) ([]Allocation, error) {
@@ -77,6 +80,7 @@ func (a *Allocator) assign(j *job, r *Request) ([]Allocation, error) {
 		return a.settled(j, have), nil
 	}
 	p := &picker{Allocator: a, j: j, r: r}
+	p.picks, p.but = p.pickRoom[:0], p.butRoom[:0]
 	if err := p.choosePools(); err != nil {
 		return nil, err
 	}
@@ -85,20 +89,30 @@ func (a *Allocator) assign(j *job, r *Request) ([]Allocation, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, addr := range r.Addrs {
+	if err := p.choose(want); err != nil {
+		// What an earlier attempt left of it goes as well.
+		return nil, errors.Join(err, p.takeBackAll(j.ctx, kept))
+	}
+	return a.settled(j, p.give(kept)), nil
+}
+
+// choose chooses the addresses that are asked for, and so many of each family in
+// all.
+func (p *picker) choose(want [2]int) error {
+	for _, addr := range p.r.Addrs {
 		if err := p.exact(addr); err != nil {
-			return nil, err
+			return err
 		}
 		want[family(addr)]--
 	}
 	for i, v6 := range []bool{false, true} {
 		for range want[i] {
 			if err := p.any(v6); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
-	return a.settled(j, p.give(kept)), nil
+	return nil
 }
 
 // refreshed returns what a handle has. In a store that others use, it reads the

@@ -72,7 +72,8 @@ func (m *Memory) Put(_ context.Context, r Record) (string, error) {
 		return "", err
 	}
 	delete(m.damaged, r.Key)
-	r.Value = bytes.Clone(r.Value)
+	// Nobody but this Memory has the old value: its room can be used again.
+	r.Value = append(m.records[r.Key].Value[:0], r.Value...)
 	r.Revision = m.next()
 	m.records[r.Key] = r
 	return r.Revision, nil
