@@ -239,7 +239,10 @@ func decodeBlock(r Record) (*block, error) {
 	if err := strictJSON(lines[0], &head); err != nil {
 		return nil, fmt.Errorf("line 1: %w", err)
 	}
-	if head.Version != recordVersion {
+	if head.Version < recordVersion {
+		return nil, errors.New("line 1: it has no version")
+	}
+	if head.Version > recordVersion {
 		return nil, fmt.Errorf("it has version %d, %w", head.Version, errNewer)
 	}
 	if head.Node == "" || BlockKey(head.Block) != r.Key {
