@@ -258,12 +258,12 @@ func (p *picker) exhausted(v6 bool) error {
 			parts = append(parts, fmt.Sprintf("pool %s (%s) is disabled", pool.Name, pool.CIDR))
 			continue
 		}
-		parts = append(parts, fmt.Sprintf("pool %s (%s): %s", pool.Name, pool.CIDR, p.use(func(b *block) bool { return b.pool == pool })))
+		parts = append(parts, fmt.Sprintf("pool %s (%s): %s", pool.Name, pool.CIDR, p.use(netip.Prefix{}, func(b *block) bool { return b.pool == pool })))
 	}
 	if p.pools == nil {
 		for _, s := range p.plan.static {
 			if poolOf(p.plan.Pools, s) == nil && s.Addr().Is6() == v6 {
-				parts = append(parts, fmt.Sprintf("%s of the node's own: %s", s, p.use(func(b *block) bool { return b.static == s })))
+				parts = append(parts, fmt.Sprintf("%s of the node's own: %s", s, p.use(s, func(b *block) bool { return b.static == s })))
 			}
 		}
 	}
@@ -280,8 +280,9 @@ func (p *picker) exhausted(v6 bool) error {
 	return fmt.Errorf("%s on node %s: %s: %w", name, p.plan.Node, strings.Join(parts, "; "), ErrExhausted)
 }
 
-// use says how this node's blocks of a kind are used.
-func (p *picker) use(of func(*block) bool) string {
+// use says how this node's blocks of a kind are used; they are all of a static
+// range, if there is one.
+func (p *picker) use(static netip.Prefix, of func(*block) bool) string {
 	var size, reserved float64
 	var blocks, used, cooling int
 	var first time.Time
@@ -303,10 +304,12 @@ func (p *picker) use(of func(*block) bool) string {
 			}
 		}
 	}
-	if blocks == 0 {
+	if static.IsValid() {
+		size, reserved = Size(static), p.plan.reserved.size(static)
+	} else if blocks == 0 {
 		return "this node has no block of it"
 	}
-	text := fmt.Sprintf("%d of %.0f addresses of this node's blocks are in use", used, size)
+	text := fmt.Sprintf("%d of %.0f addresses on this node are in use", used, size)
 	if cooling > 0 {
 		text += fmt.Sprintf(", %d rest after their release", cooling)
 		if !first.IsZero() {
