@@ -70,8 +70,7 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 	if err := r.step("assigned"); err != nil {
 		return Wiring{}, err
 	}
-	synced, err := r.save(e)
-	if err != nil {
+	if err := r.save(e); err != nil {
 		// Nobody knows of the addresses, so they can be anybody's at once.
 		_, undo := r.o.IPAM.Release(context.WithoutCancel(ctx), e.Handle())
 		return Wiring{}, errors.Join(err, undo)
@@ -80,7 +79,6 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 		return Wiring{}, err
 	}
 	r.put(e)
-	r.await(e.key(), synced)
 	r.o.Log.Info("endpoint added", "workload", e.Key(), "container", e.ContainerID, "interface", e.Interface, "link", e.HostInterface(), "addresses", e.Addrs)
 	return e.wiring(r.self()), nil
 }
@@ -130,8 +128,7 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 	}
 	next := *old
 	next.State, next.Added, next.NetNS, next.NetNSID = Pending, r.o.Now(), req.NetNS, netns
-	synced, err := r.save(&next)
-	if err != nil {
+	if err := r.save(&next); err != nil {
 		return Wiring{}, err
 	}
 	if moved {
@@ -141,7 +138,6 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 		}
 	}
 	r.put(&next)
-	r.await(next.key(), synced)
 	return next.wiring(r.self()), nil
 }
 

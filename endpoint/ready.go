@@ -2,7 +2,6 @@ package endpoint
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -26,55 +25,46 @@ func (r *Registry) makeReady(ctx context.Context, id ID) error {
 	if err != nil {
 		return err
 	}
-	defer unlock()
 	e := r.get(id.key())
 	switch {
 	case e == nil || id.Network != "" && id.Network != e.Network:
-		return fmt.Errorf("%w: it must be added first", ErrNotFound)
+		err = fmt.Errorf("%w: it must be added first", ErrNotFound)
 	case e.State == Deleting:
-		return fmt.Errorf("%w: it is being removed", ErrNotFound)
+		err = fmt.Errorf("%w: it is being removed", ErrNotFound)
+	case e.State == Ready:
+		err = r.open(ctx, e)
+	default:
+		next := *e
+		next.State, next.ReadyAt = Ready, r.o.Now()
+		r.overlay.set(&next)
+		if err = r.open(ctx, &next); err != nil {
+			r.overlay.unset(&next)
+			break
+		}
+		r.put(&next)
+		r.o.Log.Info("endpoint ready", "workload", e.Key(), "container", e.ContainerID, "link", e.HostInterface(), "addresses", e.Addrs)
+		r.writing.Go(func() { // nobody waits for that: a start that finds its link knows as much
+			defer unlock()
+			if err := r.save(&next); err != nil {
+				r.o.Log.Warn("endpoint: that it is ready is not on record", "err", err)
+			}
+		})
+		return nil
 	}
-	if err := r.openWithin(ctx, e); err != nil {
-		return err
-	}
-	r.o.Log.Info("endpoint ready", "workload", e.Key(), "container", e.ContainerID, "link", e.HostInterface(), "addresses", e.Addrs)
-	return nil
+	unlock()
+	return err
 }
 
-// openWithin publishes the endpoint and waits for its gate, and for the disk to
-// have what Add recorded. That it was ready need not be there yet: a start finds
-// out by its link.
-func (r *Registry) openWithin(ctx context.Context, e *Endpoint) error {
+// open waits for the gate of an endpoint that is published.
+func (r *Registry) open(ctx context.Context, e *Endpoint) error {
 	plane := r.plane.Load()
 	if why := (*plane).Waiting(); why != "" {
 		return fmt.Errorf("%w: %s", ErrNotReady, why)
 	}
-	next := *e
-	again := e.State == Ready
-	var err error
-	if !again {
-		next.State, next.ReadyAt = Ready, r.o.Now()
-		r.overlay.set(&next)
-		_, err = r.save(&next)
-	}
 	ctx, cancel := context.WithTimeout(ctx, r.o.ReadyWait)
 	defer cancel()
-	if err == nil {
-		err = (*plane).Open(ctx, next.workload(r.self()))
+	if err := (*plane).Open(ctx, e.workload(r.self())); err != nil {
+		return err
 	}
-	if err == nil {
-		err = r.onDisk(e.key())
-	}
-	if err == nil {
-		err = r.step("opened")
-	}
-	if err == nil {
-		r.put(&next)
-		return nil
-	}
-	if !again {
-		r.overlay.unset(&next)
-		err = errors.Join(err, r.saved(e)) // pending, as before
-	}
-	return err
+	return r.step("opened")
 }

@@ -26,9 +26,13 @@ const (
 
 // records is a directory with a file for each endpoint, named for its host
 // interface. Each file is written beside and renamed into place, so that the
-// process may die at any time and leaves the old one or the new. What takes long,
-// having the disk take it, goes on meanwhile: only when power fails before its end
-// is the record torn, and then no container is left that it could be about.
+// process may die at any time and leaves the old one or the new.
+//
+// The disk is not waited for: a record is about containers of this boot, and none
+// is left after the power failed. What must outlive that, which addresses may not
+// be given again yet, is in the address records, on disk before anybody is told;
+// they also have what a record that is torn is made again from.
+//
 // Files of different endpoints may be written at the same time.
 type records struct {
 	path string
@@ -139,68 +143,49 @@ func (d *records) setAside(name, link, reason string) damaged {
 	return damaged{link, to, reason}
 }
 
-// write puts the record in place, where the end of the process does not lose it,
-// and returns a channel that says once whether the disk has it.
-func (d *records) write(e *Endpoint) (<-chan error, error) {
+// write puts the record in place, where the end of the process does not lose it.
+func (d *records) write(e *Endpoint) error {
 	text, err := encode(e)
 	if err != nil {
-		return nil, fmt.Errorf("encode the record of %s: %w", e.ID, err)
+		return fmt.Errorf("encode the record of %s: %w", e.ID, err)
 	}
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
-		return nil, err
+		return err
 	}
-	f, err := d.writeTemp(text)
+	tmp, err := d.writeTemp(text)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := os.Rename(f.Name(), filepath.Join(d.path, e.HostInterface()+suffix)); err != nil {
-		f.Close()
-		_ = os.Remove(f.Name())
-		return nil, err
+	if err := os.Rename(tmp, filepath.Join(d.path, e.HostInterface()+suffix)); err != nil {
+		_ = os.Remove(tmp)
+		return err
 	}
-	if err := d.step("renamed"); err != nil {
-		f.Close()
-		return nil, err
-	}
-	synced := make(chan error, 1)
-	go func() {
-		err := f.Sync()
-		if cerr := f.Close(); err == nil {
-			err = cerr
-		}
-		if err == nil {
-			err = d.sync()
-		}
-		synced <- err
-	}()
-	return synced, nil
+	return d.step("renamed")
 }
 
-// writeTemp returns the file, open, so that it can be synced.
-func (d *records) writeTemp(text string) (*os.File, error) {
+// writeTemp writes a new file and returns its name.
+func (d *records) writeTemp(text string) (string, error) {
 	f, err := os.CreateTemp(d.path, temp)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	half := len(text) / 2
 	_, err = f.WriteString(text[:half])
 	if err == nil {
 		if crash := d.step("half"); crash != nil {
 			f.Close()
-			return nil, crash // as a crash leaves it
+			return "", crash // as a crash leaves it
 		}
 		_, err = f.WriteString(text[half:])
 	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
 	if err != nil {
-		f.Close()
 		_ = os.Remove(f.Name())
-		return nil, err
+		return "", err
 	}
-	if crash := d.step("written"); crash != nil {
-		f.Close()
-		return nil, crash
-	}
-	return f, nil
+	return f.Name(), d.step("written")
 }
 
 // remove deletes the record of an endpoint; one that is gone is no error.
@@ -209,16 +194,7 @@ func (d *records) remove(e *Endpoint) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return err // whether the disk knows matters only to the next boot, which frees it
-}
-
-func (d *records) sync() error {
-	dir, err := os.Open(d.path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
+	return err
 }
 
 func (d *records) step(name string) error {

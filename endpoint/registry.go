@@ -76,7 +76,8 @@ type Registry struct {
 	bootID      string
 	haveRecords bool
 	damaged     []damaged
-	turn        int // of the endpoints whose links are looked at closely
+	turn        int            // of the endpoints whose links are looked at closely
+	writing     sync.WaitGroup // of records that only tests wait for
 	// crash, in tests, ends an operation after a step by its error.
 	crash func(step string) error
 
@@ -114,7 +115,7 @@ func New(o Options) *Registry {
 	}
 	return &Registry{
 		o: o, dir: &records{path: filepath.Join(o.Dir, "endpoints")}, overlay: newOverlay(o.Source), started: o.Now(),
-		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, synced: map[key]func() error{}, watched: map[key]watch{}, unclean: map[string]bool{},
+		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, watched: map[key]watch{}, unclean: map[string]bool{},
 		why: "the endpoints on record have not been read yet",
 	}
 }
@@ -242,30 +243,11 @@ func (r *Registry) put(e *Endpoint) {
 	delete(r.watched, e.key())
 }
 
-// await has Ready wait for the disk, which goes on while the caller wires.
-func (r *Registry) await(k key, synced func() error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.synced[k] = synced
-}
-
-// onDisk waits until the disk has what Add recorded.
-func (r *Registry) onDisk(k key) error {
-	r.mu.Lock()
-	synced := r.synced[k]
-	r.mu.Unlock()
-	if synced == nil {
-		return nil
-	}
-	return synced()
-}
-
 func (r *Registry) drop(k key) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.endpoints, k)
 	delete(r.watched, k)
-	delete(r.synced, k)
 }
 
 // List returns the endpoints, the eldest first.
@@ -279,30 +261,12 @@ func (r *Registry) List() []*Endpoint {
 
 func (r *Registry) self() string { return r.overlay.Snapshot().Self }
 
-// save writes a record, and returns a function that waits until the disk has it.
-func (r *Registry) save(e *Endpoint) (synced func() error, err error) {
-	failed := func(err error) error {
+// save writes a record.
+func (r *Registry) save(e *Endpoint) error {
+	if err := r.dir.write(e); err != nil {
 		return fmt.Errorf("write the record of %s in %s: %w", e.ID, r.dir.path, err)
 	}
-	done, err := r.dir.write(e)
-	if err != nil {
-		return nil, failed(err)
-	}
-	return sync.OnceValue(func() error {
-		if err := <-done; err != nil {
-			return failed(err)
-		}
-		return nil
-	}), nil
-}
-
-// saved is save, and waits.
-func (r *Registry) saved(e *Endpoint) error {
-	synced, err := r.save(e)
-	if err != nil {
-		return err
-	}
-	return synced()
+	return nil
 }
 
 // step is a point at which tests let the daemon die.

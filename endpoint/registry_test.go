@@ -214,6 +214,7 @@ func (w *world) stop() {
 	if w.end != nil {
 		w.end()
 		w.end = nil
+		w.writing.Wait()
 	}
 }
 
@@ -273,6 +274,7 @@ func (w *world) allocations() []ipam.Allocation {
 // clean fails unless allocations, records and Snapshot agree.
 func (w *world) clean(endpoints int) {
 	w.t.Helper()
+	w.writing.Wait()
 	n, m, problems, err := w.CheckUse(context.Background())
 	if err != nil || len(problems) > 0 {
 		w.t.Errorf("check: %v %v", problems, err)

@@ -91,7 +91,7 @@ func (r *Registry) finish(ctx context.Context, e *Endpoint) ([]netip.Addr, error
 		next.State = Deleting
 		if e.BootID != r.bootID {
 			// Of an earlier boot: the next start comes to the same end.
-		} else if _, err := r.save(&next); err != nil {
+		} else if err := r.save(&next); err != nil {
 			// It goes all the same: a crash before the end makes it one of those that are
 			// found gone.
 			r.o.Log.Warn("endpoint: the removal is not on disk", "err", err)

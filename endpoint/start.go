@@ -231,14 +231,14 @@ func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []caraca
 		if e.NetNSID, _ = r.o.Ground.NetNS(e.NetNS); e.MTU == 0 {
 			e.MTU = defaultMTU
 		}
-		if err := r.saved(e); err != nil {
+		if err := r.save(e); err != nil {
 			failed(e.Key(), err)
 		}
 		r.put(e)
 		r.overlay.set(e)
 	}
 	for _, e := range b.promoted {
-		if _, err := r.save(e); err != nil {
+		if err := r.save(e); err != nil {
 			failed(e.Key(), err)
 		}
 		r.put(e)
