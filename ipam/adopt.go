@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"caracal.dev/caracal"
 )
@@ -29,13 +30,16 @@ func (a *Allocator) Adopt(ctx context.Context, known []Allocation) error {
 		for _, k := range known {
 			with[k.Handle] = append(with[k.Handle], k.Addr)
 		}
+		var refused []Allocation
 		for _, k := range known {
 			if err := a.adopt(j, k, with[k.Handle]); errors.Is(err, ErrConflict) {
 				return err
 			} else if err != nil {
 				problems = append(problems, fmt.Errorf("%s of %s: %w", k.Addr, k.Handle, err))
+				refused = append(refused, k)
 			}
 		}
+		a.part(refused)
 		return nil
 	})
 	if err = errors.Join(append(problems, err)...); err != nil {
@@ -104,4 +108,21 @@ func (a *Allocator) adopt(j *job, k Allocation, set []netip.Addr) error {
 	a.handles[k.Handle] = append(a.handles[k.Handle], n)
 	a.touch(b)
 	return nil
+}
+
+// part notes that the other addresses of a handle are whole without one that it
+// cannot have. Else they would be taken for the rest of an assignment that was not
+// finished, and be freed under a container that uses them.
+func (a *Allocator) part(refused []Allocation) {
+	for _, k := range refused {
+		if a.damageAt(k.Addr) != nil {
+			continue // counts as there, see whole
+		}
+		for _, e := range a.handles[k.Handle] {
+			if slices.Contains(e.with, k.Addr) {
+				e.leave(k.Addr)
+				a.touch(e.block)
+			}
+		}
+	}
 }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
+
+	"caracal.dev/caracal"
 )
 
 // TestAdoptInPart: a container keeps the address that could be adopted though
@@ -48,7 +51,8 @@ func TestAdoptInPart(t *testing.T) {
 // its pool was disabled are there again when it is not.
 func TestStaticRangeComesBack(t *testing.T) {
 	ctx, s := context.Background(), NewMemory()
-	plan := Plan{Mode: ModePodCIDR, Node: "a", Static: pfx("10.0.0.0/24"), Pools: pools("p 10.0.0.0/16 26")}
+	within := caracal.Pool{Name: "p", CIDR: netip.MustParsePrefix("10.0.0.0/16")}
+	plan := Plan{Mode: ModePodCIDR, Node: "a", Static: pfx("10.0.0.0/24"), Pools: []caracal.Pool{within}}
 	a := newAllocator(t, s, newClock(), plan)
 	fill := func() {
 		t.Helper()
@@ -61,8 +65,8 @@ func TestStaticRangeComesBack(t *testing.T) {
 		release(t, a, fmt.Sprint(i))
 	}
 	off := plan
-	off.Pools = pools("p 10.0.0.0/16 26")
-	off.Pools[0].Disabled = true
+	within.Disabled = true
+	off.Pools = []caracal.Pool{within}
 	a.Configure(off)
 	if err := a.Tidy(ctx); err != nil {
 		t.Fatal(err)

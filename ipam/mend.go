@@ -97,6 +97,11 @@ func (a *Allocator) disown(ctx context.Context, f *affinity) error {
 	delete(a.mine, f.cidr)
 	if a.blocks[f.cidr] == nil && !a.isBad(f.cidr) && !slices.ContainsFunc(a.foreign, func(o *affinity) bool { return o.cidr == f.cidr }) {
 		a.taken.remove(f.cidr)
+		for s := range a.from {
+			if s.Overlaps(f.cidr) {
+				delete(a.from, s) // to be cut again
+			}
+		}
 	}
 	return nil
 }
