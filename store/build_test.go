@@ -361,12 +361,14 @@ func largeCluster(t testing.TB, reflectors int) []*Object {
 	)...)
 }
 
-// TestLargeBuild keeps a build of 1,000 nodes quick: tenfold slack on 50 ms.
+// TestLargeBuild keeps a build of 1,000 nodes quick: tenfold slack on 50 ms, and
+// several tries on a machine that is busy with other things.
 func TestLargeBuild(t *testing.T) {
+	const limit = 500 * time.Millisecond
 	for _, reflectors := range []int{2, 500} {
 		objects := largeCluster(t, reflectors)
 		best := time.Hour
-		for range 5 {
+		for tries := 0; best > limit && tries < 20; tries++ {
 			start := time.Now()
 			s, _, _ := Build(caracal.NewSnapshot("n0"), objects, nil)
 			best = min(best, time.Since(start))
@@ -378,7 +380,7 @@ func TestLargeBuild(t *testing.T) {
 			}
 		}
 		t.Logf("%d reflectors: %v", reflectors, best)
-		if best > 500*time.Millisecond {
+		if best > limit {
 			t.Errorf("a build with %d reflectors takes %v", reflectors, best)
 		}
 	}
