@@ -22,56 +22,86 @@ type sysctlTask struct {
 	agent  *Agent
 	log    *slog.Logger
 	said   map[string]bool // findings that were logged and still stand
+	// seen are the links that were looked at since the last whole look.
+	seen map[string]bool
 }
 
 func (t *sysctlTask) run(ctx context.Context) error {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
-	for {
+	for whole := true; ; {
 		var links []string
 		var snap *caracal.Snapshot
 		if t.routes.query(ctx, func() { links, snap = t.routes.local.links(), t.routes.snap }) != nil {
 			return nil
 		}
 		if snap != nil {
-			t.check(links, snap)
+			t.check(links, snap, whole)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-t.routes.localBell:
+			whole = false
 		case <-tick.C:
+			whole = true
 		}
 	}
 }
 
-func (t *sysctlTask) check(links []string, snap *caracal.Snapshot) {
+// check looks at all links, or at those that are new: a container that starts must
+// not cost a look at all others.
+func (t *sysctlTask) check(links []string, snap *caracal.Snapshot, whole bool) {
 	self, _ := snap.SelfNode()
+	look := links
+	if !whole {
+		look = slices.DeleteFunc(slices.Clone(links), func(l string) bool { return t.seen[l] })
+	}
 	needs := fib.SysctlNeeds{
 		IPv4: self.IPv4.IsValid(), IPv6: self.IPv6.IsValid(),
-		Workloads: links, Uplinks: uplinks(self), Neighbors: snap.Nodes.Len() + len(links), Routes6: snap.Blocks.Len(),
+		Workloads: look, Uplinks: uplinks(self), Neighbors: snap.Nodes.Len() + len(links), Routes6: snap.Blocks.Len(),
 		ECMP: gatewayPeers(snap) > 1 || anycast(snap),
 	}
 	found := fib.CheckSysctls(needs, fib.ReadSysctl)
 	if snap.Dataplane.SetSysctls {
 		found = fib.SetSysctls(found, fib.WriteSysctl)
 	}
-	problems := []caracal.Problem{}
-	standing := map[string]bool{}
+	problems := t.standing(links, look)
 	for _, f := range found {
 		text := f.String()
 		if f.Done {
 			t.log.Info("kernel setting written", "key", f.Key, "was", f.Is, "is", f.Must, "why", f.Why)
 			continue
 		}
-		standing[text] = true
 		if !t.said[text] {
 			t.log.Warn("kernel setting", "finding", text)
 		}
 		problems = append(problems, *problem("Sysctl", sysctlDevice(f.Key), text))
 	}
-	t.said = standing
+	t.said = map[string]bool{}
+	for _, p := range problems {
+		t.said[p.Message] = true
+	}
+	t.seen = map[string]bool{}
+	for _, l := range links {
+		t.seen[l] = true
+	}
 	t.agent.sysctlProblems.Store(&problems)
+}
+
+// standing returns the problems of links that are not looked at again now.
+func (t *sysctlTask) standing(links, look []string) []caracal.Problem {
+	stands := []caracal.Problem{}
+	was := t.agent.sysctlProblems.Load()
+	if was == nil || len(links) == len(look) {
+		return stands
+	}
+	for _, p := range *was {
+		if slices.Contains(links, p.Name) && !slices.Contains(look, p.Name) {
+			stands = append(stands, p)
+		}
+	}
+	return stands
 }
 
 // gatewayPeers counts the peers that are not our own nodes: equal paths of several
