@@ -68,7 +68,7 @@ func missing(h *runtimes.Host, pods int) string {
 			hosts++
 		}
 	}
-	if want := pods * len(h.Node.Blocks); hosts != want {
+	if want := pods * len(h.Node.Blocks) / blocks; hosts != want {
 		return fmt.Sprintf("%d routes to containers of %d", hosts, want)
 	}
 	return ""

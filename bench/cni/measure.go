@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"strconv"
@@ -34,8 +33,6 @@ type adoption struct {
 	// whole until the routes to all containers are known to be in the kernel.
 	ready, whole time.Duration
 }
-
-func prefix(a netip.Addr, bits int) netip.Prefix { return netip.PrefixFrom(a, bits).Masked() }
 
 // quantile returns the smallest value that q of 100 are not above.
 func quantile(list []time.Duration, q int) time.Duration {

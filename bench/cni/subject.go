@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -65,19 +66,33 @@ func untilReady(ctx context.Context, h *runtimes.Host) error {
 	}
 }
 
-// node is the lab: one node whose block has room for all.
+// blocks is how many of the default size the node has: room for all, so that no
+// address has to be used again.
+const blocks = 32
+
+// node is the lab: one node with many blocks.
 func node(o options) lab.Topology {
 	top := lab.Mesh(lab.MeshOptions{Nodes: 1, NoIPv6: !o.ipv6})
-	for i := range top.Pools {
-		// 4,094 addresses, so that none has to be used again.
-		top.Pools[i].BlockSize = top.Pools[i].CIDR.Addr().BitLen() - 12
-	}
 	n := &top.Nodes[0]
 	n.Pods = nil
-	for i, b := range n.Blocks {
-		n.Blocks[i] = prefix(top.Pools[i].CIDR.Addr(), b.Addr().BitLen()-12)
+	var all []netip.Prefix
+	for _, b := range n.Blocks {
+		for range blocks {
+			all = append(all, b)
+			b = next(b)
+		}
 	}
+	n.Blocks = all
 	return top
+}
+
+// next returns the block after b.
+func next(b netip.Prefix) netip.Prefix {
+	a := b.Addr()
+	for range 1 << (a.BitLen() - b.Bits()) {
+		a = a.Next()
+	}
+	return netip.PrefixFrom(a, b.Bits())
 }
 
 // dirOf is the directory of a plugin, in which the runtime finds it.

@@ -70,9 +70,17 @@ func (h *Host) Configure(network, version string, plugins ...string) error {
 // PTP is the reference plugin ptp, with addresses of the node's own blocks from
 // host-local: the same job as ours, for comparison.
 func (h *Host) PTP() string {
-	var ranges []string
-	for _, b := range h.Node.Blocks {
-		ranges = append(ranges, fmt.Sprintf(`[{"subnet": %q}]`, b))
+	var ranges []string // one list for each family, of which a container gets one address
+	for _, f := range lab.Families() {
+		var list []string
+		for _, b := range h.Node.Blocks {
+			if f.Of(b.Addr()) {
+				list = append(list, fmt.Sprintf(`{"subnet": %q}`, b))
+			}
+		}
+		if len(list) > 0 {
+			ranges = append(ranges, "["+strings.Join(list, ", ")+"]")
+		}
 	}
 	return fmt.Sprintf(`{"type": "ptp", "ipam": {"type": "host-local", "dataDir": %q, "ranges": [%s],
 		"routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}}`, filepath.Join(h.dir, "host-local"), strings.Join(ranges, ", "))
