@@ -43,6 +43,13 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 	if !r.o.Knows(ctx, req.Namespace, req.WorkloadName) {
 		return Wiring{}, fmt.Errorf("%w: Pod %s/%s is not known to this node yet", ErrNotReady, req.Namespace, req.WorkloadName)
 	}
+	if req.Kind == KindAttach { // one interface of a name at a time, see attachedAs
+		unlock, err := r.lock(ctx, key{req.ContainerID, ""})
+		if err != nil {
+			return Wiring{}, err
+		}
+		defer unlock()
+	}
 	unlock, err := r.lock(ctx, req.key())
 	if err != nil {
 		return Wiring{}, err
@@ -113,6 +120,9 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 	}
 	moved := old.NetNS != req.NetNS || netns != "" && netns != old.NetNSID
 	if old.State == Ready && !moved {
+		if req.Kind == KindAttach && !saysSame(old, req) {
+			return Wiring{}, fmt.Errorf("%w: %s is attached already, as %s with labels %v and MTU %d: detach it first to have that otherwise", ErrInvalid, req.ContainerID, old.Key(), old.Labels, old.MTU)
+		}
 		return old.wiring(r.self()), nil
 	}
 	// A container's ID is its own, but a name that somebody chose can be a slip, and
@@ -127,6 +137,10 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 		}
 	}
 	next := *old
+	if req.Kind == KindAttach {
+		next = *r.endpointOf(req, netns)
+		next.Addrs, next.Pools = old.Addrs, old.Pools
+	}
 	next.State, next.Added, next.NetNS, next.NetNSID = Pending, r.o.Now(), req.NetNS, netns
 	if err := r.save(&next); err != nil {
 		return Wiring{}, err
@@ -139,6 +153,12 @@ func (r *Registry) addAgain(old *Endpoint, req Request, netns string) (Wiring, e
 	}
 	r.put(&next)
 	return next.wiring(r.self()), nil
+}
+
+// saysSame reports whether a request for what is attached asks for what it is.
+func saysSame(e *Endpoint, req Request) bool {
+	return e.Namespace == req.Namespace && e.WorkloadName == req.WorkloadName && maps.Equal(e.Labels, req.Labels) &&
+		(req.MTU == 0 || req.MTU == e.MTU) && (req.MAC == "" || req.MAC == e.MAC)
 }
 
 // attachedAs returns the other interface that an attached name has: it can have
@@ -181,6 +201,9 @@ func (r *Registry) assign(ctx context.Context, e *Endpoint, req Request) error {
 	for _, a := range req.Addrs {
 		if k, ok := r.overlay.configuredAs(a); ok && k != e.Key() {
 			return fmt.Errorf("%w: %s is that of the configured Workload %s", ipam.ErrTaken, a, k)
+		}
+		if name := nodeWith(r.overlay.Snapshot(), a); name != "" {
+			return fmt.Errorf("%w: %s is that of node %s", ipam.ErrTaken, a, name)
 		}
 		if a.Is4() {
 			ask.V4++

@@ -48,11 +48,7 @@ func judge(e *Endpoint, s sight, was watch, now, began time.Time, l limits) (ver
 		return gone, was
 	}
 	if e.State == Pending {
-		since := e.Added
-		if began.After(since) {
-			since = began
-		}
-		if now.Sub(since) >= l.pendingFor {
+		if pendingSince(e, now, began) >= l.pendingFor {
 			return abandoned, watch{}
 		}
 		return fine, watch{} // it has no link yet
@@ -71,6 +67,16 @@ func judge(e *Endpoint, s sight, was watch, now, began time.Time, l limits) (ver
 		return gone, was
 	}
 	return suspected, was
+}
+
+// pendingSince is how long a pending endpoint could have been wired up. That it was
+// added in the future was by a clock that was set back since.
+func pendingSince(e *Endpoint, now, began time.Time) time.Duration {
+	since := e.Added
+	if began.After(since) || since.After(now) {
+		since = began
+	}
+	return now.Sub(since)
 }
 
 // audit looks at every endpoint once, frees those that are gone and mends what is
@@ -106,6 +112,7 @@ func (r *Registry) audit(ctx context.Context) {
 		found = append(found, trouble(name, problems[name]))
 	}
 	r.overlay.report("audit", found)
+	r.freeOrphans(ctx, links)
 }
 
 // closely is how many links each audit looks at in all: that costs a look into

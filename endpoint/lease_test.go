@@ -278,6 +278,7 @@ func crashAt(t *testing.T, point string, nth int, after string) {
 		}
 		return nil
 	}
+	w.writing.Wait()
 	w.crash, w.Registry.dir.crash = crash, crash
 	ctx := context.Background()
 	req := request("c1")

@@ -104,6 +104,17 @@ func reserved(snap *caracal.Snapshot, self caracal.Node, static []netip.Prefix, 
 	return slices.Compact(out)
 }
 
+// nodeWith returns the node that has an address, itself or for its tunnel; empty if
+// none has. It is nobody's to ask for.
+func nodeWith(snap *caracal.Snapshot, a netip.Addr) string {
+	for name, n := range snap.Nodes.All() {
+		if a == n.IPv4.Addr() || a == n.IPv6.Addr() || a == n.Tunnel {
+			return name
+		}
+	}
+	return ""
+}
+
 // noAddresses says what to do where a node has none of what was asked for.
 func noAddresses(p ipam.Plan, want string) string {
 	if p.Mode == ipam.ModeBlocks {

@@ -77,12 +77,12 @@ func (r *Registry) applyDeletion(ctx context.Context, path string) error {
 		return os.Rename(path, path+corrupt)
 	}
 	for _, id := range r.meant(d.id()) {
-		if e := r.get(id.key()); e != nil && e.Added.After(st.ModTime()) {
-			continue // it was added again since
-		}
-		freed, err := r.remove(ctx, id)
+		freed, done, err := r.removeIf(ctx, id, func(e *Endpoint) bool { return e == nil || !e.Added.After(st.ModTime()) })
 		if err != nil {
 			return err
+		}
+		if !done {
+			continue // it was added again since
 		}
 		r.o.Log.Info("endpoint: a container was deleted while the daemon was down", "container", id.ContainerID, "interface", id.Interface, "addresses", freed)
 	}

@@ -149,6 +149,9 @@ func (d *records) write(e *Endpoint) error {
 	if err != nil {
 		return fmt.Errorf("encode the record of %s: %w", e.ID, err)
 	}
+	if len(text) > maxRecord {
+		return fmt.Errorf("%w: it would take %d bytes, and a record has at most %d: give it fewer or shorter labels", ErrInvalid, len(text), maxRecord)
+	}
 	if err := os.MkdirAll(d.path, 0o700); err != nil {
 		return err
 	}

@@ -78,20 +78,18 @@ type Registry struct {
 	damaged     []damaged
 	turn        int            // of the endpoints whose links are looked at closely
 	writing     sync.WaitGroup // of records that only tests wait for
+	// orphans are since when addresses have no endpoint, by handle.
+	orphans map[string]watch
 	// crash, in tests, ends an operation after a step by its error.
 	crash func(step string) error
 
 	mu        sync.Mutex // guards what follows; nothing waits while it is held
 	endpoints map[key]*Endpoint
 	busy      map[key]chan struct{}
-	// synced waits until the disk has the record of an endpoint that was added.
-	synced  map[key]func() error
-	why     string // not begun
-	watched map[key]watch
-	// unclean are handles whose addresses could not be freed.
-	unclean map[string]bool
-	planned *caracal.Snapshot // of plan
-	taken   []netip.Addr      // of planned
+	why       string // not begun
+	watched   map[key]watch
+	planned   *caracal.Snapshot // of plan
+	taken     []netip.Addr      // of planned
 }
 
 // New returns a Registry that has read nothing yet.
@@ -115,7 +113,7 @@ func New(o Options) *Registry {
 	}
 	return &Registry{
 		o: o, dir: &records{path: filepath.Join(o.Dir, "endpoints")}, overlay: newOverlay(o.Source), started: o.Now(),
-		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, watched: map[key]watch{}, unclean: map[string]bool{},
+		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, watched: map[key]watch{},
 		why: "the endpoints on record have not been read yet",
 	}
 }

@@ -74,7 +74,6 @@ type plane struct {
 	overlay *Overlay
 	waiting atomic.Pointer[string]
 	held    atomic.Bool
-	closed  chan string // of the workloads that were waited to be gone; may be nil
 }
 
 func (p *plane) PodMTU() int { return 1440 }

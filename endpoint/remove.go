@@ -52,19 +52,31 @@ func (r *Registry) meant(id ID) []ID {
 }
 
 func (r *Registry) remove(ctx context.Context, id ID) ([]netip.Addr, error) {
+	freed, _, err := r.removeIf(ctx, id, func(*Endpoint) bool { return true })
+	return freed, err
+}
+
+// removeIf is remove for who decided by an earlier look: by the time that the lock
+// is had, the container may have been added again. due is asked then; the endpoint
+// is nil if there is none. done says that it was due, and is removed.
+func (r *Registry) removeIf(ctx context.Context, id ID, due func(*Endpoint) bool) (freed []netip.Addr, done bool, err error) {
 	unlock, err := r.lock(ctx, id.key())
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer unlock()
 	e := r.get(id.key())
-	if e != nil && id.Network != "" && id.Network != e.Network {
-		return nil, nil // of another network: not what is meant
+	switch {
+	case e != nil && id.Network != "" && id.Network != e.Network:
+		return nil, false, nil // of another network: not what is meant
+	case !due(e):
+		return nil, false, nil
+	case e == nil:
+		freed, err = r.removeUnknown(ctx, id)
+	default:
+		freed, err = r.finish(ctx, e)
 	}
-	if e == nil {
-		return r.removeUnknown(ctx, id)
-	}
-	return r.finish(ctx, e)
+	return freed, err == nil, err
 }
 
 // removeUnknown removes what there may be of an endpoint without a record: its
@@ -77,7 +89,7 @@ func (r *Registry) removeUnknown(ctx context.Context, id ID) ([]netip.Addr, erro
 	if id.Network == "" {
 		return nil, nil
 	}
-	return r.o.IPAM.Release(context.WithoutCancel(ctx), handleOf(KindCNI, id))
+	return r.releaseUnknown(context.WithoutCancel(ctx), handleOf(KindCNI, id))
 }
 
 // finish takes an endpoint away whose lock is held: first what carries its
@@ -150,17 +162,19 @@ func (r *Registry) Collect(ctx context.Context, network string, keep []ID) ([]ID
 	}
 	var removed []ID
 	var errs []error
+	due := func(e *Endpoint) bool {
+		return e != nil && e.Kind == KindCNI && e.Network == network &&
+			(e.State != Pending || pendingSince(e, r.o.Now(), r.started) >= r.o.PendingFor) &&
+			!slices.ContainsFunc(keep, func(id ID) bool { return id.key() == e.key() })
+	}
 	for _, e := range r.List() {
-		kept := slices.ContainsFunc(keep, func(id ID) bool { return id.key() == e.key() })
-		young := e.State == Pending && r.o.Now().Sub(e.Added) < r.o.PendingFor
-		if e.Kind != KindCNI || e.Network != network || kept || young {
+		if !due(e) {
 			continue
 		}
-		if _, err := r.remove(ctx, e.ID); err != nil {
-			errs = append(errs, err)
-			continue
+		_, done, err := r.removeIf(ctx, e.ID, due)
+		if errs = append(errs, err); done {
+			removed = append(removed, e.ID)
 		}
-		removed = append(removed, e.ID)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return removed, fmt.Errorf("endpoint: collect %s: %w", network, err)

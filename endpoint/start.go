@@ -250,7 +250,7 @@ func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []caraca
 		}
 	}
 	for _, h := range b.release {
-		addrs, err := r.o.IPAM.Release(ctx, h)
+		addrs, err := r.releaseUnknown(ctx, h)
 		if err != nil {
 			failed(h, err)
 			continue

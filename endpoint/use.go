@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"caracal.dev/caracal"
 	"caracal.dev/caracal/ipam"
 )
 
@@ -102,6 +103,11 @@ func (r *Registry) Lookup(ctx context.Context, a netip.Addr) (Address, error) {
 	}
 	out := Address{Address: known, Endpoint: r.holder(known.Addr)}
 	note := func(text string) { out.Note = strings.TrimPrefix(out.Note+"; "+text, "; ") }
+	if out.State == ipam.StateOutside {
+		if b, ok := blockAt(r.o.Source.Snapshot(), known.Addr); ok {
+			out.Block, out.Note = b.CIDR, "It is in a block of node "+b.Node+", which knows more"
+		}
+	}
 	if k, ok := r.overlay.configuredAs(known.Addr); ok {
 		note("It is that of the configured Workload " + k)
 	}
@@ -115,6 +121,16 @@ func (r *Registry) Lookup(ctx context.Context, a netip.Addr) (Address, error) {
 		note("The endpoint is " + string(out.Endpoint.State))
 	}
 	return out, nil
+}
+
+// blockAt returns the block that an address is in by the configuration.
+func blockAt(snap *caracal.Snapshot, a netip.Addr) (caracal.Block, bool) {
+	for p, b := range snap.Blocks.All() {
+		if p.Contains(a) {
+			return b, true
+		}
+	}
+	return caracal.Block{}, false
 }
 
 func (r *Registry) holder(a netip.Addr) *Endpoint {
@@ -222,7 +238,10 @@ func (r *Registry) ReleaseAddress(ctx context.Context, a netip.Addr, force bool)
 		return e.Handle(), r.releaseEndpoint(ctx, e, force)
 	}
 	owner := found.Allocation.Owner.Kind
-	if found.State == ipam.StateAllocated && !ours(owner) && !force {
+	if found.State == ipam.StateAllocated && ours(owner) {
+		return found.Allocation.Handle, r.releaseOrphan(ctx, found)
+	}
+	if found.State == ipam.StateAllocated && !force {
 		return found.Allocation.Handle, fmt.Errorf("endpoint: release %s: %w: it is the %s of this node (use force if it is not)", a, ErrInUse, owner)
 	}
 	had, err := r.o.IPAM.ReleaseAddr(context.WithoutCancel(ctx), found.Addr)
