@@ -131,7 +131,7 @@ func TestIPAMCommands(t *testing.T) {
 		"show ipam blocks":                  {ExitOK, "10.64.9.0/26", "ipam blocks=true"},
 		"show ipam -o json":                 {ExitOK, `"mode": "podCIDR"`, "ipam blocks=false"},
 		"show ipam address 10.64.0.3":       {ExitOK, "default/web", "address 10.64.0.3"},
-		"show ipam address 192.0.2.9":       {ExitOK, "192.0.2.9: not an address that this node gives", "address 192.0.2.9"},
+		"show ipam address 192.0.2.9":       {ExitOK, "192.0.2.9: this node does not give it", "address 192.0.2.9"},
 		"check ipam":                        {ExitFailed, "2 problems", "check ipam"},
 		"check ipam -o json":                {ExitFailed, `"advice":`, "check ipam"},
 		"release address 10.64.0.3":         {ExitFailed, "--force takes it away", "release 10.64.0.3 false"},

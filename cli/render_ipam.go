@@ -123,8 +123,10 @@ func stateText(state string) string {
 		return "reserved: given only to who asks for it by name"
 	case "cooling":
 		return "cooling: it was released a short time ago, and rests; this is who had it"
+	case "damaged":
+		return "given to nobody: the record of its block cannot be read"
 	case "outside":
-		return "not an address that this node gives"
+		return "this node does not give it"
 	}
 	return orDash(state)
 }
