@@ -268,14 +268,16 @@ func (a *Agent) wire(up *running) *speakerTask {
 
 func (a *Agent) newRoutesTask(ctx context.Context, kernel Kernel) (*routesTask, error) {
 	localBell, ringLocal := bell()
+	networks := newNetworks(a.o.Networks)
 	t := &routesTask{
-		store: a.o.Store, kernel: kernel, log: a.o.Log, feed: a.feed, beat: a.pulse.beat("routes"),
+		networks: networks,
+		store:    a.o.Store, kernel: kernel, log: a.o.Log, feed: a.feed, beat: a.pulse.beat("routes"),
 		events: func() []bgp.Event { return nil }, ringGate: func() {}, bgpStarted: func() time.Time { return time.Time{} },
 		localBell: localBell, ringLocal: ringLocal,
 		planned: &atomic.Pointer[bgp.Config]{}, gate: &atomic.Pointer[gate]{}, queries: make(chan func()), waits: map[*routeWait]struct{}{},
 		settled: make(chan struct{}), facts: newSessionFacts(), sessions: &atomic.Pointer[map[string]bgp.SessionFact]{},
 		encap: newEncap(), tunnelTried: func() bool { return true },
-		owners: rib.NewOwners(), local: newLocal(a.o.Networks), deferral: a.o.Deferral,
+		owners: rib.NewOwners(), local: newLocal(networks.list), deferral: a.o.Deferral,
 		taken: func() { now := time.Now(); a.configured.Store(&now) },
 	}
 	t.gate.Store(&gate{})

@@ -53,13 +53,14 @@ type routesTask struct {
 	deferral    time.Duration
 	settled     chan struct{} // closed once everything of the last run is replaced
 
-	relays *relayTask
-	owners *rib.Owners
-	mirror *rib.Mirror
-	local  *local
-	encap  *encap
-	snap   *caracal.Snapshot // the last one taken
-	conv   convergence
+	relays   *relayTask
+	networks *networks
+	owners   *rib.Owners
+	mirror   *rib.Mirror
+	local    *local
+	encap    *encap
+	snap     *caracal.Snapshot // the last one taken
+	conv     convergence
 
 	config bgp.Config // the planned one that the mirror knows
 
@@ -213,7 +214,7 @@ func (t *routesTask) reportDrift() {
 // notify hands what the kernel said to the FIB, and to those who monitor.
 func (t *routesTask) notify(ev fib.Events) {
 	t.fib.Notify(ev)
-	t.linksChanged = t.linksChanged || ev.Lost || len(ev.Links)+len(ev.Addrs) > 0
+	t.linksChanged = t.networks.notify(ev) || t.linksChanged
 	if ev.Lost {
 		t.log.Warn("kernel notifications were lost, as when another program changes very many routes; everything is read again")
 	}
@@ -308,7 +309,7 @@ func (t *routesTask) setPolicy() {
 	}
 	var networks []netip.Prefix
 	if t.snap.Peers.Len() > 0 {
-		networks = t.local.networks()
+		networks = t.networks.list()
 	}
 	p := rib.PolicyOf(t.snap, networks)
 	if t.config.Global.ASN != 0 {
