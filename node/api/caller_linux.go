@@ -12,7 +12,9 @@ import (
 // caller is who is at the other end of a connection, as the kernel knows it.
 type caller struct {
 	uid uint32
-	pid int32
+	pid int32 // 0 for one in another PID namespace
+	// known is false if the kernel did not tell; then uid is nobody's, though it is 0.
+	known bool
 }
 
 // AuthType implements [credentials.AuthInfo].
@@ -41,7 +43,7 @@ func (unixCreds) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo,
 	if err != nil {
 		return conn, caller{}, nil
 	}
-	return conn, caller{uid: cred.Uid, pid: cred.Pid}, nil
+	return conn, caller{uid: cred.Uid, pid: cred.Pid, known: true}, nil
 }
 
 // ClientHandshake implements [credentials.TransportCredentials].

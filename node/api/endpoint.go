@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"caracal.dev/caracal/endpoint"
@@ -33,10 +32,8 @@ type endpointServer struct {
 
 // rootOnly refuses callers that may look, but not change what containers have.
 func rootOnly(ctx context.Context) error {
-	if p, ok := peer.FromContext(ctx); ok {
-		if c, ok := p.AuthInfo.(caller); ok && c.uid == 0 && c.pid != 0 {
-			return nil
-		}
+	if c := callerOf(ctx); c.known && c.uid == 0 {
+		return nil
 	}
 	return status.Error(codes.PermissionDenied, "only root may change endpoints and addresses")
 }
