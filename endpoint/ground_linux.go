@@ -84,9 +84,13 @@ func absent(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ESRCH)
 }
 
-// Links implements [Ground].
+// Links implements [Ground]. A listing that a change of links interrupted may lack
+// some, so it is made again.
 func (h *Host) Links() (map[string]bool, error) {
 	list, err := h.links.LinkList()
+	for i := 0; i < 20 && errors.Is(err, netlink.ErrDumpInterrupted); i++ {
+		list, err = h.links.LinkList()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
