@@ -56,6 +56,7 @@ type Allocator struct {
 	from      map[netip.Prefix]netip.Addr // where a static range has not been cut yet
 	claimed   map[string]uint64           // index of the block of a pool that was claimed last
 	buf       []byte
+	picker    picker
 }
 
 // job is what somebody waits for.

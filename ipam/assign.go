@@ -66,9 +66,6 @@ type picker struct {
 	picks []pick
 	but   []netip.Addr // chosen already, or to be left alone
 	notes []string     // why there is none
-	// Room for the usual one or two addresses.
-	pickRoom [2]pick
-	butRoom  [2]netip.Addr
 }
 
 func (a *Allocator) assign(j *job, r *Request) ([]Allocation, error) {
@@ -79,8 +76,8 @@ func (a *Allocator) assign(j *job, r *Request) ([]Allocation, error) {
 	if len(have) > 0 && a.whole(have) {
 		return a.settled(j, have), nil
 	}
-	p := &picker{Allocator: a, j: j, r: r}
-	p.picks, p.but = p.pickRoom[:0], p.butRoom[:0]
+	p := &a.picker // one at a time, so always the same
+	*p = picker{Allocator: a, j: j, r: r, picks: p.picks[:0], but: p.but[:0], notes: p.notes[:0]}
 	if err := p.choosePools(); err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 // Release implements [API]. After an error some of the addresses may be free
 // already; Release them again.
 func (a *Allocator) Release(ctx context.Context, handle string) ([]netip.Addr, error) {
-	var out []netip.Addr
+	out := make([]netip.Addr, 0, 2)
 	err := a.do(ctx, func(j *job) error {
 		es, err := a.refreshed(j.ctx, handle)
 		if err != nil {
@@ -22,11 +22,16 @@ func (a *Allocator) Release(ctx context.Context, handle string) ([]netip.Addr, e
 				out = append(out, e.addr)
 			}
 		}
-		j.after = append(j.after, a.sweepLoans)
+		if len(a.loans) > 0 {
+			j.after = append(j.after, a.sweepLoans)
+		}
 		return a.takeBackAll(j.ctx, es)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ipam: release addresses of %s: %w", handle, err)
+	}
+	if len(out) == 0 {
+		return nil, nil
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return out, nil
