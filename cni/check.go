@@ -8,8 +8,6 @@ import (
 
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
-
-	"caracal.dev/caracal/proto"
 )
 
 // check compares what the runtime was told with what the daemon has on record,
@@ -38,13 +36,13 @@ func (Plugin) check(a *skel.CmdArgs) error {
 		return types.NewError(types.ErrTryAgainLater, "caracal-cni: "+doing+": "+absent(c.Socket, err), "")
 	}
 	defer d.close()
-	is, err := d.CheckEndpoint(ctx, &proto.EndpointID{ContainerId: a.ContainerID, Ifname: a.IfName, Network: c.Name})
-	if err != nil {
+	var is checked
+	if err := d.ask(ctx, methodCheck, endpointID{a.ContainerID, a.IfName, c.Name}.marshal(), &is); err != nil {
 		return refused(doing, c.Socket, err)
 	}
-	problems := is.Problems
-	if is.Wiring != nil {
-		found, err := compare(ctx, a, told, is.Wiring)
+	problems := is.problems
+	if is.wiring != nil {
+		found, err := compare(ctx, a, told, *is.wiring)
 		if err != nil {
 			return err
 		}
@@ -58,7 +56,7 @@ func (Plugin) check(a *skel.CmdArgs) error {
 
 // compare returns what is wrong with a container's interface. Plugins after this
 // one may have changed its MAC and MTU, so those are as the runtime was told.
-func compare(ctx context.Context, a *skel.CmdArgs, told attachment, w *proto.Wiring) ([]string, error) {
+func compare(ctx context.Context, a *skel.CmdArgs, told attachment, w Wiring) ([]string, error) {
 	want, err := SpecOf(a.ContainerID, a.IfName, w)
 	if err != nil {
 		return nil, types.NewError(codeRefused, "caracal-cni: "+err.Error(), "")
@@ -87,7 +85,7 @@ func compare(ctx context.Context, a *skel.CmdArgs, told attachment, w *proto.Wir
 		return append(problems, err.Error()), nil
 	}
 	for _, s := range steps {
-		if s.Op == OpMTU && s.Host && told.mtu != int(w.Mtu) {
+		if s.Op == OpMTU && s.Host && told.mtu != w.MTU {
 			continue // a plugin after this one set the container's
 		}
 		problems = append(problems, "it would have to "+s.String())

@@ -6,17 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"sync/atomic"
 	"time"
 
 	"github.com/containernetworking/cni/pkg/types"
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
-
-	"caracal.dev/caracal/proto"
 )
 
 // codeRefused is what the plugin's own error code is for what cannot be mended by
@@ -28,44 +22,45 @@ const dialTimeout = 3 * time.Second
 
 // daemon is a connection to caracald.
 type daemon struct {
-	proto.EndpointsClient
-	conn   *grpc.ClientConn
+	*channel
 	socket string
-	unused func() // closes the first connection if no call was made
 }
 
 // dial connects to the daemon. It does not wait for one that does not run.
 func dial(socket string) (*daemon, error) {
-	first, err := net.DialTimeout("unix", socket, dialTimeout)
+	conn, err := net.DialTimeout("unix", socket, dialTimeout)
 	if err != nil {
 		return nil, err
 	}
-	var taken atomic.Bool
-	conn, err := grpc.NewClient("passthrough:///caracald",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDisableServiceConfig(),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			if taken.CompareAndSwap(false, true) {
-				return first, nil
-			}
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", socket)
-		}))
-	if err != nil {
-		first.Close()
-		return nil, err
-	}
-	unused := func() {
-		if taken.CompareAndSwap(false, true) {
-			first.Close()
-		}
-	}
-	return &daemon{EndpointsClient: proto.NewEndpointsClient(conn), conn: conn, socket: socket, unused: unused}, nil
+	return &daemon{newChannel(conn), socket}, nil
 }
 
-func (d *daemon) close() {
-	d.unused()
-	d.conn.Close()
+// ask calls a method; into is nil for an answer that says nothing. Its errors are
+// a *callError.
+func (d *daemon) ask(ctx context.Context, method string, request []byte, into interface{ unmarshal([]byte) error }) error {
+	b, err := d.call(ctx, method, request)
+	if err != nil || into == nil {
+		return err
+	}
+	if err := into.unmarshal(b); err != nil {
+		return &callError{codes.Internal, fmt.Sprintf("the answer cannot be read (%v): are caracald and caracal-cni of the same version?", err)}
+	}
+	return nil
+}
+
+// remove has the daemon remove an endpoint. A connection that an earlier call
+// lost is made anew.
+func (d *daemon) remove(ctx context.Context, id endpointID) error {
+	err := d.ask(ctx, methodRemove, id.marshal(), nil)
+	if err == nil || !down(err) {
+		return err
+	}
+	again, dialed := dial(d.socket)
+	if dialed != nil {
+		return err
+	}
+	defer again.close()
+	return again.ask(ctx, methodRemove, id.marshal(), nil)
 }
 
 // absent is the sentence about a daemon that could not be called.
@@ -84,20 +79,22 @@ func absent(socket string, err error) string {
 // down reports whether an error says that the daemon is not there, rather than
 // that it refuses. What was asked may have been done all the same.
 func down(err error) bool {
-	switch status.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
-		return true
+	var c *callError
+	if !errors.As(err, &c) {
+		return false
 	}
-	return false
+	return c.code == codes.Unavailable || c.code == codes.DeadlineExceeded || c.code == codes.Canceled
 }
 
 // refused makes CNI's error of what the daemon said. What may go away by itself
 // is "try again later".
 func refused(doing, socket string, err error) *types.Error {
-	s := status.Convert(err)
-	code := uint(codeRefused)
-	advice := ""
-	switch s.Code() {
+	code, advice := uint(codeRefused), ""
+	var c *callError
+	if !errors.As(err, &c) {
+		c = &callError{codes.Unknown, err.Error()}
+	}
+	switch c.code {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Aborted, codes.NotFound:
 		code = types.ErrTryAgainLater
 	case codes.InvalidArgument:
@@ -107,5 +104,5 @@ func refused(doing, socket string, err error) *types.Error {
 	case codes.PermissionDenied, codes.Unauthenticated:
 		advice = fmt.Sprintf(" (caracal-cni must run as root to change something through %s)", socket)
 	}
-	return types.NewError(code, fmt.Sprintf("caracal-cni: %s: %s%s", doing, s.Message(), advice), "")
+	return types.NewError(code, fmt.Sprintf("caracal-cni: %s: %s%s", doing, c.msg, advice), "")
 }

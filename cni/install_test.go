@@ -126,7 +126,7 @@ func TestInstallLeavesOthersAlone(t *testing.T) {
 func TestInstallBinary(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bin")
 	for _, want := range []bool{true, false} {
-		if did, err := InstallBinary(dir, binary); err != nil || did != want {
+		if did, err := InstallBinary(dir, pluginFile); err != nil || did != want {
 			t.Errorf("written %t, want %t: %v", did, want, err)
 		}
 	}

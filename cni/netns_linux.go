@@ -10,6 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// CheckNetNS returns an error, for an operator, if a path is not that of a network
+// namespace that can be wired up: it does not exist, is something else, or is the
+// caller's own.
+func CheckNetNS(path string) error {
+	f, err := openNetNS(path)
+	if err != nil {
+		return fmt.Errorf("cni: check network namespace: %w", err)
+	}
+	return f.Close()
+}
+
 // openNetNS opens the network namespace at a path, and refuses the one that the
 // caller itself is in.
 func openNetNS(path string) (*os.File, error) {

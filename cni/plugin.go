@@ -10,8 +10,6 @@ import (
 	"github.com/containernetworking/cni/pkg/skel"
 	"github.com/containernetworking/cni/pkg/types"
 	"github.com/containernetworking/cni/pkg/version"
-
-	"caracal.dev/caracal/proto"
 )
 
 // How long the plugin works at most; what undoes a failed ADD has its own time.
@@ -73,45 +71,53 @@ func (Plugin) add(a *skel.CmdArgs) error {
 }
 
 // request is what the daemon is asked for.
-func request(c conf, a *skel.CmdArgs) (*proto.AddEndpointRequest, error) {
+func request(c conf, a *skel.CmdArgs) (addRequest, error) {
 	env, err := parseArgs(a.Args)
 	if err != nil {
-		return nil, err
+		return addRequest{}, err
 	}
 	asked, err := ask(c, env)
 	if err != nil {
-		return nil, err
+		return addRequest{}, err
 	}
 	v4, v6 := c.families()
-	return &proto.AddEndpointRequest{
-		Id: &proto.EndpointID{ContainerId: a.ContainerID, Ifname: a.IfName, Network: c.Name}, Netns: a.Netns, Kind: "cni",
-		Namespace: env.namespace, Name: env.pod, Uid: env.uid, Labels: asked.labels,
-		Addresses: asked.addrs, Mac: asked.mac, Pools: asked.pools, WantIpv4: v4, WantIpv6: v6, Mtu: uint32(c.MTU),
+	return addRequest{
+		ID: endpointID{a.ContainerID, a.IfName, c.Name}, NetNS: a.Netns, Kind: "cni",
+		Namespace: env.namespace, Name: env.pod, UID: env.uid, Labels: asked.labels,
+		Addresses: asked.addrs, MAC: asked.mac, Pools: asked.pools, WantIPv4: v4, WantIPv6: v6, MTU: c.MTU,
 	}, nil
 }
 
 // attach does the three steps of an ADD, and undoes them if one fails.
-func (d *daemon) attach(ctx context.Context, stateDir string, req *proto.AddEndpointRequest) (Spec, error) {
-	id := req.Id
-	doing := fmt.Sprintf("add %s to container %s", id.Ifname, id.ContainerId)
+func (d *daemon) attach(ctx context.Context, stateDir string, req addRequest) (Spec, error) {
+	id := req.ID
+	doing := fmt.Sprintf("add %s to container %s", id.IfName, id.ContainerID)
 	if dequeue(stateDir, id) {
 		// The removal of its last life is still to be done.
-		if _, err := d.RemoveEndpoint(ctx, id); err != nil {
+		if err := d.ask(ctx, methodRemove, id.marshal(), nil); err != nil {
 			return Spec{}, and(refused(doing, d.socket, err), enqueue(stateDir, id))
 		}
 	}
-	c := connect(ctx, d, req)
-	if c.err == nil {
-		return c.spec, nil
+	var w Wiring
+	if err := d.ask(ctx, methodAdd, req.marshal(), &w); err != nil {
+		told := refused(doing, d.socket, err)
+		if down(err) { // it may have been recorded
+			told = and(told, d.undo(stateDir, id))
+		}
+		return Spec{}, told
 	}
-	told := refused(doing, d.socket, c.err)
-	if c.local {
-		told = types.NewError(codeRefused, fmt.Sprintf("caracal-cni: %s: %v", doing, c.err), "")
+	spec, err := SpecOf(id.ContainerID, id.IfName, w)
+	if err == nil {
+		_, err = Wire(ctx, req.NetNS, spec)
 	}
-	if c.begun {
-		told = and(told, d.undo(stateDir, id))
+	if err != nil {
+		told := types.NewError(codeRefused, fmt.Sprintf("caracal-cni: %s: %v", doing, err), "")
+		return Spec{}, and(told, d.undo(stateDir, id))
 	}
-	return Spec{}, told
+	if err := d.ask(ctx, methodReady, id.marshal(), nil); err != nil {
+		return Spec{}, and(refused(doing, d.socket, err), d.undo(stateDir, id))
+	}
+	return spec, nil
 }
 
 // and adds to an error what failed after it.
@@ -123,13 +129,13 @@ func and(told *types.Error, after error) *types.Error {
 }
 
 // undo removes what an ADD has made so far.
-func (d *daemon) undo(stateDir string, id *proto.EndpointID) error {
+func (d *daemon) undo(stateDir string, id endpointID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), undoTimeout)
 	defer cancel()
-	if _, err := d.RemoveEndpoint(ctx, id); err != nil {
-		return errors.Join(Unwire(ctx, id.ContainerId, id.Ifname), enqueue(stateDir, id))
+	if err := d.remove(ctx, id); err != nil {
+		return errors.Join(Unwire(ctx, id.ContainerID, id.IfName), enqueue(stateDir, id))
 	}
-	return Unwire(ctx, id.ContainerId, id.Ifname)
+	return Unwire(ctx, id.ContainerID, id.IfName)
 }
 
 // del takes a container's interface away. It succeeds without a daemon, without
@@ -141,7 +147,7 @@ func (Plugin) del(a *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
-	id := &proto.EndpointID{ContainerId: a.ContainerID, Ifname: a.IfName, Network: c.Name}
+	id := endpointID{a.ContainerID, a.IfName, c.Name}
 	if err := remove(ctx, c, id); err != nil {
 		var told *types.Error
 		if errors.As(err, &told) {
@@ -155,15 +161,15 @@ func (Plugin) del(a *skel.CmdArgs) error {
 // remove leaves it to the daemon to take routes, link and addresses away in the
 // right order. Without a daemon the link goes here: nothing must use the
 // addresses by the time the daemon finds the removal in its queue.
-func remove(ctx context.Context, c conf, id *proto.EndpointID) error {
+func remove(ctx context.Context, c conf, id endpointID) error {
 	d, err := dial(c.Socket)
 	if err == nil {
 		defer d.close()
-		if _, err = d.RemoveEndpoint(ctx, id); err != nil && !down(err) {
-			return refused(fmt.Sprintf("delete %s of container %s", id.Ifname, id.ContainerId), c.Socket, err)
+		if err = d.remove(ctx, id); err != nil && !down(err) {
+			return refused(fmt.Sprintf("delete %s of container %s", id.IfName, id.ContainerID), c.Socket, err)
 		}
 	}
-	if err := Unwire(context.WithoutCancel(ctx), id.ContainerId, id.Ifname); err != nil {
+	if err := Unwire(context.WithoutCancel(ctx), id.ContainerID, id.IfName); err != nil {
 		return err
 	}
 	if err != nil {
@@ -191,17 +197,17 @@ func (Plugin) gc(a *skel.CmdArgs) error {
 		return types.NewError(types.ErrTryAgainLater, "caracal-cni: collect garbage: "+absent(c.Socket, err), "")
 	}
 	defer d.close()
-	req := &proto.CollectRequest{Network: c.Name}
+	req := collectRequest{Network: c.Name}
 	for _, v := range valid {
-		req.Keep = append(req.Keep, &proto.EndpointID{ContainerId: v.ContainerID, Ifname: v.IfName, Network: c.Name})
+		req.Keep = append(req.Keep, endpointID{v.ContainerID, v.IfName, c.Name})
 	}
-	reply, err := d.CollectEndpoints(ctx, req)
-	if err != nil {
+	var reply collected
+	if err := d.ask(ctx, methodCollect, req.marshal(), &reply); err != nil {
 		return refused("collect garbage of network "+c.Name, c.Socket, err)
 	}
 	var errs []error
-	for _, id := range reply.Removed {
-		errs = append(errs, Unwire(ctx, id.ContainerId, id.Ifname))
+	for _, id := range reply.removed {
+		errs = append(errs, Unwire(ctx, id.ContainerID, id.IfName))
 	}
 	return errors.Join(errs...)
 }
@@ -219,12 +225,12 @@ func (Plugin) status(a *skel.CmdArgs) error {
 		return types.NewError(types.ErrPluginNotAvailable, "caracal-cni: "+absent(c.Socket, err), "")
 	}
 	defer d.close()
-	s, err := d.GetEndpointStatus(ctx, &proto.EndpointStatusRequest{})
-	if err != nil {
+	var s readiness
+	if err := d.ask(ctx, methodStatus, nil, &s); err != nil {
 		return types.NewError(types.ErrPluginNotAvailable, refused("ask caracald for its status", c.Socket, err).Msg, "")
 	}
-	if !s.Ready {
-		return types.NewError(types.ErrPluginNotAvailable, "caracal-cni: caracald is not ready for containers: "+s.Reason, "")
+	if !s.ready {
+		return types.NewError(types.ErrPluginNotAvailable, "caracal-cni: caracald is not ready for containers: "+s.reason, "")
 	}
 	return nil
 }

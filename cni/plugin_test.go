@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 
@@ -22,15 +21,15 @@ import (
 	"caracal.dev/caracal/internal/nstest"
 )
 
-// binary is the plugin, built once by TestMain.
-var binary string
+// pluginFile is the plugin's binary, built once by TestMain.
+var pluginFile string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "caracal-cni")
 	if err == nil {
-		binary = filepath.Join(dir, PluginType)
+		pluginFile = filepath.Join(dir, PluginType)
 		var out []byte
-		if out, err = exec.Command("go", "build", "-o", binary, "caracal.dev/caracal/cmd/caracal-cni").CombinedOutput(); err != nil {
+		if out, err = exec.Command("go", "build", "-o", pluginFile, "caracal.dev/caracal/cmd/caracal-cni").CombinedOutput(); err != nil {
 			err = fmt.Errorf("build the plugin: %w: %s", err, out)
 		}
 	}
@@ -75,9 +74,9 @@ func (r *rig) command(c call) *exec.Cmd {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	cmd := r.node.Command(binary)
+	cmd := r.node.Command(pluginFile)
 	cmd.Stdin = bytes.NewReader(b)
-	cmd.Env = append(os.Environ(), "CNI_COMMAND="+c.command, "CNI_CONTAINERID="+c.id, "CNI_IFNAME="+c.ifname, "CNI_NETNS="+c.netns, "CNI_ARGS="+c.args, "CNI_PATH="+filepath.Dir(binary))
+	cmd.Env = append(os.Environ(), "CNI_COMMAND="+c.command, "CNI_CONTAINERID="+c.id, "CNI_IFNAME="+c.ifname, "CNI_NETNS="+c.netns, "CNI_ARGS="+c.args, "CNI_PATH="+filepath.Dir(pluginFile))
 	return cmd
 }
 
@@ -189,25 +188,11 @@ func TestAddCheckDel(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	cmd := exec.Command(binary)
+	cmd := exec.Command(pluginFile)
 	cmd.Env = []string{"CNI_COMMAND=VERSION"}
 	out, err := cmd.Output()
 	var v struct{ SupportedVersions []string }
 	if err != nil || json.Unmarshal(out, &v) != nil || !slices.Contains(v.SupportedVersions, "0.3.1") || !slices.Contains(v.SupportedVersions, "1.1.0") {
 		t.Errorf("VERSION: %v %s", err, out)
-	}
-}
-
-// eventually waits for a condition.
-func eventually(t testing.TB, what string, try func() error) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatalf("not yet: %s: %v", what, err)
-		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 
 	"caracal.dev/caracal"
-	"caracal.dev/caracal/proto"
 )
 
 // queued is the content of a file in the queue of deletions.
@@ -28,20 +27,20 @@ func queueDir(stateDir string) string { return filepath.Join(stateDir, "deletion
 
 // queueFile is the same for the same interface, so that a DEL that is repeated
 // is in the queue once.
-func queueFile(stateDir string, id *proto.EndpointID) string {
-	return filepath.Join(queueDir(stateDir), caracal.HostInterface(id.ContainerId, id.Ifname)+".json")
+func queueFile(stateDir string, id endpointID) string {
+	return filepath.Join(queueDir(stateDir), caracal.HostInterface(id.ContainerID, id.IfName)+".json")
 }
 
 // enqueue leaves a deletion for the daemon, on disk when it returns.
-func enqueue(stateDir string, id *proto.EndpointID) error {
+func enqueue(stateDir string, id endpointID) error {
 	if err := write(stateDir, id); err != nil {
 		return fmt.Errorf("queue the removal for caracald in %s: %w", queueDir(stateDir), err)
 	}
 	return nil
 }
 
-func write(stateDir string, id *proto.EndpointID) error {
-	b, err := json.Marshal(queued{queuedID{id.ContainerId, id.Ifname, id.Network}})
+func write(stateDir string, id endpointID) error {
+	b, err := json.Marshal(queued{queuedID{id.ContainerID, id.IfName, id.Network}})
 	if err != nil {
 		return err
 	}
@@ -54,7 +53,7 @@ func write(stateDir string, id *proto.EndpointID) error {
 }
 
 // dequeue takes a deletion back, and reports whether there was one.
-func dequeue(stateDir string, id *proto.EndpointID) bool {
+func dequeue(stateDir string, id endpointID) bool {
 	return os.Remove(queueFile(stateDir, id)) == nil
 }
 

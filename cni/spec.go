@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"caracal.dev/caracal"
-	"caracal.dev/caracal/proto"
 )
 
 // Spec is how one interface of a container is to be wired.
@@ -32,8 +31,8 @@ type Spec struct {
 // SpecOf returns what a daemon's answer means for a container's interface. A MAC
 // that the daemon leaves open is derived from the host interface's name, so that
 // it is the same when the same container is wired again.
-func SpecOf(containerID, ifname string, w *proto.Wiring) (Spec, error) {
-	s := Spec{ContainerID: containerID, IfName: ifname, HostInterface: w.GetHostInterface(), MTU: int(w.GetMtu())}
+func SpecOf(containerID, ifname string, w Wiring) (Spec, error) {
+	s := Spec{ContainerID: containerID, IfName: ifname, HostInterface: w.HostInterface, MTU: w.MTU}
 	fail := func(err error) (Spec, error) {
 		return Spec{}, fmt.Errorf("cni: read the daemon's answer for %s of %s: %w (are caracald and caracal-cni of the same version?)", ifname, containerID, err)
 	}
@@ -41,23 +40,23 @@ func SpecOf(containerID, ifname string, w *proto.Wiring) (Spec, error) {
 		return fail(fmt.Errorf("it names no host interface"))
 	}
 	var err error
-	if s.HostMAC, err = net.ParseMAC(w.GetHostMac()); err != nil {
+	if s.HostMAC, err = net.ParseMAC(w.HostMAC); err != nil {
 		return fail(err)
 	}
 	s.MAC = macOf(s.HostInterface)
-	if w.GetMac() != "" {
-		if s.MAC, err = net.ParseMAC(w.GetMac()); err != nil {
+	if w.MAC != "" {
+		if s.MAC, err = net.ParseMAC(w.MAC); err != nil {
 			return fail(err)
 		}
 	}
-	for _, text := range w.GetAddresses() {
+	for _, text := range w.Addresses {
 		p, err := netip.ParsePrefix(text)
 		if err != nil || p.Bits() != p.Addr().BitLen() {
 			return fail(fmt.Errorf("%q is no /32 or /128 address", text))
 		}
 		s.Addrs = append(s.Addrs, p.Addr())
 	}
-	for _, text := range w.GetGateways() {
+	for _, text := range w.Gateways {
 		g, err := netip.ParseAddr(text)
 		if err != nil {
 			return fail(err)

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"caracal.dev/caracal/cli"
-	"caracal.dev/caracal/cni"
+	"caracal.dev/caracal/cni/attach"
 	"caracal.dev/caracal/internal/version"
 )
 
@@ -16,6 +16,6 @@ func main() {
 	os.Exit(cli.Run(context.Background(), os.Args[1:], cli.Options{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Env: os.Getenv, Now: time.Now, Version: version.String(),
-		Commands: commands(), Cleanup: cleanup, Attach: cni.Attach, Detach: cni.Detach,
+		Commands: commands(), Cleanup: cleanup, Attach: attach.Attach, Detach: attach.Detach,
 	}))
 }

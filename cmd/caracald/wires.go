@@ -14,7 +14,6 @@ import (
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/cni"
 	"caracal.dev/caracal/endpoint"
-	"caracal.dev/caracal/proto"
 )
 
 // wires is package cni's idea of a link, for endpoint: what the plugin makes, the
@@ -61,7 +60,7 @@ func (wires) Check(ctx context.Context, netns string, id endpoint.ID, w endpoint
 }
 
 func specOf(id endpoint.ID, w endpoint.Wiring) (cni.Spec, error) {
-	m := &proto.Wiring{HostInterface: w.HostInterface, HostMac: w.HostMAC, Mac: w.MAC, Mtu: uint32(w.MTU)}
+	m := cni.Wiring{HostInterface: w.HostInterface, HostMAC: w.HostMAC, MAC: w.MAC, MTU: w.MTU}
 	for _, a := range w.Addrs {
 		m.Addresses = append(m.Addresses, caracal.HostPrefix(a).String())
 	}
