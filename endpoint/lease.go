@@ -112,6 +112,7 @@ func (r *Registry) audit(ctx context.Context) {
 		found = append(found, trouble(name, problems[name]))
 	}
 	r.overlay.report("audit", found)
+	r.overlay.report("outside", outside(*r.plan.Load(), r.overlay.Snapshot(), r.List()))
 	r.freeOrphans(ctx, links)
 }
 
