@@ -23,7 +23,7 @@ func (a *Allocator) Adopt(ctx context.Context, known []Allocation) error {
 	var problems []error
 	err := a.do(ctx, func(j *job) error {
 		problems = nil
-		for _, d := range a.bad {
+		for _, d := range slices.Clone(a.bad) {
 			a.renew(j, d)
 		}
 		with := map[string][]netip.Addr{}

@@ -49,8 +49,9 @@ func (a *Allocator) loadAffinities(ctx context.Context) error {
 			}
 			continue
 		}
+		// Confirmed: a block that is missing then counts as lost, not as never made.
 		f := &affinity{node: node, cidr: cidr, revision: d.Revision}
-		if err := f.put(ctx, a.store, AffinityPending); err != nil {
+		if err := f.put(ctx, a.store, AffinityConfirmed); err != nil {
 			return err
 		}
 		a.mine[cidr] = f
