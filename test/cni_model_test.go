@@ -17,7 +17,7 @@ func TestNetworkModel(t *testing.T) {
 	c := withContainers(t, 2)
 	world := map[string]*lab.Pod{}
 	for _, p := range []struct{ node, name string }{{"a", "a1"}, {"a", "a2"}, {"b", "b1"}} {
-		world[p.name] = c.podman(p.node, p.name)
+		world[p.name] = c.podman(p.node, pods, p.name)
 	}
 	kubelet := c.containerd("b")
 	pod := must(kubelet.RunPod(t.Context(), "shop", "b2", [2]int32{8080, 80}))(t)
@@ -70,8 +70,8 @@ func (c *containers) containerd(node string) *runtimes.Containerd {
 	return d
 }
 
-// podman starts a container by podman and waits until packets flow.
-func (c *containers) podman(node, name string, flags ...string) *lab.Pod {
+// podman starts a container by podman, in a network.
+func (c *containers) podman(node, network, name string, flags ...string) *lab.Pod {
 	c.t.Helper()
 	p := must(runtimes.NewPodman(c.hosts[node]))(c.t)
 	c.t.Cleanup(func() {
@@ -79,7 +79,7 @@ func (c *containers) podman(node, name string, flags ...string) *lab.Pod {
 			c.t.Error(err)
 		}
 	})
-	_, netns, err := p.Run(c.t.Context(), pods, name, flags...)
+	_, netns, err := p.Run(c.t.Context(), network, name, flags...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func reaches(t *testing.T, from place, own []netip.Addr, to place, dst []netip.A
 func TestHostPort(t *testing.T) {
 	t.Parallel()
 	c := withContainers(t, 2)
-	web := c.podman("a", "web", "--publish", "8080:80")
+	web := c.podman("a", pods, "web", "--publish", "8080:80")
 	hostPort(t, c.l.Node("b"), c.l.Node("a"), web)
 }
 

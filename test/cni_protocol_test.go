@@ -2,14 +2,18 @@ package test
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 
+	"caracal.dev/caracal/lab"
 	"caracal.dev/caracal/test/runtimes"
 )
 
@@ -104,9 +108,51 @@ func TestCNIDaemonDown(t *testing.T) {
 	if err := h.Check(t.Context(), stays); err != nil {
 		t.Error(err)
 	}
-	for _, a := range pod.Addrs {
-		if cell, err := pod.Ping(t.Context(), a); err != nil || !cell.OK {
-			t.Errorf("%s: %+v %v", a, cell, err)
+	for _, f := range lab.Families() {
+		if cell, err := pod.Ping(t.Context(), c.l.Node("a").Addr(f)); err != nil || !cell.OK {
+			t.Errorf("%s: %+v %v", f, cell, err)
 		}
+	}
+}
+
+// TestCNIFirstPacket: when ADD has answered, the first packet of each family
+// arrives: to the node, to another container, and to one of another node.
+func TestCNIFirstPacket(t *testing.T) {
+	t.Parallel()
+	c := withContainers(t, 2)
+	_, far := c.add("b", "far")
+	_, near := c.add("a", "near")
+	c.ping(near, far) // the two nodes know the way and each other
+	for i := range 5 {
+		_, pod := c.add("a", fmt.Sprint("p", i))
+		for _, f := range lab.Families() {
+			for to, a := range map[string]netip.Addr{"its node": c.l.Node("a").Addr(f), "its neighbor": near.Addr(f), "another node's": far.Addr(f)} {
+				if cell, err := pod.Ping(t.Context(), a); err != nil || !cell.OK {
+					t.Errorf("the first ping of container %d to %s, %s: %+v %v", i, to, a, cell, err)
+				}
+			}
+		}
+	}
+}
+
+// TestInstallCNI: what caracald --install-cni writes is all that podman needs.
+func TestInstallCNI(t *testing.T) {
+	t.Parallel()
+	c := withContainers(t, 1)
+	n, bin := c.l.Node("a"), filepath.Join(c.l.Node("a").Dir(), "bin")
+	if err := n.Kill(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	c.hosts["a"] = must(runtimes.NewHost(c.l, "a", bin))(t) // which finds the plugin there alone
+	must(n.StartCaracald("--install-cni", c.hosts["a"].ConfDir(), "--cni-bin-dir", bin))(t)
+	eventually(t, 20*time.Second, func() string {
+		_, err := os.Stat(filepath.Join(c.hosts["a"].ConfDir(), "10-caracal.conflist"))
+		return said(err)
+	})
+	pod := c.podman("a", "caracal", "web", "--publish", "8080:80")
+	reaches(t, n, []netip.Addr{n.Addr(lab.IPv4), n.Addr(lab.IPv6)}, pod, pod.Addrs)
+	l := listen(t, pod, pod.Addr(lab.IPv4), 80)
+	if _, called := dialled(t, n, netip.AddrPortFrom(n.Addr(lab.IPv4), 8080), l); called != pod.Addr(lab.IPv4) {
+		t.Errorf("the port of the node leads to %s", called)
 	}
 }
