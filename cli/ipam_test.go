@@ -23,6 +23,7 @@ func sampleIPAM() *pb.IPAMUse {
 			{Name: "pods6", Cidr: "fd00:10::/48", Size: 1 << 64, Allocated: 3, Blocks: 1},
 			{Name: "old", Cidr: "10.65.0.0/16", Size: 64, Allocated: 64, Blocks: 1, Disabled: true},
 			{Name: "other", Cidr: "10.66.0.0/16"},
+			{Name: "small", Cidr: "10.67.0.0/29", Size: 8, Allocated: 7, Reserved: 1, Blocks: 1},
 			{Cidr: "172.16.0.0/24", Size: 256, Blocks: 1},
 		},
 		Blocks: []*pb.BlockUse{

@@ -18,16 +18,28 @@ func renderIPAM(w io.Writer, m *pb.IPAMUse) {
 	fmt.Fprintln(w)
 	g := newGrid("POOL", "RANGE", ">BLOCKS", ">SIZE", ">IN USE", ">%", ">COOLING", ">RESERVED", "INFO")
 	for _, p := range m.Pools {
-		info := ""
-		switch {
-		case p.Disabled:
-			info = "disabled: gives no new addresses"
-		case p.Blocks == 0:
-			info = "this node has no block of it"
-		}
+		info := poolInfo(p, m.Mode)
 		g.add(orDash(p.Name), orDash(p.Cidr), p.Blocks, amount(p.Size), p.Allocated, share(p.Allocated, p.Size), p.Cooling, p.Reserved, info)
 	}
 	g.print(w)
+}
+
+// poolInfo says what keeps a pool from giving addresses; empty if nothing does.
+func poolInfo(p *pb.PoolUse, mode string) string {
+	free := p.Size - float64(p.Allocated) - float64(p.Reserved)
+	switch {
+	case p.Disabled:
+		return "disabled: gives no new addresses"
+	case p.Blocks == 0 && mode == "blocks":
+		return "" // it claims one when it needs it
+	case p.Blocks == 0:
+		return "this node has no block of it"
+	case free <= 0:
+		return "no address is left"
+	case free <= float64(p.Cooling):
+		return "no address is left until some have cooled"
+	}
+	return ""
 }
 
 // noAddresses is for a node that can give none.
