@@ -221,8 +221,17 @@ func (r *Registry) assign(ctx context.Context, e *Endpoint, req Request) error {
 		return fmt.Errorf("%w: %s", ErrNotReady, noAddresses(plan, "IPv4 or IPv6"))
 	}
 	got, err := r.o.IPAM.Assign(ctx, ask)
+	if err == nil && !answers(got, ask) {
+		// Left by an ADD that asked for something else, and failed in the middle.
+		if _, err = r.releaseUnknown(context.WithoutCancel(ctx), ask.Handle); err == nil {
+			got, err = r.o.IPAM.Assign(ctx, ask)
+		}
+	}
 	if err != nil {
 		return err
+	}
+	if plan.Mode == ipam.ModeBlocks && slices.ContainsFunc(got, func(a ipam.Allocation) bool { return !r.overlay.hasBlock(a.Block) }) {
+		r.claim(ctx)
 	}
 	for _, a := range got {
 		e.Addrs = append(e.Addrs, a.Addr)
@@ -231,12 +240,34 @@ func (r *Registry) assign(ctx context.Context, e *Endpoint, req Request) error {
 	return nil
 }
 
+// answers reports whether addresses are what was asked for. Those that a handle has
+// already are given again, whatever is asked.
+func answers(got []ipam.Allocation, ask ipam.Request) bool {
+	var v4, v6 int
+	have := map[netip.Addr]bool{}
+	for _, a := range got {
+		have[a.Addr] = true
+		if a.Addr.Is4() {
+			v4++
+		} else {
+			v6++
+		}
+	}
+	return v4 == ask.V4 && v6 == ask.V6 && !slices.ContainsFunc(ask.Addrs, func(a netip.Addr) bool { return !have[a] })
+}
+
 // configuredAs returns the key of the configured Workload that has an address.
 func (o *Overlay) configuredAs(a netip.Addr) (string, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	k, ok := o.configured[a]
 	return k, ok
+}
+
+// hasBlock reports whether the Snapshots have a block.
+func (o *Overlay) hasBlock(p netip.Prefix) bool {
+	_, ok := o.Snapshot().Blocks.Get(p)
+	return ok
 }
 
 // check refuses what cannot be meant, and fills in what is left to us.

@@ -52,6 +52,11 @@ func TestAttachedNameStaysWhereItIs(t *testing.T) {
 		t.Errorf("after the first was gone:\n%swant\n%s", w.text(), before)
 	}
 	w.clean(1)
+	w.addReady(request("c1"))
+	if freed, err := w.Remove(ctx, ID{ContainerID: "c1"}); err != nil || len(freed) > 0 {
+		t.Errorf("a runtime's container was detached: %v %v", freed, err)
+	}
+	w.clean(2)
 }
 
 // Who looks for an address on the wrong node is told which is the right one.

@@ -172,6 +172,22 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
+// What an ADD left that failed in the middle is not the answer to another question.
+func TestOrphanOfAnotherRequest(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	req := request("c1")
+	left := ipam.Request{Handle: "cni/net/c1/eth0", V4: 1, Owner: ipam.Owner{Kind: KindCNI, ContainerID: "c1", Interface: "eth0"}}
+	if _, err := w.o.IPAM.Assign(context.Background(), left); err != nil {
+		t.Fatal(err)
+	}
+	req.Addrs = []netip.Addr{ip("10.1.0.77")}
+	if got := w.addReady(req); len(got.Addrs) != 2 || got.Addrs[0] != req.Addrs[0] {
+		t.Errorf("it has %v", got.Addrs)
+	}
+	w.clean(1)
+}
+
 // Whoever may ask for an address by name does not get one that a node has.
 func TestAddressOfNode(t *testing.T) {
 	w := newWorld(t)

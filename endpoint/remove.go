@@ -16,8 +16,8 @@ import (
 const closeWait = 3 * time.Second
 
 // Remove takes an endpoint away and returns its addresses, which are free then.
-// One that is not known is no error. Without an interface it is all of those that
-// the container has.
+// One that is not known is no error. Without an interface and a network it is what
+// was attached by this name, and not a container of a runtime.
 func (r *Registry) Remove(ctx context.Context, id ID) ([]netip.Addr, error) {
 	began := time.Now()
 	if err := r.ready(); err != nil {
@@ -44,7 +44,11 @@ func (r *Registry) meant(id ID) []ID {
 	}
 	var out []ID
 	for _, e := range r.List() {
-		if e.ContainerID == id.ContainerID && (id.Network == "" || id.Network == e.Network) {
+		mine := id.Network == e.Network
+		if id.Network == "" {
+			mine = e.Kind == KindAttach
+		}
+		if e.ContainerID == id.ContainerID && mine {
 			out = append(out, e.ID)
 		}
 	}
