@@ -377,3 +377,36 @@ func TestCollect(t *testing.T) {
 		t.Errorf("detach by name: %v %v", freed, err)
 	}
 }
+
+// A node that is alone claims blocks of its pools, and announces them.
+func TestClaimedBlocks(t *testing.T) {
+	w := newWorld(t)
+	w.source.put(func(s *caracal.Snapshot) {
+		s.IPAM.Mode = "blocks"
+		n, _ := s.SelfNode()
+		n.PodCIDRs = nil
+		s.Nodes = s.Nodes.Put("a", n)
+		s.Blocks = caracal.NewSnapshot("a").Blocks
+		s.Pools = s.Pools.Put("pods", caracal.Pool{Name: "pods", CIDR: pfx("10.8.0.0/16"), BlockSize: 26})
+	})
+	w.start()
+	got := w.addReady(request("c1"))
+	if len(got.Addrs) != 1 || !slices.Equal(got.Pools, []string{"pods"}) {
+		t.Fatalf("%+v", got)
+	}
+	announced := func() (out []netip.Prefix) {
+		for p, b := range w.Snapshot().Blocks.All() {
+			if b.Node == "a" && p.Bits() == 26 && p.Contains(got.Addrs[0]) {
+				out = append(out, p)
+			}
+		}
+		return out
+	}
+	if len(announced()) != 1 {
+		t.Errorf("blocks after the first: %v", announced())
+	}
+	w.start()
+	if len(announced()) != 1 {
+		t.Errorf("blocks after a restart: %v", announced())
+	}
+}

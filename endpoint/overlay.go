@@ -41,6 +41,8 @@ type Overlay struct {
 	addrs      map[netip.Addr]*Endpoint
 	configured map[netip.Addr]string // to the key of the Workload
 	own        map[netip.Addr]string // those of this node
+	claimed    []caracal.Block       // of this node, that the store does not know of
+	blocks     caracal.Table[netip.Prefix, caracal.Block]
 	loaded     bool
 	unreadable string
 	problems   map[string][]caracal.Problem // by who says so
@@ -57,7 +59,7 @@ func newOverlay(inner Source) *Overlay {
 	base := inner.Snapshot()
 	blank := caracal.NewSnapshot(base.Self)
 	o := &Overlay{
-		inner: inner, base: blank, merged: blank.Workloads, groups: map[string]*group{},
+		inner: inner, base: blank, merged: blank.Workloads, blocks: blank.Blocks, groups: map[string]*group{},
 		addrs: map[netip.Addr]*Endpoint{}, configured: map[netip.Addr]string{}, own: map[netip.Addr]string{}, problems: map[string][]caracal.Problem{},
 	}
 	o.snap.Store(blank)
@@ -119,6 +121,7 @@ func (o *Overlay) take() {
 		}
 	})
 	o.base = cur
+	o.mergeBlocks()
 	for k := range dirty {
 		o.regroup(k)
 	}
@@ -326,6 +329,28 @@ func (o *Overlay) load() {
 	o.publish()
 }
 
+// claim says which blocks the node has claimed for itself, in a store that nobody
+// else reads.
+func (o *Overlay) claim(list []caracal.Block) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if slices.Equal(o.claimed, list) {
+		return
+	}
+	o.claimed = list
+	o.mergeBlocks()
+	o.publish()
+}
+
+func (o *Overlay) mergeBlocks() {
+	o.blocks = o.base.Blocks
+	for _, b := range o.claimed {
+		if _, known := o.blocks.Get(b.CIDR); !known {
+			o.blocks = o.blocks.Put(b.CIDR, b)
+		}
+	}
+}
+
 // incomplete says that endpoints may be missing, and why; empty if none is.
 func (o *Overlay) incomplete(why string) {
 	o.mu.Lock()
@@ -372,7 +397,7 @@ func (o *Overlay) publish() {
 	next := *o.base
 	next.Generation = o.snap.Load().Generation + 1
 	next.Synced = o.base.Synced && o.loaded
-	next.Workloads = o.merged
+	next.Workloads, next.Blocks = o.merged, o.blocks
 	if o.unreadable != "" {
 		next.Incomplete = maps.Clone(o.base.Incomplete)
 		if next.Incomplete == nil {

@@ -14,8 +14,8 @@ import (
 // Plan returns what a Snapshot says of this node's addresses, and what is wrong
 // with that; false while the Snapshot does not know the node. taken are the
 // addresses of configured Workloads here, which nobody else may have. shared says
-// that the nodes have one ipam.Store together: without it claiming blocks is not
-// safe.
+// that the nodes have one ipam.Store together: without it only a node that is alone
+// may claim blocks.
 func Plan(snap *caracal.Snapshot, taken []netip.Addr, shared bool) (ipam.Plan, []caracal.Problem, bool) {
 	self, ok := snap.SelfNode()
 	if !ok {
@@ -31,7 +31,7 @@ func Plan(snap *caracal.Snapshot, taken []netip.Addr, shared bool) (ipam.Plan, [
 		p.Mode = ipam.ModeBlocks
 	case p.Mode == "":
 		p.Mode = ipam.ModePodCIDR
-	case p.Mode == ipam.ModeBlocks && !shared:
+	case p.Mode == ipam.ModeBlocks && !shared && snap.Nodes.Len() > 1:
 		p.Mode = ipam.ModePodCIDR
 		problems = append(problems, caracal.Problem{Severity: caracal.Warning, Kind: "IPAMConfiguration", Name: "default",
 			Message: "mode blocks needs a store that the nodes share, and files are not one: two nodes would claim the same block. Mode podCIDR is in force; give each NodeConfig podCIDRs or blocks"})

@@ -71,7 +71,9 @@ type Registry struct {
 	plane   atomic.Pointer[Plane]
 	plan    atomic.Pointer[ipam.Plan] // nil until the configuration is known
 	begun   atomic.Bool               // the records are known, and hold
-	started time.Time
+	// claimDue says that the blocks of the node may be others.
+	claimDue atomic.Bool
+	started  time.Time
 	// What follows is Run's, and the same once begun.
 	bootID      string
 	haveRecords bool
@@ -139,6 +141,9 @@ func (r *Registry) Run(ctx context.Context, plane Plane) error {
 	defer tidy.Stop()
 	for {
 		r.configure()
+		if r.claimDue.Swap(false) {
+			r.claim(ctx)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
@@ -153,6 +158,7 @@ func (r *Registry) Run(ctx context.Context, plane Plane) error {
 			if err := r.o.IPAM.Tidy(ctx); err != nil {
 				r.o.Log.Warn("endpoint: the address records are not tidy; tried again", "err", err)
 			}
+			r.claim(ctx)
 		}
 	}
 }
@@ -178,6 +184,29 @@ func (r *Registry) configure() {
 	r.o.IPAM.Configure(p)
 	r.plan.Store(&p)
 	r.overlay.report("plan", problems)
+	r.claimDue.Store(true)
+}
+
+// claim has the blocks that the node claims for itself routed and announced. Where
+// the nodes share their records, the store tells everybody of them.
+func (r *Registry) claim(ctx context.Context) {
+	plan := r.plan.Load()
+	if r.o.Shared || plan == nil || plan.Mode != ipam.ModeBlocks {
+		r.overlay.claim(nil)
+		return
+	}
+	blocks, _, err := r.o.IPAM.Blocks(ctx)
+	if err != nil {
+		r.o.Log.Warn("endpoint: the blocks of this node are not known; those that were stay announced", "err", err)
+		return
+	}
+	var list []caracal.Block
+	for _, b := range blocks {
+		if b.Node == plan.Node && (b.Affinity == ipam.AffinityConfirmed || b.Affinity == ipam.AffinityReleasing) {
+			list = append(list, caracal.Block{CIDR: b.CIDR, Node: b.Node})
+		}
+	}
+	r.overlay.claim(list)
 }
 
 // ready says why an operation cannot be done now.

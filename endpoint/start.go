@@ -185,6 +185,7 @@ func (r *Registry) tryBegin(ctx context.Context) error {
 	b := planBegin(f)
 	r.overlay.report("start", append(b.problems, r.carryOut(ctx, b)...))
 	r.reassert(ctx)
+	r.claim(ctx)
 	r.begun.Store(true)
 	r.applyQueue(ctx)
 	r.overlay.load()
