@@ -86,25 +86,31 @@ func TestDamagedBlock(t *testing.T) {
 				t.Fatal(err)
 			}
 
-			adopt(t, a, known[:1]) // all that still is; the others ended meanwhile
-			for range 2 {
-				got := allocations(t, a)
-				if text(got) != "10.0.0.0 10.0.9.0 fd00::" || got[0].Handle != "h0" {
-					t.Fatalf("after mending: %s", text(got))
-				}
-				if got := lookup(t, a, "10.0.0.1"); got.State != StateCooling || !got.Until.Equal(c.t.Add(time.Minute)) {
-					t.Errorf("%+v", got)
-				}
-				a = newAllocator(t, s, c, plan) // and in another life
-			}
-			c.advance(time.Minute)
-			if got := assign(t, a, Request{Handle: "later", V4: 1}); got != "10.0.0.1" {
-				t.Fatalf("got %s", got)
-			}
-			if got := uses(t, a); strings.Contains(got, "damaged") {
-				t.Errorf("still damaged:\n%s", got)
-			}
+			testMended(t, a, s, c, plan, known[:1]) // the others ended meanwhile
 		})
+	}
+}
+
+// testMended tells an allocator of all that still is in use, h0 of 10.0.0.0/29.
+func testMended(t *testing.T, a *Allocator, s Store, c *clock, plan Plan, known []Allocation) {
+	t.Helper()
+	adopt(t, a, known)
+	for range 2 {
+		got := allocations(t, a)
+		if text(got) != "10.0.0.0 10.0.9.0 fd00::" || got[0].Handle != "h0" {
+			t.Fatalf("after mending: %s", text(got))
+		}
+		if got := lookup(t, a, "10.0.0.1"); got.State != StateCooling || !got.Until.Equal(c.t.Add(time.Minute)) {
+			t.Errorf("%+v", got)
+		}
+		a = newAllocator(t, s, c, plan) // and in another life
+	}
+	c.advance(time.Minute)
+	if got := assign(t, a, Request{Handle: "later", V4: 1}); got != "10.0.0.1" {
+		t.Fatalf("got %s", got)
+	}
+	if got := uses(t, a); strings.Contains(got, "damaged") {
+		t.Errorf("still damaged:\n%s", got)
 	}
 }
 

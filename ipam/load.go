@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"caracal.dev/caracal"
 )
@@ -204,7 +205,10 @@ func (a *Allocator) reload(ctx context.Context, cidr netip.Prefix) error {
 		}
 		return nil
 	case errors.Is(err, ErrDamaged):
-		a.spoil(cidr, Damaged{Key: BlockKey(cidr), Message: err.Error(), Revision: r.Revision})
+		a.spoil(cidr, Damaged{
+			Key: BlockKey(cidr), Revision: r.Revision,
+			Message: strings.TrimPrefix(err.Error(), ErrDamaged.Error()+": "),
+		})
 		return nil
 	case err != nil:
 		return fmt.Errorf("read block %s: %w", cidr, err)

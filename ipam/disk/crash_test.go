@@ -288,3 +288,38 @@ func BenchmarkAssign(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOpen is the start of a daemon with 250 workloads of both families on
+// record.
+func BenchmarkOpen(b *testing.B) {
+	path := b.TempDir()
+	start := func() (*Store, *ipam.Allocator) {
+		s, err := Open(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		a := ipam.New(s)
+		a.Configure(ipam.Plan{Node: "a", Static: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")}})
+		return s, a
+	}
+	s, a := start()
+	id := strings.Repeat("0123456789abcdef", 4)
+	for i := range 250 {
+		r := ipam.Request{Handle: fmt.Sprintf("cni/net/%s%d/eth0", id, i), V4: 1, V6: 1, Owner: ipam.Owner{
+			Kind: "cni", ContainerID: id, Interface: "eth0", Namespace: "default", Name: "web", NetNS: "/var/run/netns/cni-" + id,
+		}}
+		if _, err := a.Assign(context.Background(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		s, a = start()
+		if got, err := a.Allocations(context.Background()); err != nil || len(got) != 500 {
+			b.Fatalf("%d %v", len(got), err)
+		}
+	}
+	_ = s.Close()
+}
