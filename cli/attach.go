@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	pb "caracal.dev/caracal/proto"
 )
 
@@ -86,7 +88,13 @@ func attachRequest(cmd Command) (*pb.AddEndpointRequest, error) {
 		if old, ok := req.Labels[k]; ok && old != v {
 			return nil, failf(ExitUsage, "the label %s cannot be both %s and %s", k, old, v)
 		}
+		if len(validation.IsQualifiedName(k))+len(validation.IsValidLabelValue(v)) > 0 {
+			return nil, failf(ExitUsage, "%s is no label: key and value are letters, digits, '-', '_' and '.', at most 63, the key perhaps after a domain and '/'", l)
+		}
 		req.Labels[k] = v
+	}
+	if len(validation.IsDNS1123Label(req.Namespace)) > 0 {
+		return nil, failf(ExitUsage, "the namespace %q must be lower-case letters, digits and -, at most 63 of them", req.Namespace)
 	}
 	if text := cmd.Args["mtu"]; text != "" {
 		mtu, err := strconv.ParseUint(text, 10, 32)

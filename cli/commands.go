@@ -38,14 +38,8 @@ func (s *session) run(ctx context.Context, cmd Command, w io.Writer) error {
 		return s.torConfig(ctx, cmd, w)
 	case "show tunnels":
 		return get(ctx, s, w, s.client.tunnels().GetTunnel, &pb.TunnelRequest{}, func(m *pb.Tunnel) { renderTunnel(w, m) })
-	case "show ipam", "show ipam blocks":
-		return s.ipam(ctx, cmd, w)
-	case "show ipam address":
-		return get(ctx, s, w, s.client.ipam().GetAddress, &pb.AddressRequest{Address: cmd.Args["address"]}, func(m *pb.Address) { renderAddress(w, s.opts.Now(), m) })
-	case "check ipam":
-		return s.checkIPAM(ctx, w)
-	case "release address":
-		return s.releaseAddress(ctx, cmd, w)
+	case "show ipam", "show ipam blocks", "show ipam address", "check ipam", "release address":
+		return s.addresses(ctx, cmd, w)
 	case "attach":
 		return s.attach(ctx, cmd, w)
 	case "detach":

@@ -32,15 +32,20 @@ func releaseWords() []*Word {
 	}
 }
 
-func (s *session) ipam(ctx context.Context, cmd Command, w io.Writer) error {
-	blocks := cmd.Name == "show ipam blocks"
-	return get(ctx, s, w, s.client.ipam().GetIPAM, &pb.IPAMRequest{Blocks: blocks}, func(m *pb.IPAMUse) {
-		if blocks {
-			renderBlocks(w, m)
-		} else {
-			renderIPAM(w, m)
-		}
-	})
+// addresses runs the commands about addresses of containers.
+func (s *session) addresses(ctx context.Context, cmd Command, w io.Writer) error {
+	switch cmd.Name {
+	case "show ipam":
+		return get(ctx, s, w, s.client.ipam().GetIPAM, &pb.IPAMRequest{}, func(m *pb.IPAMUse) { renderIPAM(w, m) })
+	case "show ipam blocks":
+		return get(ctx, s, w, s.client.ipam().GetIPAM, &pb.IPAMRequest{Blocks: true}, func(m *pb.IPAMUse) { renderBlocks(w, m) })
+	case "show ipam address":
+		return get(ctx, s, w, s.client.ipam().GetAddress, &pb.AddressRequest{Address: cmd.Args["address"]},
+			func(m *pb.Address) { renderAddress(w, s.opts.Now(), m) })
+	case "check ipam":
+		return s.checkIPAM(ctx, w)
+	}
+	return s.releaseAddress(ctx, cmd, w)
 }
 
 // checkIPAM also exits with 1 if something is wrong.
