@@ -40,7 +40,7 @@ func enqueue(stateDir string, id endpointID) error {
 }
 
 func write(stateDir string, id endpointID) error {
-	b, err := json.Marshal(queued{queuedID{id.ContainerID, id.IfName, id.Network}})
+	b, err := json.Marshal(queued{queuedID(id)})
 	if err != nil {
 		return err
 	}

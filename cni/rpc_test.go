@@ -99,15 +99,15 @@ func TestCalls(t *testing.T) {
 	defer d.close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	long := strings.Repeat("x", 200)
+	long := strings.Repeat("x", 4000)
 	req := collectRequest{Network: "net"}
-	for i := range 5000 {
+	for i := range 300 {
 		id := endpointID{fmt.Sprint(i, long), "eth0", "net"}
 		f.endpoints[fmt.Sprint(id.ContainerID, "/eth0")] = &pb.AddEndpointRequest{Id: &pb.EndpointID{ContainerId: id.ContainerID, Ifname: "eth0", Network: "net"}}
 		req.Keep = append(req.Keep, endpointID{"keep-" + id.ContainerID, "eth0", "net"})
 	}
 	var reply collected
-	if err := d.ask(ctx, methodCollect, req.marshal(), &reply); err != nil || len(reply.removed) != 5000 || len(f.collected[0].Keep) != 5000 {
+	if err := d.ask(ctx, methodCollect, req.marshal(), &reply); err != nil || len(reply.removed) != 300 || len(f.collected[0].Keep) != 300 {
 		t.Fatalf("%v: %d removed", err, len(reply.removed))
 	}
 	for range 1000 {
