@@ -20,6 +20,7 @@ import (
 
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/endpoint"
 	"caracal.dev/caracal/fib"
 	"caracal.dev/caracal/node/api"
 )
@@ -206,10 +207,11 @@ type rig struct {
 	earlier *fib.Fake // the same machine, seen with an earlier mark
 	state   string
 
-	networks []netip.Prefix // that the host is on
-	agent    *Agent
-	done     chan error
-	stop     context.CancelFunc
+	networks  []netip.Prefix     // that the host is on
+	endpoints *endpoint.Registry // may be nil
+	agent     *Agent
+	done      chan error
+	stop      context.CancelFunc
 }
 
 func (r *rig) open(m fib.Mark) (Kernel, error) {
@@ -241,8 +243,13 @@ func newRig(t *testing.T) *rig {
 }
 
 func (r *rig) start() {
+	var store Store = r.store
+	if r.endpoints != nil {
+		store = r.endpoints.Overlay()
+	}
 	r.agent = New(Options{
-		Store:      r.store,
+		Store:      store,
+		Endpoints:  r.endpoints,
 		OpenKernel: r.open,
 		StateDir:   r.state,
 		Networks:   func() []netip.Prefix { return r.networks },
