@@ -256,7 +256,8 @@ func TestGrammarIsWhole(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"show route 10.0.0.0/8 all", "sh ?", "conf check", "cleanup --yes", "show route table adj-rib-out a for ::1", "lab x ?", "disable \x00"} {
+	for _, seed := range []string{"show route 10.0.0.0/8 all", "sh ?", "conf check", "cleanup --yes", "show route table adj-rib-out a for ::1", "lab x ?", "disable \x00",
+		"attach --pid 1 --name a --label a=b --label c=d --ip 10.0.0.1/32", "release address ::1 --force", "sh ipam a ?"} {
 		f.Add(seed)
 	}
 	root := testGrammar()
