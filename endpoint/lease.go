@@ -114,6 +114,9 @@ func (r *Registry) audit(ctx context.Context) {
 	r.overlay.report("audit", found)
 	r.overlay.report("outside", outside(*r.plan.Load(), r.overlay.Snapshot(), r.List()))
 	r.freeOrphans(ctx, links)
+	if r.refused { // the disk was full, or the containers are gone by now
+		r.reassert(ctx)
+	}
 }
 
 // closely is how many links each audit looks at in all: that costs a look into

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -227,4 +229,64 @@ func TestJudgeClockSetBack(t *testing.T) {
 	if v, _ := judge(e, sight{}, watch{}, began.Add(time.Hour), began, limits{time.Minute, 5 * time.Minute}); v != abandoned {
 		t.Errorf("it is kept: %d", v)
 	}
+}
+
+// A container that could not be taken away keeps its address, also if the record of
+// its block is lost at the same time.
+func TestStuckAndDamaged(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	req, ctx := request("c1"), context.Background()
+	got := w.addReady(req)
+	w.ground.Stick(got.HostInterface, true)
+	if _, err := w.Remove(ctx, req.ID); err == nil {
+		t.Fatal("it was not stuck")
+	}
+	w.stop()
+	w.store.(*ipam.Memory).Damage(ipam.BlockKey(pfx("10.1.0.0/26")))
+	w.start()
+	for i := range 64 {
+		if next := w.addReady(request("next" + strconv.Itoa(i))); next.Addrs[0] == got.Addrs[0] {
+			t.Fatalf("%s was given again", next.Addrs[0])
+		}
+	}
+	w.ground.Stick(got.HostInterface, false)
+	w.audit(ctx)
+	w.clean(64)
+}
+
+// unsure is an allocator that cannot write at the start.
+type unsure struct {
+	Allocator
+	fails *atomic.Bool
+}
+
+func (u unsure) Adopt(ctx context.Context, known []ipam.Allocation) error {
+	if u.fails.Load() {
+		return errors.New("no space left on device")
+	}
+	return u.Allocator.Adopt(ctx, known)
+}
+
+// What the address records did not take at the start they are told again.
+func TestReassertAgain(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	req, ctx := request("c1"), context.Background()
+	w.addReady(req)
+	w.stop()
+	w.store.(*ipam.Memory).Damage(ipam.BlockKey(pfx("10.1.0.0/26")))
+	var fails atomic.Bool
+	fails.Store(true)
+	w.change = func(o *Options) { o.IPAM = unsure{o.IPAM, &fails} }
+	w.start()
+	if p := w.Snapshot().Problems; len(p) != 1 || !strings.Contains(p[0].Message, "no space left on device") {
+		t.Fatalf("told %v", p)
+	}
+	fails.Store(false)
+	w.audit(ctx)
+	if p := w.Snapshot().Problems; len(p) != 0 {
+		t.Errorf("still told %v", p)
+	}
+	w.clean(1)
 }

@@ -262,14 +262,12 @@ func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []caraca
 }
 
 // reassert has the allocator know of all addresses that endpoints have: its
-// records may be older than ours, or damaged.
+// records may be older than ours, or damaged. What is still to be removed has its
+// addresses, too.
 func (r *Registry) reassert(ctx context.Context) {
 	var known []ipam.Allocation
 	for _, e := range r.List() {
 		for i, a := range e.Addrs {
-			if e.State == Deleting {
-				continue
-			}
 			k := ipam.Allocation{Addr: a, Handle: e.Handle(), Owner: e.owner(), Node: r.self(), Since: e.Added}
 			if i < len(e.Pools) {
 				k.Pool = e.Pools[i]
@@ -277,7 +275,10 @@ func (r *Registry) reassert(ctx context.Context) {
 			known = append(known, k)
 		}
 	}
+	var problems []caracal.Problem
 	if err := r.o.IPAM.Adopt(ctx, known); err != nil {
-		r.overlay.report("reassert", []caracal.Problem{trouble("", "addresses that containers have are not theirs in the address records; make these containers anew: "+err.Error())})
+		problems = append(problems, trouble("", "addresses that containers have are not theirs in the address records; make these containers anew: "+err.Error()))
 	}
+	r.refused = problems != nil
+	r.overlay.report("reassert", problems)
 }
