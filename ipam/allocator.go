@@ -197,9 +197,10 @@ func (a *Allocator) lead() {
 func (a *Allocator) alone(j *job) {
 	for i := range attempts {
 		if i > 3 { // then several are at it: let them get on
+			pause := min(50*time.Millisecond, time.Millisecond<<(i-4))
 			select {
 			case <-j.ctx.Done():
-			case <-time.After(time.Duration(rand.Int64N(int64(i) * int64(time.Millisecond)))):
+			case <-time.After(rand.N(pause)):
 			}
 		}
 		if j.err = a.once(j); !errors.Is(j.err, ErrConflict) {
