@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -199,6 +200,9 @@ func TestQueue(t *testing.T) {
 	}
 	leave(a.ID)
 	if err := os.WriteFile(filepath.Join(queue, "torn.json"), []byte(`{"id":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(queue, "pipe.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.start()

@@ -59,22 +59,27 @@ func (r *Registry) applyQueue(ctx context.Context) (again bool) {
 }
 
 func (r *Registry) applyDeletion(ctx context.Context, path string) error {
-	st, err := os.Stat(path)
+	st, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	b, err := os.ReadFile(path)
-	if err != nil {
+	d, err := readDeletion(path, st)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the plugin took it back
+	}
+	if _, unread := errors.AsType[*fs.PathError](err); unread {
 		return err
 	}
-	var d deletion
-	if err := json.Unmarshal(b, &d); err != nil || d.id().ContainerID == "" {
+	if err != nil {
 		// The audit frees what it was about, once the container is gone.
-		r.o.Log.Error("endpoint: a deletion that cannot be read is set aside", "file", path+corrupt, "err", err)
-		return os.Rename(path, path+corrupt)
+		if err := os.Rename(path, path+corrupt); err != nil {
+			return err
+		}
+		r.o.Log.Error("endpoint: a deletion that cannot be read was set aside", "file", path+corrupt, "err", err)
+		return nil
 	}
 	for _, id := range r.meant(d.id()) {
 		freed, done, err := r.removeIf(ctx, id, func(e *Endpoint) bool { return e == nil || !e.Added.After(st.ModTime()) })
@@ -86,7 +91,25 @@ func (r *Registry) applyDeletion(ctx context.Context, path string) error {
 		}
 		r.o.Log.Info("endpoint: a container was deleted while the daemon was down", "container", id.ContainerID, "interface", id.Interface, "addresses", freed)
 	}
-	return os.Remove(path)
+	if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// readDeletion reads a file of the queue. One that is no file could be read forever.
+func readDeletion(path string, st fs.FileInfo) (d deletion, err error) {
+	if !st.Mode().IsRegular() || st.Size() > maxRecord {
+		return d, errors.New("it is not a file of a deletion's size")
+	}
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(b, &d)
+	}
+	if err == nil && d.id().ContainerID == "" {
+		err = errors.New("it names no container")
+	}
+	return d, err
 }
 
 // queueRetry is the time after which what failed is tried again.
