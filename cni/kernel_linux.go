@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"caracal.dev/caracal"
@@ -81,19 +82,26 @@ func (k *kernel) read(want Spec) (State, error) {
 		if pod, err = linkByName(k.pod, want.IfName); err != nil {
 			return err
 		}
-		lo, err := net.InterfaceByName("lo")
+		lo, err := k.pod.LinkByName("lo")
 		if err != nil {
 			return err
 		}
-		s.LoopbackUp = lo.Flags&net.FlagUp != 0
-		s.Pod, err = readEnd(k.pod, pod, podSysctls(want))
-		return err
+		s.LoopbackUp = lo.Attrs().Flags&net.FlagUp != 0
+		s.Pod = readEnd(pod, podSysctls(want))
+		if pod == nil {
+			return nil
+		}
+		index := pod.Attrs().Index
+		return errors.Join(s.Pod.readAddrs(k.pod, pod), s.Pod.readNeighbors(k.pod, index), s.Pod.readRoutes(k.pod, index))
 	})
 	if err != nil {
 		return State{}, fmt.Errorf("look at interface %s in the container: %w", want.IfName, err)
 	}
-	if s.Host, err = readEnd(k.host, host, hostSysctls(want)); err != nil {
-		return State{}, fmt.Errorf("look at interface %s on the host: %w", want.HostInterface, err)
+	s.Host = readEnd(host, hostSysctls(want))
+	if host != nil {
+		if err := s.Host.askNeighbors(host.Attrs().Index, want.Addrs); err != nil {
+			return State{}, fmt.Errorf("look at interface %s on the host: %w", want.HostInterface, err)
+		}
 	}
 	if host != nil && pod != nil {
 		id, err := k.host.GetNetNsIdByFd(int(k.ns.Fd()))
@@ -113,17 +121,49 @@ func linkByName(h *netlink.Handle, name string) (netlink.Link, error) {
 	return l, err
 }
 
-// readEnd reads one end; the thread is in its namespace. link is nil if it does
-// not exist.
-func readEnd(h *netlink.Handle, link netlink.Link, keys map[string]string) (End, error) {
+// readEnd reads what is of the interface itself; the thread is in its namespace.
+// link is nil if it does not exist.
+func readEnd(link netlink.Link, keys map[string]string) End {
 	e := End{Sysctls: readSysctls(link != nil, keys)}
-	if link == nil {
-		return e, nil
+	if link != nil {
+		a := link.Attrs()
+		e.Exists, e.Veth = true, link.Type() == "veth"
+		e.Up, e.MAC, e.MTU = a.Flags&net.FlagUp != 0, a.HardwareAddr, a.MTU
 	}
-	a := link.Attrs()
-	e.Exists, e.Veth = true, link.Type() == "veth"
-	e.Up, e.MAC, e.MTU = a.Flags&net.FlagUp != 0, a.HardwareAddr, a.MTU
-	return e, errors.Join(e.readAddrs(h, link), e.readNeighbors(h, a.Index), e.readRoutes(h, a.Index))
+	return e
+}
+
+// askNeighbors reads the neighbor entries of some addresses, one by one: the
+// tables of a host are long, and the kernel lists only whole ones. The thread is
+// in the interface's namespace.
+func (e *End) askNeighbors(index int, addrs []netip.Addr) error {
+	e.Neighbors = map[netip.Addr]string{}
+	for _, a := range addrs {
+		family := uint8(unix.AF_INET)
+		if a.Is6() {
+			family = unix.AF_INET6
+		}
+		req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, 0)
+		req.AddData(&netlink.Ndmsg{Family: family, Index: uint32(index)})
+		req.AddData(nl.NewRtAttr(netlink.NDA_DST, a.AsSlice()))
+		msgs, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
+		if errors.Is(err, unix.ENOENT) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("ask for neighbor %s: %w", a, err)
+		}
+		for _, m := range msgs {
+			n, err := netlink.NeighDeserialize(m)
+			if err != nil {
+				return fmt.Errorf("read neighbor %s: %w", a, err)
+			}
+			if n.State == netlink.NUD_PERMANENT {
+				e.Neighbors[a] = n.HardwareAddr.String()
+			}
+		}
+	}
+	return nil
 }
 
 // readSysctls reads the settings of an interface, or of one that does not exist

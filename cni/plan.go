@@ -23,12 +23,14 @@ type End struct {
 	Up     bool
 	MAC    net.HardwareAddr
 	MTU    int
-	// Addrs are its addresses, without link-local ones.
-	Addrs []netip.Prefix
-	// Neighbors are its permanent neighbor entries.
+	// Neighbors are its permanent neighbor entries; of the host's end only those of
+	// the container's addresses.
 	Neighbors map[netip.Addr]string
+	// Addrs are its addresses, without link-local ones. Only of the container's end.
+	Addrs []netip.Prefix
 	// Routes are those of the main table by this interface; the value is the
-	// gateway, the zero Addr if the destination is on the link.
+	// gateway, the zero Addr if the destination is on the link. Only of the
+	// container's end.
 	Routes map[netip.Prefix]netip.Addr
 	// Sysctls are settings by their path below /proc/sys; one that the kernel
 	// does not have is missing.
