@@ -31,12 +31,9 @@ func outside(plan ipam.Plan, snap *caracal.Snapshot, list []*Endpoint) (found []
 	return found
 }
 
-// ownerOf returns the node to which the configuration gives an address.
+// ownerOf returns the node to which the configuration gives an address; empty if
+// none.
 func ownerOf(snap *caracal.Snapshot, a netip.Addr) string {
-	for p, b := range snap.Blocks.All() {
-		if p.Contains(a) {
-			return b.Node
-		}
-	}
-	return ""
+	b, _ := blockAt(snap, a)
+	return b.Node
 }
