@@ -192,7 +192,7 @@ func (r *Registry) configure() {
 // the nodes share their records, the store tells everybody of them.
 func (r *Registry) claim(ctx context.Context) {
 	plan := r.plan.Load()
-	if r.o.Shared || plan == nil || plan.Mode != ipam.ModeBlocks {
+	if r.o.Shared || plan == nil {
 		r.overlay.claim(nil)
 		return
 	}
@@ -203,11 +203,26 @@ func (r *Registry) claim(ctx context.Context) {
 	}
 	var list []caracal.Block
 	for _, b := range blocks {
-		if b.Node == plan.Node && (b.Affinity == ipam.AffinityConfirmed || b.Affinity == ipam.AffinityReleasing) {
+		if b.Node == plan.Node && (b.Affinity == ipam.AffinityConfirmed || b.Affinity == ipam.AffinityReleasing) && r.announces(plan, b) {
 			list = append(list, caracal.Block{CIDR: b.CIDR, Node: b.Node})
 		}
 	}
 	r.overlay.claim(list)
+}
+
+// announces reports whether a claimed block is this node's to announce. One of a time
+// at which it was alone is so as long as containers have addresses of it, unless the
+// configuration gives them to another node.
+func (r *Registry) announces(plan *ipam.Plan, b ipam.BlockUse) bool {
+	if plan.Mode == ipam.ModeBlocks {
+		return true
+	}
+	for p, other := range r.o.Source.Snapshot().Blocks.All() {
+		if other.Node != plan.Node && p.Overlaps(b.CIDR) {
+			return false
+		}
+	}
+	return b.Allocated > 0
 }
 
 // ready says why an operation cannot be done now.
