@@ -9,7 +9,7 @@ import (
 func TestReport(t *testing.T) {
 	var b strings.Builder
 	ms := time.Millisecond
-	report(&b, []row{{"caracal-cni", 2, 250, []time.Duration{30 * ms, 10 * ms, 20 * ms}, []time.Duration{5 * ms}, 6 * ms}}, 100)
+	report(&b, []row{{"caracal-cni", 2, 250, []time.Duration{30 * ms, 10 * ms, 20 * ms}, []time.Duration{5 * ms}, []time.Duration{6 * ms}}}, 100)
 	const want = "| caracal-cni | 2 | 250 | 20.0 ms | 30.0 ms | 5.0 ms | 5.0 ms | 6.0 ms |\n"
 	if !strings.HasSuffix(b.String(), want) {
 		t.Errorf("got\n%swant\n%s", &b, want)
@@ -38,12 +38,13 @@ func TestQuantile(t *testing.T) {
 
 // The reference plugins on the real kernel.
 func TestRunReference(t *testing.T) {
-	rows, _, err := run(t.Context(), reference{}, options{pods: []int{1, 2}, adds: 2, parallel: 3, ipv6: true, plugin: "/nowhere/caracal-cni"})
+	rows, _, err := run(t.Context(), []subject{reference{}},
+		options{pods: []int{1, 2}, adds: 2, parallel: 3, bursts: 2, ipv6: true, plugin: "/nowhere/caracal-cni"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, r := range rows {
-		if r.pods != i+1 || len(r.alone) != 2 || len(r.together) != 3 || r.done < r.together[0] {
+		if r.pods != i+1 || len(r.alone) != 2 || len(r.together) != 6 || r.done[0] < r.together[0] {
 			t.Errorf("row %d: %+v", i, r)
 		}
 	}

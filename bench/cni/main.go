@@ -22,7 +22,7 @@ type options struct {
 	caracald, plugin string
 	pods             []int // sizes of the node, ascending
 	adds             int   // one after another
-	parallel         int   // at once
+	parallel, bursts int   // at once, and how often
 	ipv6             bool
 }
 
@@ -31,7 +31,8 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	pods := flags.String("pods", "10,250", "how many containers the node has meanwhile, ascending")
 	adds := flags.Int("adds", 100, "how many ADDs are timed one after another")
 	parallel := flags.Int("parallel", 100, "how many ADDs are timed at once")
-	rounds := flags.Int("rounds", 1, "how often each is measured, in turns")
+	bursts := flags.Int("bursts", 3, "how often that is done")
+	rounds := flags.Int("rounds", 1, "how often all is done anew")
 	ipv6 := flags.Bool("ipv6", false, "an IPv6 address too, without duplicate address detection in the container: ptp waits for its end, up to two seconds")
 	caracald := flags.String("caracald", "bin/caracald", "the caracald to measure")
 	plugin := flags.String("plugin", "", "its plugin; caracal-cni beside caracald if empty")
@@ -43,7 +44,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	if *plugin == "" {
 		*plugin = filepath.Join(filepath.Dir(*caracald), "caracal-cni")
 	}
-	o := options{adds: *adds, parallel: *parallel, ipv6: *ipv6}
+	o := options{adds: *adds, parallel: *parallel, bursts: *bursts, ipv6: *ipv6}
 	for _, text := range strings.Split(*pods, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 0 {
@@ -66,23 +67,21 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	var rows []row
 	var taken []adoption
 	for i := range *rounds {
-		for _, s := range []subject{reference{}, caracal{}} {
-			r, a, err := run(ctx, s, o)
-			if err != nil {
-				return fmt.Errorf("round %d: %s: %w", i+1, s.name(), err)
-			}
-			for _, r := range r {
-				r.name, r.round = s.name(), i+1
-				rows = append(rows, r)
-			}
-			taken = append(taken, a...)
+		r, a, err := run(ctx, []subject{reference{}, caracal{}}, o)
+		if err != nil {
+			return fmt.Errorf("round %d: %w", i+1, err)
 		}
+		for _, r := range r {
+			r.round = i + 1
+			rows = append(rows, r)
+		}
+		taken = append(taken, a...)
 	}
 	families := "IPv4"
 	if o.ipv6 {
 		families = "IPv4 and IPv6"
 	}
-	fmt.Fprintf(out, "%d ADDs one after another, %d at once, %s; %s\n\n", o.adds, o.parallel, families, stand.Machine())
+	fmt.Fprintf(out, "%d ADDs one after another, %d times %d at once, %s; %s\n\n", o.adds, o.bursts, o.parallel, families, stand.Machine())
 	report(out, rows, o.parallel)
 	reportAdoptions(out, taken)
 	return nil
@@ -95,7 +94,7 @@ func report(out io.Writer, rows []row, parallel int) {
 	for _, r := range rows {
 		fmt.Fprintf(out, "| %s | %d | %d | %s | %s | %s | %s | %s |\n", r.name, r.round, r.pods,
 			ms(quantile(r.alone, 50)), ms(quantile(r.alone, 99)),
-			ms(quantile(r.together, 50)), ms(quantile(r.together, 99)), ms(r.done))
+			ms(quantile(r.together, 50)), ms(quantile(r.together, 99)), ms(quantile(r.done, 50)))
 	}
 }
 

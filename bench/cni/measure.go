@@ -20,10 +20,9 @@ type row struct {
 	name  string
 	round int
 	pods  int
-	// alone and together are how long each ADD took, one after another and all at
-	// once; done is when the last of the latter was done.
-	alone, together []time.Duration
-	done            time.Duration
+	// alone and together are how long each ADD took, one after another and in bursts
+	// of many at once; done is when the last of each burst was done.
+	alone, together, done []time.Duration
 }
 
 // adoption is how long a daemon that was killed took.
@@ -43,47 +42,79 @@ func quantile(list []time.Duration, q int) time.Duration {
 	return sorted[max(0, (len(sorted)*q+99)/100-1)]
 }
 
-// world is a node with containers.
+// world is a node with containers of a subject.
 type world struct {
-	host *runtimes.Host
-	next int
+	subject subject
+	lab     *lab.Lab
+	host    *runtimes.Host
+	next    int
 }
 
-// run measures a subject once, in a lab of its own.
-func run(ctx context.Context, s subject, o options) (rows []row, taken []adoption, err error) {
+// up builds a world of its own for a subject.
+func up(ctx context.Context, s subject, o options) (*world, error) {
 	l, err := lab.Up(ctx, lab.Spec{Topology: node(o), Caracald: o.caracald})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	defer func() {
-		if d := l.Nodes()[0].Process("caracald"); err != nil && d != nil {
-			log := d.Log()
-			err = fmt.Errorf("%w; the daemon's last words:\n%s", err, log[max(0, len(log)-4000):])
-		}
-		err = errors.Join(err, l.Down(context.WithoutCancel(ctx)))
-	}()
-	h, err := runtimes.NewHost(l, l.Nodes()[0].Name, dirOf(o))
+	w := &world{subject: s, lab: l}
+	if w.host, err = runtimes.NewHost(l, l.Nodes()[0].Name, dirOf(o)); err == nil {
+		err = s.start(ctx, w.host, o)
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, w.down(ctx, err)
 	}
-	if err := s.start(ctx, h, o); err != nil {
-		return nil, nil, err
+	return w, nil
+}
+
+// down removes the world. An error gets the daemon's last words.
+func (w *world) down(ctx context.Context, err error) error {
+	if d := w.lab.Nodes()[0].Process("caracald"); err != nil && d != nil {
+		log := d.Log()
+		err = fmt.Errorf("%w; the daemon's last words:\n%s", err, log[max(0, len(log)-4000):])
 	}
-	w := &world{host: h}
+	return errors.Join(err, w.lab.Down(context.WithoutCancel(ctx)))
+}
+
+// run measures the subjects side by side, each in a lab of its own.
+func run(ctx context.Context, subjects []subject, o options) (rows []row, taken []adoption, err error) {
+	var worlds []*world
+	defer func() {
+		for _, w := range worlds {
+			err = w.down(ctx, err)
+		}
+	}()
+	for _, s := range subjects {
+		w, err := up(ctx, s, o)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", s.name(), err)
+		}
+		worlds = append(worlds, w)
+	}
 	have := 0
 	for _, pods := range o.pods {
-		if err := w.fill(ctx, pods-have); err != nil {
-			return nil, nil, err
+		for _, w := range worlds {
+			if err := w.fill(ctx, pods-have); err != nil {
+				return nil, nil, fmt.Errorf("%s, up to %d containers: %w", w.subject.name(), pods, err)
+			}
 		}
 		have = pods
-		r, err := w.measure(ctx, pods, o)
+		r, err := measure(ctx, worlds, o)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("with %d containers: %w", pods, err)
 		}
-		rows = append(rows, r)
+		for i := range r {
+			r[i].pods = pods
+		}
+		rows = append(rows, r...)
 	}
-	taken, err = s.adopt(ctx, h, have)
-	return rows, taken, err
+	for _, w := range worlds {
+		a, err := w.subject.adopt(ctx, w.host, have)
+		if err != nil {
+			return rows, taken, err
+		}
+		taken = append(taken, a...)
+	}
+	return rows, taken, nil
 }
 
 // make returns n containers that are not wired up.
@@ -130,42 +161,71 @@ func (w *world) fill(ctx context.Context, n int) error {
 	return atOnce(list, 4, func(c *runtimes.Container) error { return w.host.Add(ctx, c) })
 }
 
-func (w *world) measure(ctx context.Context, pods int, o options) (row, error) {
-	r := row{pods: pods}
-	list, err := w.make(o.adds + 1)
+// measure times ADDs in worlds that have their containers. The worlds take turns
+// with every single ADD, and with every burst, so that what else the machine does
+// falls on all of them.
+func measure(ctx context.Context, worlds []*world, o options) ([]row, error) {
+	rows := make([]row, len(worlds))
+	for i, w := range worlds {
+		rows[i].name = w.subject.name()
+	}
+	for i := range o.adds + 1 {
+		for k, w := range worlds {
+			took, err := w.one(ctx)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", rows[k].name, err)
+			}
+			if i > 0 { // the first after a pause finds cold caches
+				rows[k].alone = append(rows[k].alone, took)
+			}
+		}
+	}
+	for range o.bursts {
+		for k, w := range worlds {
+			took, done, err := w.burst(ctx, o.parallel)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %d at once: %w", rows[k].name, o.parallel, err)
+			}
+			rows[k].together, rows[k].done = append(rows[k].together, took...), append(rows[k].done, done)
+		}
+	}
+	return rows, nil
+}
+
+// one times an ADD, and removes the container.
+func (w *world) one(ctx context.Context) (time.Duration, error) {
+	list, err := w.make(1)
 	if err != nil {
-		return r, err
+		return 0, err
 	}
-	for i, c := range list {
-		begin := time.Now()
-		if err := w.host.Add(ctx, c); err != nil {
-			return r, fmt.Errorf("with %d containers: %w", pods, err)
-		}
-		if i > 0 { // the first after a pause finds cold caches
-			r.alone = append(r.alone, time.Since(begin))
-		}
-		if err := w.host.Remove(ctx, c); err != nil {
-			return r, err
-		}
-	}
-	if list, err = w.make(o.parallel); err != nil {
-		return r, err
-	}
-	took := make(chan time.Duration, len(list))
 	begin := time.Now()
-	err = atOnce(list, len(list), func(c *runtimes.Container) error {
+	if err := w.host.Add(ctx, list[0]); err != nil {
+		return 0, err
+	}
+	return time.Since(begin), w.host.Remove(ctx, list[0])
+}
+
+// burst times n ADDs at once, each and all of them, and removes the containers.
+func (w *world) burst(ctx context.Context, n int) (each []time.Duration, all time.Duration, err error) {
+	list, err := w.make(n)
+	if err != nil {
+		return nil, 0, err
+	}
+	took := make(chan time.Duration, n)
+	begin := time.Now()
+	err = atOnce(list, n, func(c *runtimes.Container) error {
 		begin := time.Now()
 		err := w.host.Add(ctx, c)
 		took <- time.Since(begin)
 		return err
 	})
+	all = time.Since(begin)
 	if err != nil {
-		return r, fmt.Errorf("%d at once with %d containers: %w", o.parallel, pods, err)
+		return nil, 0, err
 	}
-	r.done = time.Since(begin)
 	close(took)
 	for d := range took {
-		r.together = append(r.together, d)
+		each = append(each, d)
 	}
-	return r, atOnce(list, 4, func(c *runtimes.Container) error { return w.host.Remove(ctx, c) })
+	return each, all, atOnce(list, 4, func(c *runtimes.Container) error { return w.host.Remove(ctx, c) })
 }
