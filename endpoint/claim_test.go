@@ -27,7 +27,9 @@ func TestClaimedBlocksOfOneOfTwo(t *testing.T) {
 	owner := func() string { b, _ := w.Snapshot().Blocks.Get(mine); return b.Node }
 	w.until("the block is announced", func() bool { return owner() == "a" })
 	w.source.put(func(s *caracal.Snapshot) { s.Nodes = s.Nodes.Put("b", caracal.Node{Name: "b"}) })
-	w.until("there are two", func() bool { return w.plan.Load().Mode == "podCIDR" && !w.claimDue.Load() && w.Snapshot().Nodes.Len() == 2 })
+	w.until("there are two", func() bool {
+		return w.plan.Load().Mode == "podCIDR" && !w.claimDue.Load() && w.Snapshot().Nodes.Len() == 2
+	})
 	if owner() != "a" {
 		t.Error("the block of a container is not announced any more")
 	}

@@ -73,6 +73,7 @@ type Registry struct {
 	begun   atomic.Bool               // the records are known, and hold
 	// claimDue says that the blocks of the node may be others.
 	claimDue atomic.Bool
+	claiming sync.Mutex // or what was read first could be published last
 	started  time.Time
 	// What follows is Run's, and the same once begun.
 	bootID      string
@@ -191,6 +192,8 @@ func (r *Registry) configure() {
 // claim has the blocks that the node claims for itself routed and announced. Where
 // the nodes share their records, the store tells everybody of them.
 func (r *Registry) claim(ctx context.Context) {
+	r.claiming.Lock()
+	defer r.claiming.Unlock()
 	plan := r.plan.Load()
 	if r.o.Shared || plan == nil {
 		r.overlay.claim(nil)
