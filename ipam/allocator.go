@@ -260,6 +260,7 @@ func (a *Allocator) ready(ctx context.Context) error {
 			a.loaded = false
 		}
 		if a.loaded {
+			clear(a.from) // what was passed over may be to be given now
 			a.judgeAll()
 		}
 	}

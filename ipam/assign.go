@@ -269,7 +269,7 @@ func (p *picker) any(v6 bool) error {
 		if err != nil {
 			return err
 		}
-		if b != nil && p.from(b) {
+		if b != nil && b.usable && p.allowed(b.pool) && p.from(b) {
 			return nil
 		}
 	}

@@ -99,9 +99,14 @@ func (a *Allocator) nextStatic(s netip.Prefix) (netip.Prefix, bool) {
 		r, ok := a.taken.at(at)
 		if !ok {
 			cidr, _ := splitAround(at, size, a.taken)
-			if r, ok = a.plan.reserved.at(at); !ok || !caracal.Covers(r, cidr) {
-				a.from[s] = at
-				return cidr, true
+			r, ok = a.plan.reserved.at(at)
+			if !ok || !caracal.Covers(r, cidr) {
+				pool := poolOf(a.plan.Pools, cidr)
+				if pool == nil || !pool.Disabled {
+					a.from[s] = at
+					return cidr, true
+				}
+				r = pool.CIDR // within the range
 			}
 		}
 		at = Last(r).Next()

@@ -50,6 +50,7 @@ func TestAssign(t *testing.T) {
 		{name: "with a zone", plan: Plan{Static: pfx("fd00::/64")}, r: Request{Handle: "h", Addrs: []netip.Addr{addr("fd00::1%eth0")}}, err: ErrUnavailable, want: "no address that can be given"},
 		{name: "static in a disabled pool", plan: Plan{Static: pfx("10.1.0.0/24"), Pools: []caracal.Pool{disabled(pools[0])}}, r: one, err: ErrExhausted, want: "pool big (10.1.0.0/16) is disabled"},
 		{name: "static in a disabled pool, by address", plan: Plan{Static: pfx("10.1.0.0/24"), Pools: []caracal.Pool{disabled(pools[0])}}, r: Request{Handle: "h", Addrs: []netip.Addr{addr("10.1.0.1")}}, err: ErrUnavailable, want: "not in the pools that give addresses"},
+		{name: "static around a disabled pool", plan: Plan{Static: pfx("10.0.0.0/8"), Pools: []caracal.Pool{disabled(pool("x", "10.0.0.0/16", 26))}}, r: one, want: "10.1.0.0"},
 		{name: "podCIDR claims nothing", plan: Plan{Pools: pools}, r: one, err: ErrExhausted, want: "this node has no block of it"},
 		{name: "podCIDR, by address", plan: Plan{Pools: pools}, r: Request{Handle: "h", Addrs: []netip.Addr{addr("10.1.0.1")}}, err: ErrUnavailable, want: "in no block of node a"},
 		{name: "static before pools", plan: Plan{Mode: ModeBlocks, Pools: pools, Static: pfx("10.0.0.0/24")}, r: one, want: "10.0.0.0"},
@@ -286,5 +287,21 @@ func TestExhaustedMessage(t *testing.T) {
 		"the most have namespace shop (8), namespace mail (4), handle cni/net/c11/eth0 (1): no address is left"
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
+	}
+}
+
+// TestReservedNoLonger: what was passed over as reserved, or as of a disabled pool,
+// is given once it is neither.
+func TestReservedNoLonger(t *testing.T) {
+	plan := Plan{Node: "a", Mode: ModePodCIDR, Static: pfx("10.0.0.0/24"), Reserved: pfx("10.0.0.0/25"), Pools: []caracal.Pool{disabled(pool("x", "10.0.0.128/26", 26))}}
+	a := newAllocator(t, NewMemory(), newClock(), plan)
+	for i := range 64 {
+		assign(t, a, Request{Handle: fmt.Sprint(i), V4: 1})
+	}
+	assignError(t, a, Request{Handle: "more", V4: 1}, ErrExhausted, "64 of 256")
+	plan.Reserved, plan.Pools = nil, nil
+	a.Configure(plan)
+	for i := range 192 {
+		assign(t, a, Request{Handle: fmt.Sprint("more", i), V4: 1})
 	}
 }

@@ -1,6 +1,8 @@
 package ipam
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -84,4 +86,52 @@ func FuzzDecodeBlock(f *testing.F) {
 			t.Fatal("it changes each time it is read and written")
 		}
 	})
+}
+
+func TestAffinityRecords(t *testing.T) {
+	ctx, s := context.Background(), NewMemory()
+	f := &affinity{node: "Node_1", cidr: netip.MustParsePrefix("fd00::/122")}
+	l := &loan{addr: addr("10.0.0.9"), node: "b", block: netip.MustParsePrefix("10.0.0.0/26")}
+	if err := errors.Join(f.put(ctx, s, AffinityPending), f.put(ctx, s, AffinityConfirmed), l.put(ctx, s, AffinityPending)); err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"affinity/%4eode%5f1/fd00::-122": `{"version":1,"state":"confirmed"}` + "\n",
+		"borrowed/10.0.0.9":              `{"version":1,"state":"pending","node":"b","block":"10.0.0.0/26"}` + "\n",
+	} {
+		if r, err := s.Get(ctx, key); err != nil || string(r.Value) != want {
+			t.Errorf("%s: %s %v", key, r.Value, err)
+		}
+	}
+	affinities, _, err := Affinities(ctx, s)
+	if err != nil || len(affinities) != 1 || affinities[0] != (BlockAffinity{"Node_1", f.cidr, AffinityConfirmed}) {
+		t.Errorf("%+v %v", affinities, err)
+	}
+	loans, _, err := ListBorrowed(ctx, s)
+	if err != nil || len(loans) != 1 || loans[0] != (Borrowed{Addr: l.addr, Node: "b", Block: l.block}) {
+		t.Errorf("%+v %v", loans, err)
+	}
+	for key, value := range map[string]string{
+		"affinity/a/10.0.0.0-26":  `{"version":2,"state":"confirmed"}`,
+		"affinity/b/10.0.0.0-26":  `{"version":1,"state":"x"}`,
+		"affinity/c/10.0.0.0-26":  `nothing`,
+		"affinity/10.0.0.0-26":    `{"version":1,"state":"confirmed"}`,
+		"affinity/a/10.0.0.1-26":  `{"version":1,"state":"confirmed"}`,
+		"affinity/%zz/10.0.1.0-2": `{"version":1,"state":"confirmed"}`,
+		"borrowed/10.0.0.300":     `{"version":1,"state":"confirmed","node":"b","block":"10.0.0.0/26"}`,
+		"borrowed/10.0.1.9":       `{"version":1,"state":"confirmed","node":"b","block":"10.0.0.0/26"}`,
+		"borrowed/10.0.0.8":       `{"version":1,"state":"confirmed","block":"10.0.0.0/26"}`,
+	} {
+		if _, err := s.Put(ctx, Record{Key: key, Value: []byte(value)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	affinities, bad, err := Affinities(ctx, s)
+	if err != nil || len(affinities) != 1 || len(bad) != 6 {
+		t.Errorf("%+v %+v %v", affinities, bad, err)
+	}
+	loans, bad, err = ListBorrowed(ctx, s)
+	if err != nil || len(loans) != 1 || len(bad) != 3 || !strings.Contains(bad[0].Message, "record borrowed/10.0.0.300 cannot be understood") {
+		t.Errorf("%+v %+v %v", loans, bad, err)
+	}
 }
