@@ -46,7 +46,7 @@ func (a *Allocator) loadAffinities(ctx context.Context) error {
 		node, cidr, ok := affinityOfKey(d.Key)
 		if !ok || node != a.plan.Node {
 			if ok {
-				a.taken.add(cidr)
+				a.take(cidr)
 			}
 			continue
 		}
@@ -56,7 +56,7 @@ func (a *Allocator) loadAffinities(ctx context.Context) error {
 			return err
 		}
 		a.mine[cidr] = f
-		a.taken.add(cidr)
+		a.take(cidr)
 	}
 	for cidr := range a.mine {
 		if err := a.reload(ctx, cidr); err != nil {
@@ -233,9 +233,7 @@ func (a *Allocator) spoil(cidr netip.Prefix, d Damaged) {
 	if cidr.IsValid() {
 		d.Message += fmt.Sprintf(". No address of %s is given until it is mended: caracald does that when it starts, "+
 			"from the endpoints that it knows of", cidr)
-		if _, ok := a.taken.overlapping(cidr); !ok {
-			a.taken.add(cidr)
-		}
+		a.take(cidr)
 	}
 	a.bad = append(a.bad, damage{cidr: cidr, Damaged: d})
 }
@@ -247,15 +245,20 @@ func (a *Allocator) add(b *block) {
 	if !slices.Contains(a.sizes[i], b.cidr.Bits()) {
 		a.sizes[i] = append(a.sizes[i], b.cidr.Bits())
 	}
-	if _, ok := a.taken.overlapping(b.cidr); !ok {
-		a.taken.add(b.cidr)
-	}
+	a.take(b.cidr)
 	for _, e := range b.entries {
 		if e.inUse() && e.node == a.plan.Node {
 			a.handles[e.handle] = append(a.handles[e.handle], e)
 		}
 	}
 	a.judge(b)
+}
+
+// take notes that a block is somebody's.
+func (a *Allocator) take(cidr netip.Prefix) {
+	if _, ok := a.taken.overlapping(cidr); !ok {
+		a.taken.add(cidr)
+	}
 }
 
 // forget takes a block out of memory.
