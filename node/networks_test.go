@@ -14,7 +14,9 @@ func TestNetworks(t *testing.T) {
 	link := func(index int, name string, gone bool) fib.Events {
 		return fib.Events{Links: []fib.LinkEvent{{Link: fib.Link{Index: index, Name: name}, Gone: gone}}}
 	}
-	addr := func(index int, v4 bool) fib.Events { return fib.Events{Addrs: []fib.AddrEvent{{Link: index, IPv4: v4}}} }
+	addr := func(index int, v4 bool) fib.Events {
+		return fib.Events{Addrs: []fib.AddrEvent{{Link: index, IPv4: v4}}}
+	}
 	ours := caracal.HostInterface("c", "eth0")
 	for _, step := range []struct {
 		name string

@@ -24,6 +24,8 @@ type sysctlTask struct {
 	said   map[string]bool // findings that were logged and still stand
 	// seen are the links that were looked at since the last whole look.
 	seen map[string]bool
+	// uplinks are the devices with the node's addresses, as of the last whole look.
+	uplinks []string
 }
 
 func (t *sysctlTask) run(ctx context.Context) error {
@@ -54,12 +56,14 @@ func (t *sysctlTask) run(ctx context.Context) error {
 func (t *sysctlTask) check(links []string, snap *caracal.Snapshot, whole bool) {
 	self, _ := snap.SelfNode()
 	look := links
-	if !whole {
+	if whole {
+		t.uplinks = uplinks(self)
+	} else {
 		look = slices.DeleteFunc(slices.Clone(links), func(l string) bool { return t.seen[l] })
 	}
 	needs := fib.SysctlNeeds{
 		IPv4: self.IPv4.IsValid(), IPv6: self.IPv6.IsValid(),
-		Workloads: look, Uplinks: uplinks(self), Neighbors: snap.Nodes.Len() + len(links), Routes6: snap.Blocks.Len(),
+		Workloads: look, Uplinks: t.uplinks, Neighbors: snap.Nodes.Len() + len(links), Routes6: snap.Blocks.Len(),
 		ECMP: gatewayPeers(snap) > 1 || anycast(snap),
 	}
 	found := fib.CheckSysctls(needs, fib.ReadSysctl)

@@ -39,11 +39,13 @@ type tunnelTask struct {
 	began      time.Time // when pools began to ask for it; zero while none does
 	guard      tunnelGuard
 	released   bool // the device is left to others, and was looked at
-	guarded    *caracal.Snapshot
-	failures   int
-	retry      time.Time // after a failure; zero without one
-	looked     time.Time
-	said       string
+	// taken is the Snapshot of the last look.
+	taken    *caracal.Snapshot
+	guarded  *caracal.Snapshot
+	failures int
+	retry    time.Time // after a failure; zero without one
+	looked   time.Time
+	said     string
 }
 
 // tunnelDevice is [ipip.Tunnel].
@@ -126,6 +128,7 @@ func (t *tunnelTask) run(ctx context.Context) error {
 			}
 			look = t.touchedBy(ev)
 		case <-changed:
+			look = t.concerns(t.store.Snapshot())
 		case <-tick.C:
 			look = false
 		}
@@ -155,6 +158,21 @@ func (t *tunnelTask) touchedBy(ev fib.Events) bool {
 		slices.ContainsFunc(ev.Addrs, func(a fib.AddrEvent) bool { return a.IPv4 })
 }
 
+// concerns reports whether a Snapshot differs from that of the last look in what
+// the device depends on: a container that starts is no reason to look.
+func (t *tunnelTask) concerns(snap *caracal.Snapshot) bool {
+	was := t.taken
+	if was == nil || was.Synced != snap.Synced || was.Complete() != snap.Complete() || was.Dataplane != snap.Dataplane {
+		return true
+	}
+	differs := false
+	snap.Nodes.Diff(was.Nodes, func(a, b caracal.Node) bool { return a.IPv4 == b.IPv4 && a.IPv6 == b.IPv6 && a.Tunnel == b.Tunnel },
+		func(string, *caracal.Node, *caracal.Node) { differs = true })
+	snap.Pools.Diff(was.Pools, func(a, b caracal.Pool) bool { return a == b },
+		func(string, *caracal.Pool, *caracal.Pool) { differs = true })
+	return differs
+}
+
 // turn looks at everything once.
 func (t *tunnelTask) turn(ctx context.Context) {
 	snap := t.store.Snapshot()
@@ -166,7 +184,7 @@ func (t *tunnelTask) turn(ctx context.Context) {
 	defer cancel()
 	was := t.state.Load()
 	whole := time.Since(t.looked) >= tunnelInterval || !t.retry.IsZero() // the guard too, which costs a process
-	t.looked = time.Now()
+	t.looked, t.taken = time.Now(), snap
 	next := &tunnelState{uplink: was.uplink, have: was.have}
 	if up, err := t.uplink(self, &snap.Nodes); err != nil {
 		next.uplinkErr = err
