@@ -309,3 +309,27 @@ func TestUnreachableStore(t *testing.T) {
 		t.Errorf("got %s", got)
 	}
 }
+
+// TestReleaseAddrInterrupted: a release by hand that got only half way does not
+// make the next one take more than its address.
+func TestReleaseAddrInterrupted(t *testing.T) {
+	ctx, c, s := context.Background(), newClock(), NewMemory()
+	plan := Plan{Static: pfx("10.0.0.0/29", "fd00::/126")}
+	view := &flaky{Memory: s, crash: true}
+	a := newAllocator(t, view, c, plan)
+	assign(t, a, Request{Handle: "h", V4: 2, V6: 1})
+	view.left = 2
+	if _, err := a.ReleaseAddr(ctx, addr("10.0.0.1")); !errors.Is(err, errInjected) {
+		t.Fatal(err)
+	}
+	a = newAllocator(t, s, c, plan)
+	if _, err := a.ReleaseAddr(ctx, addr("fd00::")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got := text(allocations(t, a)); got != "10.0.0.0 10.0.0.1" {
+			t.Fatalf("h has %s", got)
+		}
+		a = newAllocator(t, s, c, plan)
+	}
+}

@@ -46,7 +46,7 @@ func (a *Allocator) loadAffinities(ctx context.Context) error {
 		node, cidr, ok := affinityOfKey(d.Key)
 		if !ok || node != a.plan.Node {
 			if ok {
-				a.take(cidr)
+				a.noteTaken(cidr)
 			}
 			continue
 		}
@@ -56,7 +56,7 @@ func (a *Allocator) loadAffinities(ctx context.Context) error {
 			return err
 		}
 		a.mine[cidr] = f
-		a.take(cidr)
+		a.noteTaken(cidr)
 	}
 	for cidr := range a.mine {
 		if err := a.reload(ctx, cidr); err != nil {
@@ -233,7 +233,7 @@ func (a *Allocator) spoil(cidr netip.Prefix, d Damaged) {
 	if cidr.IsValid() {
 		d.Message += fmt.Sprintf(". No address of %s is given until it is mended: caracald does that when it starts, "+
 			"from the endpoints that it knows of", cidr)
-		a.take(cidr)
+		a.noteTaken(cidr)
 	}
 	a.bad = append(a.bad, damage{cidr: cidr, Damaged: d})
 }
@@ -245,7 +245,7 @@ func (a *Allocator) add(b *block) {
 	if !slices.Contains(a.sizes[i], b.cidr.Bits()) {
 		a.sizes[i] = append(a.sizes[i], b.cidr.Bits())
 	}
-	a.take(b.cidr)
+	a.noteTaken(b.cidr)
 	for _, e := range b.entries {
 		if e.inUse() && e.node == a.plan.Node {
 			a.handles[e.handle] = append(a.handles[e.handle], e)
@@ -254,8 +254,8 @@ func (a *Allocator) add(b *block) {
 	a.judge(b)
 }
 
-// take notes that a block is somebody's.
-func (a *Allocator) take(cidr netip.Prefix) {
+// noteTaken notes that a block is somebody's.
+func (a *Allocator) noteTaken(cidr netip.Prefix) {
 	if _, ok := a.taken.overlapping(cidr); !ok {
 		a.taken.add(cidr)
 	}

@@ -105,13 +105,17 @@ func (a *Allocator) ReleaseAddr(ctx context.Context, addr netip.Addr) (Allocatio
 			return err
 		}
 		was, used = e.allocation(), e.inUse()
-		for _, other := range e.with {
-			o := a.entryAt(other)
-			if o == nil || !o.inUse() || o.handle != e.handle || o.block == e.block {
+		// All that name it, and not only those that it names: an earlier release by
+		// hand may have got no further than this.
+		for _, b := range a.blocks {
+			if b == e.block {
 				continue
 			}
-			o.leave(addr)
-			a.touch(o.block)
+			for _, o := range b.entries {
+				if o.inUse() && o.handle == e.handle && o.leave(addr) {
+					a.touch(b)
+				}
+			}
 		}
 		return nil
 	})
@@ -151,12 +155,16 @@ func (a *Allocator) releaseAddr(j *job, addr netip.Addr, handle string, used boo
 	return a.takeBackAll(j.ctx, []*entry{e})
 }
 
-// leave takes an address out of those that belong together.
-func (e *entry) leave(addr netip.Addr) {
-	if i := slices.Index(e.with, addr); i >= 0 {
-		e.with = append(slices.Clone(e.with[:i]), e.with[i+1:]...)
-		e.line = nil
+// leave takes an address out of those that belong together, and reports whether
+// it was one of them.
+func (e *entry) leave(addr netip.Addr) bool {
+	i := slices.Index(e.with, addr)
+	if i < 0 {
+		return false
 	}
+	e.with = append(slices.Clone(e.with[:i]), e.with[i+1:]...)
+	e.line = nil
+	return true
 }
 
 func (a *Allocator) releasable(addr netip.Addr) (*entry, error) {
