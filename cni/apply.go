@@ -18,15 +18,22 @@ import (
 // The calling thread's network namespace is the host's. Wire needs the
 // capabilities NET_ADMIN, and SYS_ADMIN to enter the namespace.
 func Wire(ctx context.Context, netns string, want Spec) ([]Step, error) {
-	done, err := wire(ctx, netns, want, func(Step) error { return nil })
+	done, err := wire(ctx, netns, want, hooks{})
 	if err != nil {
 		return done, fmt.Errorf("cni: wire %s of container %s: %w", want.IfName, want.ContainerID, err)
 	}
 	return done, nil
 }
 
-// wire is Wire with a say before each step.
-func wire(ctx context.Context, netns string, want Spec, before func(Step) error) ([]Step, error) {
+// hooks are what others do while a link is wired; nil is nothing.
+type hooks struct {
+	before func(Step) error // before each step
+	// then comes after the steps, while the kernel puts them into effect.
+	then func() error
+}
+
+// wire is Wire with hooks.
+func wire(ctx context.Context, netns string, want Spec, also hooks) ([]Step, error) {
 	k, err := openKernel(netns)
 	if err != nil {
 		return nil, err
@@ -40,7 +47,10 @@ func wire(ctx context.Context, netns string, want Spec, before func(Step) error)
 	if err != nil {
 		return nil, err
 	}
-	n, err := k.apply(ctx, steps, want, before)
+	n, err := k.apply(ctx, steps, want, also.before)
+	if err == nil && also.then != nil {
+		err = also.then()
+	}
 	if err == nil && n > 0 {
 		err = k.settle(ctx, want)
 	}
@@ -98,7 +108,7 @@ func (k *kernel) applySide(ctx context.Context, h *netlink.Handle, steps []Step,
 	links := map[string]netlink.Link{} // the interfaces that the steps are about
 	for i, s := range steps {
 		err := ctx.Err()
-		if err == nil {
+		if err == nil && before != nil {
 			err = before(s)
 		}
 		if err == nil && s.Op == OpMakePair {

@@ -31,12 +31,12 @@ func TestWireAfterADeath(t *testing.T) {
 		at := 0
 		var err error
 		node.Do(func() {
-			_, err = wire(context.Background(), pod.Path(), s, func(Step) error {
+			_, err = wire(context.Background(), pod.Path(), s, hooks{before: func(Step) error {
 				if at++; at > n {
 					return dead
 				}
 				return nil
-			})
+			}})
 		})
 		if err != nil && !errors.Is(err, dead) {
 			t.Fatalf("after %d steps: %v", n, err)

@@ -106,18 +106,23 @@ func (d *daemon) attach(ctx context.Context, stateDir string, req addRequest) (S
 		}
 		return Spec{}, told
 	}
+	// The daemon writes its routes while the kernel puts the link into effect.
+	var notReady error
 	spec, err := SpecOf(id.ContainerID, id.IfName, w)
 	if err == nil {
-		_, err = Wire(ctx, req.NetNS, spec)
+		_, err = wire(ctx, req.NetNS, spec, hooks{then: func() error {
+			notReady = d.ask(ctx, methodReady, id.marshal(), nil)
+			return notReady
+		}})
 	}
-	if err != nil {
-		told := types.NewError(codeRefused, fmt.Sprintf("caracal-cni: %s: %v", doing, err), "")
-		return Spec{}, and(told, d.undo(stateDir, id))
-	}
-	if err := d.ask(ctx, methodReady, id.marshal(), nil); err != nil {
+	switch {
+	case err == nil:
+		return spec, nil
+	case notReady != nil:
 		return Spec{}, and(refused(doing, d.socket, err), d.undo(stateDir, id))
 	}
-	return spec, nil
+	told := types.NewError(codeRefused, fmt.Sprintf("caracal-cni: %s: %v", doing, err), "")
+	return Spec{}, and(told, d.undo(stateDir, id))
 }
 
 // and adds to an error what failed after it.
