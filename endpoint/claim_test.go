@@ -37,6 +37,11 @@ func TestClaimedBlocksOfOneOfTwo(t *testing.T) {
 	if owner() != "a" {
 		t.Error("nor after a restart")
 	}
+	if draft, err := w.Overlay().with(w.source.Snapshot(), nil); err != nil {
+		t.Error(err)
+	} else if b, _ := draft.Blocks.Get(mine); b.Node != "a" {
+		t.Error("a check of the configuration says that it goes")
+	}
 	wider := netip.PrefixFrom(mine.Addr(), 24).Masked()
 	w.source.put(func(s *caracal.Snapshot) { s.Blocks = s.Blocks.Put(wider, caracal.Block{CIDR: wider, Node: "b"}) })
 	w.until("the block is left to the other node", func() bool { return owner() == "" })

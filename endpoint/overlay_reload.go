@@ -73,7 +73,9 @@ func (o *Overlay) with(next *caracal.Snapshot, err error) (*caracal.Snapshot, er
 	for _, g := range o.groups {
 		all = append(all, g.members...)
 	}
+	draft.claimed = o.claimed
 	o.mu.Unlock()
+	draft.mergeBlocks()
 	draft.loaded = true
 	draft.set(all...)
 	out := *draft.Snapshot()
