@@ -20,6 +20,7 @@ type block struct {
 	entries  []*entry // by address
 	freed    int      // entries that rest
 	revision string   // empty: not written yet
+	head     []byte   // how its text begins; nil if it has to be made
 
 	dirty bool // in Allocator.dirty
 	// What the plan makes of it; see Allocator.judge.

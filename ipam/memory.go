@@ -63,17 +63,18 @@ func (m *Memory) List(_ context.Context, prefix string) ([]Record, []Damaged, er
 
 // Put implements [Store].
 func (m *Memory) Put(_ context.Context, r Record) (string, error) {
-	if !ValidKey(r.Key) {
-		return "", fmt.Errorf("ipam: write record %q: it is no key", r.Key)
-	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	old, known := m.records[r.Key]
+	if !known && !ValidKey(r.Key) {
+		return "", fmt.Errorf("ipam: write record %q: it is no key", r.Key)
+	}
 	if err := m.check(r.Key, r.Revision); err != nil {
 		return "", err
 	}
 	delete(m.damaged, r.Key)
 	// Nobody but this Memory has the old value: its room can be used again.
-	r.Value = append(m.records[r.Key].Value[:0], r.Value...)
+	r.Value = append(old.Value[:0], r.Value...)
 	r.Revision = m.next()
 	m.records[r.Key] = r
 	return r.Revision, nil

@@ -133,7 +133,7 @@ func (a *Allocator) takeOver(ctx context.Context, b *block) error {
 		}
 		a.mine[b.cidr] = f
 	}
-	b.node = a.plan.Node
+	b.node, b.head = a.plan.Node, nil
 	for _, e := range b.entries {
 		e.line = nil
 	}

@@ -145,12 +145,15 @@ type entryLine struct {
 }
 
 // encode appends the block's record to buf. Lines are kept with their entries,
-// so that a change costs one line and a copy.
+// and what begins the first with the block, so that a change costs one line and a
+// copy.
 func (b *block) encode(buf []byte) []byte {
-	buf = append(buf, `{"version":1,"block":"`...)
-	buf = b.cidr.AppendTo(buf)
-	buf = append(buf, '"')
-	buf = appendField(buf, "node", b.node)
+	if b.head == nil {
+		b.head = append(b.head, `{"version":1,"block":"`...)
+		b.head = b.cidr.AppendTo(b.head)
+		b.head = appendField(append(b.head, '"'), "node", b.node)
+	}
+	buf = append(buf, b.head...)
 	if b.last.IsValid() {
 		buf = append(buf, `,"last":"`...)
 		buf = b.last.AppendTo(buf)
