@@ -194,3 +194,50 @@ func TestCNIStatic(t *testing.T) {
 		t.Error(wrong)
 	}
 }
+
+// TestCNICommands: what an operator sees of addresses, and that none is taken from
+// a container that exists.
+func TestCNICommands(t *testing.T) {
+	t.Parallel()
+	c := withContainers(t, 1)
+	n := c.l.Node("a")
+	ctr, _ := c.add("a", "web")
+	a := ctr.Addr(false).String()
+	for _, look := range []struct {
+		command string
+		want    []string
+	}{
+		{"show ipam", []string{"pods-v4", "pods-v6"}},
+		{"show ipam blocks", []string{n.Block(lab.IPv4).String(), n.Block(lab.IPv6).String(), "static"}},
+		{"show ipam address " + a, []string{ctr.ID, "in use", ctr.NetNS}},
+		{"show workloads", []string{ctr.ID, "cni"}},
+		{"check ipam", nil},
+	} {
+		out := must(n.CLI(t.Context(), strings.Fields(look.command)...))(t)
+		for _, want := range look.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s does not say %q:\n%s", look.command, want, out)
+			}
+		}
+	}
+	if out, err := n.CLI(t.Context(), "release", "address", a); err == nil {
+		t.Errorf("the address of a container that exists is released: %s", out)
+	}
+	if wrong := c.hasOnly("a", 1); wrong != "" {
+		t.Error(wrong)
+	}
+
+	// It dies without a DEL.
+	if err := c.hosts["a"].Kill(ctr); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, func() string {
+		out, err := n.CLI(t.Context(), "check", "ipam")
+		if err == nil || !strings.Contains(out, a) {
+			return "check ipam does not say that the container is gone: " + out
+		}
+		return ""
+	})
+	must(n.CLI(t.Context(), "release", "address", a))(t) // and with it the container's other address
+	eventually(t, 20*time.Second, func() string { return c.hasOnly("a", 0) })
+}
