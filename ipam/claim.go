@@ -130,7 +130,7 @@ func (p *picker) claim(v6 bool) (*block, error) {
 		return nil, nil
 	}
 	if p.mayClaim(v6) {
-		if err := p.relist(); err != nil {
+		if err := p.relist(p.j.ctx); err != nil {
 			return nil, err
 		}
 		for i := range p.plan.Pools {
@@ -166,11 +166,11 @@ func (p *picker) mayClaim(v6 bool) bool {
 }
 
 // relist reads the affinities of other nodes again, where there may be any.
-func (a *Allocator) relist() error {
+func (a *Allocator) relist(ctx context.Context) error {
 	if !a.shared {
 		return nil
 	}
-	_, err := a.listAffinities(context.Background())
+	_, err := a.listAffinities(ctx)
 	return err
 }
 
@@ -245,7 +245,7 @@ func (p *picker) blockFor(addr netip.Addr) (*block, error) {
 	if p.plan.Mode != ModeBlocks || pool == nil {
 		return nil, outside
 	}
-	if err := p.relist(); err != nil {
+	if err := p.relist(p.j.ctx); err != nil {
 		return nil, err
 	}
 	for _, f := range p.foreign {
@@ -279,7 +279,7 @@ func (p *picker) borrow(v6 bool) (bool, error) {
 		p.notes = append(p.notes, "strictAffinity forbids to borrow from other nodes")
 		return false, nil
 	}
-	if err := p.relist(); err != nil {
+	if err := p.relist(p.j.ctx); err != nil {
 		return false, err
 	}
 	lenders := slices.DeleteFunc(slices.Clone(p.foreign), func(f *affinity) bool {
