@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"caracal.dev/caracal"
 	"caracal.dev/caracal/cni"
 	"caracal.dev/caracal/proto"
 )
@@ -46,23 +49,22 @@ func Attach(ctx context.Context, d proto.EndpointsClient, req *proto.AddEndpoint
 
 // connect has the daemon allocate, wires the namespace, and waits until the
 // daemon says that packets flow. made says that there may be something now that
-// was not there before.
+// was not there before, and nothing that was.
 func connect(ctx context.Context, d proto.EndpointsClient, req *proto.AddEndpointRequest) (w *proto.Wiring, made bool, err error) {
+	_, absent := net.InterfaceByName(caracal.HostInterface(req.Id.ContainerId, req.Id.Ifname))
 	if w, err = d.AddEndpoint(ctx, req); err != nil {
-		return nil, lost(err), err
+		return nil, absent != nil && lost(err), err
 	}
 	spec, err := cni.SpecOf(req.Id.ContainerId, req.Id.Ifname, cni.Wiring{
 		HostInterface: w.HostInterface, HostMAC: w.HostMac, Addresses: w.Addresses, Gateways: w.Gateways, MTU: int(w.Mtu), MAC: w.Mac,
 	})
 	if err != nil {
-		return nil, true, err
+		return nil, absent != nil, err
 	}
 	steps, err := cni.Wire(ctx, req.Netns, spec)
+	made = absent != nil || slices.ContainsFunc(steps, func(s cni.Step) bool { return s.Op == cni.OpMakePair })
 	if err != nil {
-		return nil, true, err
-	}
-	for _, s := range steps {
-		made = made || s.Op == cni.OpMakePair
+		return nil, made, err
 	}
 	w.Mac = spec.MAC.String()
 	_, err = d.ReadyEndpoint(ctx, req.Id)

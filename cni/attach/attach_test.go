@@ -104,6 +104,28 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+// What was attached is not cut off by a second try that fails on the way.
+func TestAttachFailsAgain(t *testing.T) {
+	r, pod := newRig(t), nstest.New(t)
+	w, err := r.attach("box", pod.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod.Device("other0", "198.51.100.1/24")
+	pod.Run("ip", "route", "replace", "default", "via", "198.51.100.2", "dev", "other0")
+	if _, err := r.attach("box", pod.Path()); err == nil || !strings.Contains(err.Error(), "by another interface") {
+		t.Fatalf("the route is in the way: %v", err)
+	}
+	r.addErr = status.Error(codes.Unavailable, "starting")
+	if _, err := r.attach("box", pod.Path()); status.Code(err) != codes.Unavailable {
+		t.Fatal(err)
+	}
+	if len(r.removed) > 0 || !r.linked("box") {
+		t.Errorf("what was attached is cut off: removed %v", r.removed)
+	}
+	r.reach(&proto.Wiring{HostInterface: w.HostInterface, Addresses: w.Addresses[1:]})
+}
+
 // What fails leaves nothing the first time, and later everything.
 func TestAttachFails(t *testing.T) {
 	r, pod := newRig(t), nstest.New(t)
