@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"caracal.dev/caracal"
@@ -96,7 +95,7 @@ func (l *local) update(old, cur *caracal.Snapshot, owner func(netip.Prefix) stri
 func (l *local) diff(gone func(netip.Prefix) bool) (set []fib.Want, unset []netip.Prefix) {
 	next := l.routes()
 	for p, w := range next {
-		if old, ok := l.wants[p]; !ok || !reflect.DeepEqual(old, w) {
+		if old, ok := l.wants[p]; !ok || !sameWant(old, w) {
 			set = append(set, w)
 			l.wants[p] = w
 		}
@@ -116,6 +115,11 @@ func (l *local) diff(gone func(netip.Prefix) bool) (set []fib.Want, unset []neti
 	slices.SortFunc(set, func(a, b fib.Want) int { return a.Dst.Compare(b.Dst) })
 	slices.SortFunc(unset, netip.Prefix.Compare)
 	return set, unset
+}
+
+// sameWant compares what this room sets of a want.
+func sameWant(a, b fib.Want) bool {
+	return a.Dst == b.Dst && a.Kind == b.Kind && a.Link == b.Link && a.Source == b.Source && slices.Equal(a.NextHops, b.NextHops)
 }
 
 func (l *local) routes() map[netip.Prefix]fib.Want {
