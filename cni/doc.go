@@ -4,9 +4,12 @@
 // The daemon does what needs memory: it gives addresses, keeps records, writes
 // routes. This package does what must be done by whoever sees the namespace:
 // [Wire] makes the veth pair and sets up both of its ends. [Plugin] is the whole
-// of caracal-cni, [Attach] and [Detach] do the same without CNI, and [Install]
-// tells a runtime about it: caracald calls it for --install-cni with the
-// directory of the runtime's configuration.
+// of caracal-cni; package cni/attach does the same without CNI. [Install] tells a
+// runtime about it: caracald calls it for --install-cni with the directory of the
+// runtime's configuration.
+//
+// The plugin is a process for each command, so what it imports costs time with
+// every container: neither package grpc nor the generated messages (see rpc.go).
 //
 // What is wanted is a [Spec], what there is a [State]; [Plan] compares them, and
 // applying a plan twice writes nothing the second time.
