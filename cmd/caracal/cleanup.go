@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -42,22 +43,22 @@ func cleanup(ctx context.Context, yes bool) (*pb.CleanupReply, error) {
 	if err != nil {
 		return all, err
 	}
-	res, err = cleanupCNI(yes)
+	res, err = cleanupCNI(stateDir, yes)
 	add(all, res)
 	return all, err
 }
 
 // cleanupCNI takes the network's configuration back that caracald --install-cni
 // wrote. The links of containers stay with them.
-func cleanupCNI(yes bool) (res api.CleanupResult, err error) {
+func cleanupCNI(stateDir string, yes bool) (res api.CleanupResult, err error) {
 	dirs, err := node.RecordedCNI(stateDir)
 	if err != nil {
 		return res, err
 	}
 	for _, dir := range dirs {
 		file := filepath.Join(dir, cni.ConflistName)
-		if _, err := os.Stat(file); err != nil {
-			continue
+		if b, err := os.ReadFile(file); err != nil || !bytes.Contains(b, []byte(`"`+cni.PluginType+`"`)) {
+			continue // not there, or somebody else's
 		}
 		res.Items = append(res.Items, "CNI configuration "+file)
 		res.Total++
