@@ -284,4 +284,3 @@ func (w *world) clean(endpoints int) {
 		w.t.Errorf("%d records, want %d: %v", len(files), endpoints, files)
 	}
 }
-
