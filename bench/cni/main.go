@@ -88,12 +88,12 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 }
 
 func report(out io.Writer, rows []row, parallel int) {
-	fmt.Fprintf(out, "| plugin | round | containers | ADD alone, p50 | p99 | %d at once, p50 | p99 | all done |\n", parallel)
-	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|")
+	fmt.Fprintf(out, "| plugin | round | containers | ADD alone, p50 | p99 | CPU, p50 | %d at once, p50 | p99 | all done |\n", parallel)
+	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|")
 	ms := func(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond)) }
 	for _, r := range rows {
-		fmt.Fprintf(out, "| %s | %d | %d | %s | %s | %s | %s | %s |\n", r.name, r.round, r.pods,
-			ms(quantile(r.alone, 50)), ms(quantile(r.alone, 99)),
+		fmt.Fprintf(out, "| %s | %d | %d | %s | %s | %s | %s | %s | %s |\n", r.name, r.round, r.pods,
+			ms(quantile(r.alone, 50)), ms(quantile(r.alone, 99)), ms(quantile(r.cpu, 50)),
 			ms(quantile(r.together, 50)), ms(quantile(r.together, 99)), ms(quantile(r.done, 50)))
 	}
 }

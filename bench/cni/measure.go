@@ -23,6 +23,8 @@ type row struct {
 	// alone and together are how long each ADD took, one after another and in bursts
 	// of many at once; done is when the last of each burst was done.
 	alone, together, done []time.Duration
+	// cpu is what each ADD of alone used of the processors.
+	cpu []time.Duration
 }
 
 // adoption is how long a daemon that was killed took.
@@ -171,12 +173,12 @@ func measure(ctx context.Context, worlds []*world, o options) ([]row, error) {
 	}
 	for i := range o.adds + 1 {
 		for k, w := range worlds {
-			took, err := w.one(ctx)
+			took, cpu, err := w.one(ctx)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", rows[k].name, err)
 			}
 			if i > 0 { // the first after a pause finds cold caches
-				rows[k].alone = append(rows[k].alone, took)
+				rows[k].alone, rows[k].cpu = append(rows[k].alone, took), append(rows[k].cpu, cpu)
 			}
 		}
 	}
@@ -193,16 +195,25 @@ func measure(ctx context.Context, worlds []*world, o options) ([]row, error) {
 }
 
 // one times an ADD, and removes the container.
-func (w *world) one(ctx context.Context) (time.Duration, error) {
+func (w *world) one(ctx context.Context) (took, cpu time.Duration, err error) {
 	list, err := w.make(1)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
+	}
+	before, err := w.cpu()
+	if err != nil {
+		return 0, 0, err
 	}
 	begin := time.Now()
 	if err := w.host.Add(ctx, list[0]); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return time.Since(begin), w.host.Remove(ctx, list[0])
+	took = time.Since(begin)
+	after, err := w.cpu()
+	if err != nil {
+		return 0, 0, err
+	}
+	return took, after - before, w.host.Remove(ctx, list[0])
 }
 
 // burst times n ADDs at once, each and all of them, and removes the containers.
