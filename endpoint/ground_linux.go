@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -23,6 +24,10 @@ type Host struct {
 	conntrack *netlink.Handle
 }
 
+// kernelTimeout bounds each answer of the kernel, which may have to wait for its lock
+// while many links are made at once.
+const kernelTimeout = 20 * time.Second
+
 // NewHost returns the machine as it is seen from the network namespace of the
 // calling thread.
 func NewHost() (*Host, error) {
@@ -37,6 +42,14 @@ func NewHost() (*Host, error) {
 	}
 	if err != nil {
 		conntrack = nil
+	}
+	for _, h := range []*netlink.Handle{links, conntrack} {
+		if h == nil {
+			continue
+		}
+		if err := h.SetSocketTimeout(kernelTimeout); err != nil {
+			return nil, fmt.Errorf("endpoint: set the timeout of a netlink socket: %w", err)
+		}
 	}
 	return &Host{links, conntrack}, nil
 }

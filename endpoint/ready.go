@@ -25,6 +25,12 @@ func (r *Registry) makeReady(ctx context.Context, id ID) error {
 	if err != nil {
 		return err
 	}
+	saving := false
+	defer func() { // whatever happens, a panic too: else nobody could remove it
+		if !saving {
+			unlock()
+		}
+	}()
 	e := r.get(id.key())
 	switch {
 	case e == nil || id.Network != "" && id.Network != e.Network:
@@ -43,15 +49,14 @@ func (r *Registry) makeReady(ctx context.Context, id ID) error {
 		}
 		r.put(&next)
 		r.o.Log.Info("endpoint ready", "workload", e.Key(), "container", e.ContainerID, "link", e.HostInterface(), "addresses", e.Addrs)
+		saving = true
 		r.writing.Go(func() { // nobody waits for that: a start that finds its link knows as much
 			defer unlock()
 			if err := r.save(&next); err != nil {
 				r.o.Log.Warn("endpoint: that it is ready is not on record", "err", err)
 			}
 		})
-		return nil
 	}
-	unlock()
 	return err
 }
 
