@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -48,9 +47,17 @@ type host struct {
 	ns   *nstest.NS
 	dir  string
 	cmd  *exec.Cmd
-	log  *bytes.Buffer
+	log  logFile
 	conn *grpc.ClientConn
 	pb.EndpointsClient
+}
+
+// logFile is the path of what a daemon said.
+type logFile string
+
+func (f logFile) String() string {
+	b, _ := os.ReadFile(string(f))
+	return string(b)
 }
 
 func newHost(t *testing.T) *host {
@@ -78,11 +85,16 @@ func (h *host) start(args ...string) {
 		h.t.Fatal(err)
 	}
 	socket := filepath.Join(h.dir, "s")
-	h.log = &bytes.Buffer{}
+	h.log = logFile(filepath.Join(h.t.TempDir(), "log"))
+	out, err := os.Create(string(h.log))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer out.Close()
 	h.cmd = h.ns.Command(exe, append([]string{"--config", filepath.Join(h.dir, "etc"), "--state-dir", filepath.Join(h.dir, "state"),
 		"--node", "a", "--socket", socket, "--http", ""}, args...)...)
 	h.cmd.Env = append(os.Environ(), "BE_CARACALD=1")
-	h.cmd.Stdout, h.cmd.Stderr = h.log, h.log
+	h.cmd.Stdout, h.cmd.Stderr = out, out
 	if err := h.cmd.Start(); err != nil {
 		h.t.Fatal(err)
 	}
