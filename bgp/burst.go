@@ -60,7 +60,7 @@ func (s *Speaker) burst(ctx context.Context, order []netip.Prefix, failed map[ne
 func (s *Speaker) beginBurst(ctx context.Context, order []netip.Prefix) (fresh, rest []netip.Prefix) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.engine == nil || s.left || s.holding || s.relays.context.out || len(order)*len(s.have.neighbors) < burstSends {
+	if s.engine == nil || s.left || s.holding || s.relays.context.out || s.relays.burst != "" || len(order)*len(s.have.neighbors) < burstSends {
 		return nil, order
 	}
 	for _, nlri := range order {
@@ -74,7 +74,7 @@ func (s *Speaker) beginBurst(ctx context.Context, order []netip.Prefix) (fresh, 
 		return nil, order
 	}
 	s.relays.bursts++
-	s.relays.burst = fmt.Sprintf("burst-%d", s.relays.bursts)
+	s.relays.burst = burstName(s.relays.bursts)
 	if err := s.engine.holdBack(ctx, s.relays.burst, fresh, s.exported.name); err != nil {
 		s.opts.Log.Warn("a burst of paths is passed on one by one, which takes longer", "count", len(fresh), "err", err)
 		_ = s.releaseBurst(ctx)
@@ -82,6 +82,8 @@ func (s *Speaker) beginBurst(ctx context.Context, order []netip.Prefix) (fresh, 
 	}
 	return fresh, rest
 }
+
+func burstName(n int) string { return fmt.Sprintf("burst-%d", n) }
 
 // endBurst lets the burst out, and returns to whom it is to be announced, and how
 // many paths that is for each.
@@ -148,6 +150,7 @@ func (e *engine) holdBack(ctx context.Context, name string, prefixes []netip.Pre
 
 // assignExport puts export policies into force, one after the other.
 func (e *engine) assignExport(ctx context.Context, names ...string) error {
+	defer e.changes.begin()()
 	return e.server.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: toExportAssignment(names...)})
 }
 

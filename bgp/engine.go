@@ -21,6 +21,7 @@ type engine struct {
 	server  *server.BgpServer
 	unwatch context.CancelFunc
 	sockets *sockets
+	changes changes
 }
 
 // sink is told what happens, all from one goroutine.
@@ -100,6 +101,7 @@ const batch = 256
 
 // announce adds paths of our own. It goes on after a prefix that fails.
 func (e *engine) announce(paths map[netip.Prefix]own, order []netip.Prefix, failed map[string]error) {
+	defer e.changes.begin()()
 	e.inBatches(paths, order, failed, func(list []*apiutil.Path) error {
 		_, err := e.server.AddPath(apiutil.AddPathRequest{Paths: list})
 		return err
@@ -108,6 +110,7 @@ func (e *engine) announce(paths map[netip.Prefix]own, order []netip.Prefix, fail
 
 // withdraw removes paths of our own, which needs their next hops again.
 func (e *engine) withdraw(paths map[netip.Prefix]own, order []netip.Prefix, failed map[string]error) {
+	defer e.changes.begin()()
 	e.inBatches(paths, order, failed, func(list []*apiutil.Path) error {
 		return e.server.DeletePath(apiutil.DeletePathRequest{Paths: list})
 	})

@@ -117,6 +117,7 @@ func (e *engine) dropExport(ctx context.Context, old exported) {
 
 // pass adds paths that are passed on.
 func (e *engine) pass(list []passing, failed map[netip.Prefix]error) {
+	defer e.changes.begin()()
 	e.relayed(list, failed, func(paths []*apiutil.Path) error {
 		_, err := e.server.AddPath(apiutil.AddPathRequest{Paths: paths})
 		return err
@@ -125,6 +126,7 @@ func (e *engine) pass(list []passing, failed map[netip.Prefix]error) {
 
 // passNoMore takes them away, which needs their sources again.
 func (e *engine) passNoMore(list []passing, failed map[netip.Prefix]error) {
+	defer e.changes.begin()()
 	e.relayed(list, failed, func(paths []*apiutil.Path) error {
 		return e.server.DeletePath(apiutil.DeletePathRequest{Paths: paths})
 	})

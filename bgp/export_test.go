@@ -1,6 +1,9 @@
 package bgp
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Squat gives GoBGP a neighbor behind the speaker's back, so that adding
 // another with its address fails, and returns how to take it away.
@@ -9,3 +12,6 @@ func (s *Speaker) Squat(n Neighbor) (leave func() error, err error) {
 	defer s.mu.Unlock()
 	return func() error { return s.engine.remove(context.Background(), n.Addr) }, s.engine.add(context.Background(), n, peerOptions{})
 }
+
+// TellAgain is what a session is told that came up then, had it missed something.
+func (s *Speaker) TellAgain(n Neighbor, since time.Time) bool { return s.tellAgain(n.Addr, since) }

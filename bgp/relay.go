@@ -267,6 +267,7 @@ func (s *Speaker) passNoMore(drop []passing, failed map[netip.Prefix]error) {
 		if failed[p.NLRI] != nil {
 			continue
 		}
+		s.withdrew(withdrawal{nlri: p.NLRI, from: &p})
 		rest := slices.DeleteFunc(s.relays.have[p.NLRI], p.sameSource)
 		if len(rest) == 0 {
 			delete(s.relays.have, p.NLRI)

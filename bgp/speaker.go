@@ -55,6 +55,8 @@ type Speaker struct {
 	missing   map[netip.Addr]error
 	have      applied
 	relays    relays
+	// withdrawn has what was taken from GoBGP lately: see missed.go.
+	withdrawn []withdrawal
 	// holding: announcements wait for Complete.
 	holding  bool
 	begun    bool // Apply has got so far
@@ -79,7 +81,7 @@ func New(opts Options) *Speaker {
 		options:  map[string]peerOptions{},
 		disabled: map[string]string{},
 	}
-	s.tracker.revive, s.tracker.shed, s.tracker.release = s.revive, s.shed, s.release
+	s.tracker.revive, s.tracker.shed, s.tracker.release, s.tracker.arrived = s.revive, s.shed, s.release, s.catchUp
 	return s
 }
 
@@ -257,6 +259,7 @@ func (s *Speaker) originate(d delta, cfg Config, res *Result) {
 	}
 	for _, p := range d.withdraw {
 		if res.Failed[p.String()] == nil {
+			s.withdrew(withdrawal{nlri: p, own: s.have.paths[p]})
 			delete(s.have.paths, p)
 			res.Withdrawn = append(res.Withdrawn, p)
 		}

@@ -34,7 +34,9 @@ type tracker struct {
 	// shed is called when a neighbor passed its prefix limit, release when it is to
 	// be tried again.
 	shed, release func(name string)
-	asn           uint32 // ours, set with it
+	// arrived is called when a session came up.
+	arrived func(nb *tracked, addr netip.Addr, since time.Time)
+	asn     uint32 // ours, set with it
 	// refusals remembers of which neighbors malformed UPDATEs were logged.
 	refusals *seldom
 }
@@ -254,6 +256,9 @@ func (t *tracker) up(nb *tracked, c change, notified uint64) {
 	t.log.Info("session up", "neighbor", nb.conf.Name, "local", c.local, "remote", c.remote, "capabilities", strings.Join(c.open.caps, ","))
 	if nb.options.restarting && nb.conf.GracefulRestart && !t.holding {
 		go t.announceEarly(nb, c.at)
+	}
+	if t.arrived != nil {
+		go t.arrived(nb, nb.conf.Addr, c.at)
 	}
 }
 
