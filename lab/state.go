@@ -76,7 +76,9 @@ func loadState(id string) (*state, error) {
 // The lock is on the directory itself, so nothing is left once it is removed.
 func lock() (unlock func(), err error) {
 	for {
-		if err := os.MkdirAll(runDir, 0o755); err != nil {
+		if err := os.MkdirAll(runDir, 0o755); errors.Is(err, os.ErrExist) {
+			continue // made and removed by another lab meanwhile
+		} else if err != nil {
 			return nil, err
 		}
 		f, err := os.Open(runDir)
