@@ -17,6 +17,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	routes := flags.Int("routes", 20, "how many /32 routes each announces")
 	rounds := flags.Int("rounds", 1, "how often each daemon is measured, in turns")
 	binary := flags.String("caracald", "bin/caracald", "the caracald to measure; empty for BIRD alone")
+	keep := flags.Bool("keep", false, "withdraw nothing at the end, which takes longest with many clients")
 	flags.Parse(args)
 
 	if *clients < 2 {
@@ -34,7 +35,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprint(out, heading)
 	for i := range *rounds {
 		for _, s := range subjects {
-			r, err := run(ctx, s, shares)
+			r, err := run(ctx, s, shares, *keep)
 			if err != nil {
 				return fmt.Errorf("round %d: %s: %w", i+1, s.Name(), err)
 			}

@@ -58,7 +58,7 @@ func TestRunBIRD(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := run(t.Context(), stand.BIRD{Reflect: true}, shares)
+	r, err := run(t.Context(), stand.BIRD{Reflect: true}, shares, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,8 +32,8 @@ type result struct {
 // singles is how many single routes are timed.
 const singles = 20
 
-// run measures s once, in namespaces of its own.
-func run(ctx context.Context, s stand.Subject, shares []stand.Share) (res result, err error) {
+// run measures s once, in namespaces of its own. With keep nothing is withdrawn.
+func run(ctx context.Context, s stand.Subject, shares []stand.Share, keep bool) (res result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 	w, err := stand.NewWorld(len(shares))
@@ -60,7 +60,7 @@ func run(ctx context.Context, s stand.Subject, shares []stand.Share) (res result
 	defer stand.Abort(peers)
 	res.up = time.Since(start)
 	time.Sleep(2 * time.Second) // lets the daemon settle
-	m := &meter{d, peers, shares, all, w.Addrs}
+	m := &meter{d, peers, shares, all, w.Addrs, keep}
 	return res, m.measure(ctx, &res)
 }
 
@@ -71,6 +71,7 @@ type meter struct {
 	shares []stand.Share
 	all    *tally
 	addrs  []netip.Addr
+	keep   bool
 }
 
 func (m *meter) measure(ctx context.Context, res *result) (err error) {
@@ -85,6 +86,9 @@ func (m *meter) measure(ctx context.Context, res *result) (err error) {
 	}
 	if res.one, err = m.single(ctx, want); err != nil {
 		return fmt.Errorf("one route: %w", err)
+	}
+	if res.peak, err = stand.PeakRSS(m.daemon.PID()); m.keep || err != nil {
+		return err
 	}
 	if res.withdrawn, res.withdrawnCPU, err = m.timed(ctx, (*stand.Peer).Withdraw, 0); err != nil {
 		return fmt.Errorf("withdraw: %w", err)
