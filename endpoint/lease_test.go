@@ -205,7 +205,17 @@ func TestQueue(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(queue, "pipe.json"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// Two that a plugin was killed over, one of them just now.
+	for name, age := range map[string]time.Duration{".old.json.1": 2 * time.Hour, ".new.json.2": 0} {
+		path, at := filepath.Join(queue, name), w.clock().Add(-age)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, at, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	w.start()
+	if unfinished, _ := filepath.Glob(filepath.Join(queue, ".*.json.*")); len(unfinished) != 1 || filepath.Base(unfinished[0]) != ".new.json.2" {
+		t.Errorf("unfinished files after the start: %q", unfinished)
+	}
 	if strings.Contains(w.text(), "c1") || !strings.Contains(w.text(), "c2") {
 		t.Errorf("at the start: %s", w.text())
 	}

@@ -47,7 +47,11 @@ func (r *Registry) applyQueue(ctx context.Context) (again bool) {
 	var problems []caracal.Problem
 	for _, f := range files {
 		path := filepath.Join(r.queueDir(), f.Name())
-		if f.IsDir() || !strings.HasSuffix(f.Name(), suffix) || strings.HasPrefix(f.Name(), ".") {
+		if f.Type().IsRegular() && strings.HasPrefix(f.Name(), ".") {
+			r.dropUnfinished(f, path)
+			continue
+		}
+		if f.IsDir() || !strings.HasSuffix(f.Name(), suffix) {
 			continue
 		}
 		if err := r.applyDeletion(ctx, path); err != nil {
@@ -56,6 +60,18 @@ func (r *Registry) applyQueue(ctx context.Context) (again bool) {
 	}
 	r.overlay.report("queue", problems)
 	return again
+}
+
+// unfinishedFor is how old a file may be that the plugin has not given its name
+// yet. It writes one in milliseconds.
+const unfinishedFor = time.Hour
+
+// dropUnfinished removes what a plugin left that was killed while it wrote. The
+// runtime was not told that the deletion succeeded, and asks again.
+func (r *Registry) dropUnfinished(f fs.DirEntry, path string) {
+	if st, err := f.Info(); err == nil && r.o.Now().Sub(st.ModTime()) > unfinishedFor {
+		_ = os.Remove(path) // it is looked at again
+	}
 }
 
 func (r *Registry) applyDeletion(ctx context.Context, path string) error {
