@@ -50,7 +50,7 @@ func (s *Speaker) burst(ctx context.Context, order []netip.Prefix, failed map[ne
 		if ctx.Err() != nil {
 			break
 		}
-		s.announceTable(ctx, n)
+		s.announceTable(ctx, n.Addr)
 		p.sent(ctx, table)
 	}
 	return rest
@@ -115,13 +115,13 @@ func (s *Speaker) releaseBurst(ctx context.Context) error {
 
 // announceTable announces everything to a neighbor that is Established; for
 // others GoBGP does nothing.
-func (s *Speaker) announceTable(ctx context.Context, n Neighbor) {
+func (s *Speaker) announceTable(ctx context.Context, addr netip.Addr) {
 	e := s.running.Load()
 	if e == nil {
 		return
 	}
-	if err := e.refreshOut(ctx, n.Addr); err != nil && e.counters(n.Addr).known {
-		s.opts.Log.Error("a neighbor may lack paths that are passed on; `caracal reload out` announces them", "neighbor", n.Name, "err", err)
+	if err := e.refreshOut(ctx, addr); err != nil && e.counters(addr).known {
+		s.opts.Log.Error("a neighbor may lack announcements; `caracal reload out` makes them anew", "neighbor", s.tracker.name(addr), "err", err)
 	}
 }
 

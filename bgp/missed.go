@@ -103,9 +103,7 @@ func (s *Speaker) tellAgain(addr netip.Addr, since time.Time) (done bool) {
 		return false
 	}
 	ctx := context.Background()
-	if err := s.engine.refreshOut(ctx, addr); err != nil && s.engine.counters(addr).known {
-		s.opts.Log.Error("a neighbor may lack announcements; `caracal reload out` makes them anew", "neighbor", s.tracker.name(addr), "err", err)
-	}
+	s.announceTable(ctx, addr)
 	if err := s.withdrawAgain(ctx, since); err != nil {
 		s.opts.Log.Error("a neighbor may have kept what was withdrawn; `caracal restart` ends that", "neighbor", s.tracker.name(addr), "err", err)
 	}
