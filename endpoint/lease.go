@@ -112,7 +112,8 @@ func (r *Registry) audit(ctx context.Context) {
 		found = append(found, trouble(name, problems[name]))
 	}
 	r.overlay.report("audit", found)
-	r.overlay.report("outside", outside(*r.plan.Load(), r.overlay.Snapshot(), r.List()))
+	// The plan is of the source's Snapshot; the overlay's may still be an older one.
+	r.overlay.report("outside", outside(*r.plan.Load(), r.o.Source.Snapshot(), r.List()))
 	r.freeOrphans(ctx, links)
 	if r.refused { // the disk was full, or the containers are gone by now
 		r.reassert(ctx)
