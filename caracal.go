@@ -35,6 +35,9 @@ type Snapshot struct {
 	Filters   Table[string, Filter]      // by name
 	Workloads Table[string, Workload]    // by "namespace/name"; those of all nodes
 
+	Namespaces Table[string, Namespace] // by name; each that a Workload or Policy is in
+	Policies   Table[string, Policy]    // by "namespace/name"
+
 	// Digest identifies the configuration: two hosts that read the same files
 	// show the same digest.
 	Digest string
@@ -53,6 +56,9 @@ func NewSnapshot(self string) *Snapshot {
 		Peers:     NewTable[string, Peer](),
 		Filters:   NewTable[string, Filter](),
 		Workloads: NewTable[string, Workload](),
+
+		Namespaces: NewTable[string, Namespace](),
+		Policies:   NewTable[string, Policy](),
 	}
 }
 
@@ -209,6 +215,19 @@ type Dataplane struct {
 	// SetSysctls says whether ip_forward and its friends are set, or only
 	// reported when they are wrong.
 	SetSysctls bool
+	// Policy is how rules are written.
+	Policy PolicySettings
+}
+
+// PolicySettings say how NetworkPolicies and the NAT of pools are put into force.
+type PolicySettings struct {
+	// Disabled leaves iptables alone: no policy, no NAT, no protection.
+	Disabled bool
+	// Backend is "legacy" or "nft"; empty takes that of the host's other programs.
+	Backend string
+	// FlushConntrack ends the established connections that the policies forbid from
+	// now on; otherwise they may go on until they end by themselves.
+	FlushConntrack bool
 }
 
 // IPAM says how a node gives addresses to workloads. The zero value is that of
@@ -236,6 +255,11 @@ type Workload struct {
 	Addrs     []netip.Addr
 	Labels    map[string]string
 	Ports     []Port
+	// HostNetwork says that it uses the node's own addresses: no policy selects it.
+	HostNetwork bool
+	// Completed says that it has ended, and that its addresses may be another's by
+	// now: no policy selects it.
+	Completed bool
 	// Source says where it comes from: a file, or "cni", or "attach".
 	Source string
 }
