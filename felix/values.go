@@ -24,9 +24,9 @@ type Table uint8
 
 // The tables that we have chains in.
 const (
-	Raw    Table = iota // before connection tracking: sources are checked
-	Filter              // policies
-	NAT                 // masquerading of what leaves the pools
+	RawTable    Table = iota // before connection tracking: sources are checked
+	FilterTable              // policies
+	NATTable                 // masquerading of what leaves the pools
 )
 
 // String returns the name of the table as iptables has it.
