@@ -61,7 +61,7 @@ func (a *Allocator) renew(j *job, d damage) {
 		a.mine[d.cidr] = f
 	}
 	a.forget(d.cidr)
-	b := &block{key: BlockKey(d.cidr), cidr: d.cidr, node: a.plan.Node, rest: a.now(), revision: d.Revision}
+	b := &block{key: BlockKey(d.cidr), cidr: d.cidr, node: a.plan.Node, rest: a.at, revision: d.Revision}
 	a.add(b)
 	a.touch(b)
 	state := a.settledState(b)

@@ -35,6 +35,7 @@ type Allocator struct {
 
 	queueMu sync.Mutex
 	queue   []*job
+	idle    sync.Pool // of jobs
 
 	// mu guards all that follows. Whoever has it serves everybody in the queue.
 	mu      sync.Mutex
@@ -55,14 +56,19 @@ type Allocator struct {
 	spare     []*job                      // room for the queue
 	from      map[netip.Prefix]netip.Addr // where a static range has not been cut yet
 	claimed   map[string]uint64           // index of the block of a pool that was claimed last
-	buf       []byte
+	at        time.Time                   // when the job that is served began, or those served together
 	picker    picker
 }
 
 // job is what somebody waits for.
 type job struct {
 	ctx context.Context
-	run func(*job) error
+	run func(*Allocator, *job) error
+	// What Assign and Release are asked for, and give: with that here they cost
+	// less memory.
+	request   Request
+	allocated []Allocation
+	released  []netip.Addr
 	// after is done once what run changed is written.
 	after []func(context.Context) error
 	err   error
@@ -145,7 +151,13 @@ func poolOf(pools []caracal.Pool, p netip.Prefix) *caracal.Pool {
 
 // do runs a job, alone or together with those of others, and returns its error.
 func (a *Allocator) do(ctx context.Context, run func(*job) error) error {
-	j := &job{ctx: ctx, run: run}
+	j := &job{ctx: ctx, run: func(_ *Allocator, j *job) error { return run(j) }}
+	a.serve(j)
+	return j.err
+}
+
+// serve returns when a job is done.
+func (a *Allocator) serve(j *job) {
 	a.queueMu.Lock()
 	a.queue = append(a.queue, j)
 	a.queueMu.Unlock()
@@ -154,7 +166,19 @@ func (a *Allocator) do(ctx context.Context, run func(*job) error) error {
 	if !j.done {
 		a.lead()
 	}
-	return j.err
+}
+
+// job returns one to fill in, which discard takes back.
+func (a *Allocator) job() *job {
+	if j, ok := a.idle.Get().(*job); ok {
+		return j
+	}
+	return new(job)
+}
+
+func (a *Allocator) discard(j *job) {
+	*j = job{}
+	a.idle.Put(j)
 }
 
 // lead serves all who are in the queue.
@@ -164,6 +188,7 @@ func (a *Allocator) lead() {
 	a.queue, a.spare = a.spare[:0], nil
 	a.queueMu.Unlock()
 	ctx := batch[0].ctx
+	a.at = a.now()
 	if len(batch) > 1 {
 		ctx = context.WithoutCancel(ctx) // one who gives up is not to spoil it for others
 	}
@@ -172,7 +197,7 @@ func (a *Allocator) lead() {
 		if j.done = true; err != nil {
 			j.err = err
 		} else if j.err = j.ctx.Err(); j.err == nil {
-			j.err = j.run(j)
+			j.err = j.run(a, j)
 			a.doubt(j.err)
 		}
 	}
@@ -214,11 +239,12 @@ func (a *Allocator) once(j *job) error {
 	if err := j.ctx.Err(); err != nil {
 		return err
 	}
+	a.at = a.now()
 	if err := a.ready(j.ctx); err != nil {
 		return err
 	}
 	j.after = nil
-	err := j.run(j)
+	err := j.run(a, j)
 	a.doubt(err)
 	if cerr := a.commit(j.ctx); cerr != nil && err == nil {
 		return cerr
@@ -253,7 +279,8 @@ func (a *Allocator) finish(j *job) error {
 // ready takes up a new plan, and reads the store if what is remembered of it is
 // not to be relied on.
 func (a *Allocator) ready(ctx context.Context) error {
-	if next := a.next.Swap(nil); next != nil {
+	if next := a.next.Load(); next != nil {
+		next = a.next.Swap(nil)
 		old := a.plan
 		a.plan = next
 		if old == nil || old.Node != next.Node || !slices.Equal(old.static, next.static) {
@@ -302,13 +329,12 @@ func (a *Allocator) commit(ctx context.Context) error {
 	case 1:
 		a.dirty = dirty[:0]
 		b := dirty[0]
-		a.buf = b.encode(a.buf[:0])
-		return a.written(ctx, b, b.put(ctx, a.store, a.buf))
+		return a.written(ctx, b, b.put(ctx, a.store))
 	}
 	errs := make([]error, len(dirty))
 	var wait sync.WaitGroup
 	for i, b := range dirty {
-		wait.Go(func() { errs[i] = b.put(ctx, a.store, b.encode(nil)) })
+		wait.Go(func() { errs[i] = b.put(ctx, a.store) })
 	}
 	wait.Wait()
 	for i, b := range dirty {
@@ -332,8 +358,8 @@ func worst(errs []error) error {
 }
 
 // put writes the block's record.
-func (b *block) put(ctx context.Context, s Store, text []byte) error {
-	revision, err := s.Put(ctx, Record{Key: b.key, Value: text, Revision: b.revision})
+func (b *block) put(ctx context.Context, s Store) error {
+	revision, err := s.Put(ctx, Record{Key: b.key, Value: b.record(), Revision: b.revision})
 	if err != nil {
 		return fmt.Errorf("write block %s: %w", b.cidr, err)
 	}

@@ -18,15 +18,13 @@ func (a *Allocator) Assign(ctx context.Context, r Request) ([]Allocation, error)
 	if err := r.normalize(); err != nil {
 		return nil, fmt.Errorf("ipam: assign addresses to %q: %w", r.Handle, err)
 	}
-	var out []Allocation
-	err := a.do(ctx, func(j *job) (err error) {
-		out, err = a.assign(j, &r)
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("ipam: assign addresses to %s: %w", r.Handle, err)
+	j := a.job()
+	defer a.discard(j)
+	j.ctx, j.run, j.request = ctx, (*Allocator).assign, r
+	if a.serve(j); j.err != nil {
+		return nil, fmt.Errorf("ipam: assign addresses to %s: %w", r.Handle, j.err)
 	}
-	return out, nil
+	return j.allocated, nil
 }
 
 // normalize counts the addresses that are asked for by name.
@@ -68,29 +66,32 @@ type picker struct {
 	notes []string     // why there is none
 }
 
-func (a *Allocator) assign(j *job, r *Request) ([]Allocation, error) {
+func (a *Allocator) assign(j *job) error {
+	r := &j.request
 	have, err := a.refreshed(j.ctx, r.Handle)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(have) > 0 && a.whole(have) {
-		return a.settled(j, have), nil
+		j.allocated = a.settled(j, have)
+		return nil
 	}
 	p := &a.picker // one at a time, so always the same
 	*p = picker{Allocator: a, j: j, r: r, picks: p.picks[:0], but: p.but[:0], notes: p.notes[:0]}
 	if err := p.choosePools(); err != nil {
-		return nil, err
+		return err
 	}
 	want := [2]int{r.V4, r.V6}
 	kept, err := p.keep(have, &want)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.choose(want); err != nil {
 		// What an earlier attempt left of it goes as well.
-		return nil, errors.Join(err, p.takeBackAll(j.ctx, kept))
+		return errors.Join(err, p.takeBackAll(j.ctx, kept))
 	}
-	return a.settled(j, p.give(kept)), nil
+	j.allocated = a.settled(j, p.give(kept))
+	return nil
 }
 
 // choose chooses the addresses that are asked for, and so many of each family in
@@ -164,27 +165,33 @@ func (p *picker) keep(have []*entry, want *[2]int) (kept []*entry, err error) {
 
 // give makes entries of what was chosen.
 func (p *picker) give(kept []*entry) []*entry {
-	now := p.now()
+	now := p.at
 	es := make([]*entry, 0, len(kept)+len(p.picks))
 	es = append(es, kept...)
 	for _, c := range p.picks {
-		e := &entry{addr: c.addr, handle: p.r.Handle, node: p.plan.Node, owner: p.r.Owner, since: now}
-		c.b.insert(e)
+		es = append(es, &entry{addr: c.addr, handle: p.r.Handle, node: p.plan.Node, owner: p.r.Owner, since: now})
 		if !c.named {
 			c.b.last = c.addr
 		}
-		es = append(es, e)
 	}
-	p.handles[p.r.Handle] = es
 	for _, e := range es {
-		p.touch(e.block)
-		e.with, e.line = nil, nil
+		e.with = nil
 		for _, o := range es {
 			if o != e {
 				e.with = append(e.with, o.addr)
 			}
 		}
 	}
+	for _, e := range kept {
+		e.block.changed(e)
+	}
+	for i, c := range p.picks {
+		c.b.insert(es[len(kept)+i])
+	}
+	for _, e := range es {
+		p.touch(e.block)
+	}
+	p.handles[p.r.Handle] = es
 	return es
 }
 
@@ -342,7 +349,7 @@ func (p *picker) fromOpen(v6 bool) bool {
 
 // from chooses an address of a block.
 func (p *picker) from(b *block) bool {
-	b.thaw(p.now(), p.plan.Cooldown)
+	b.thaw(p.at, p.plan.Cooldown)
 	addr := b.next(p.plan.reserved, p.but)
 	if !addr.IsValid() {
 		return false

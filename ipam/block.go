@@ -20,7 +20,8 @@ type block struct {
 	entries  []*entry // by address
 	freed    int      // entries that rest
 	revision string   // empty: not written yet
-	head     []byte   // how its text begins; nil if it has to be made
+	head     []byte   // how its record begins; nil if it has to be made
+	lines    lines    // its record, as of the last change of an entry
 
 	dirty bool // in Allocator.dirty
 	// What the plan makes of it; see Allocator.judge.
@@ -42,7 +43,6 @@ type entry struct {
 	// them is not the handle's, then this was never given, or given back already.
 	with  []netip.Addr
 	freed time.Time // resting since; zero while somebody has it
-	line  []byte    // its text; nil if it has to be made
 }
 
 // inUse reports whether somebody has the address.
@@ -76,9 +76,18 @@ func (b *block) insert(e *entry) {
 	if ok {
 		b.freed--
 		b.entries[i] = e
+		b.lines.replace(i, i+1, e, b.node)
 		return
 	}
 	b.entries = slices.Insert(b.entries, i, e)
+	b.lines.replace(i, i, e, b.node)
+}
+
+// changed notes that an entry of the block says something else now.
+func (b *block) changed(e *entry) {
+	if i, ok := b.find(e.addr); ok {
+		b.lines.replace(i, i+1, e, b.node)
+	}
 }
 
 // free takes an address back; it rests from now on, if it is to.
@@ -87,8 +96,9 @@ func (b *block) free(e *entry, now time.Time, cooldown time.Duration) {
 		b.remove(e)
 		return
 	}
-	e.freed, e.with, e.line = now, nil, nil
+	e.freed, e.with = now, nil
 	b.freed++
+	b.changed(e)
 }
 
 // remove forgets an address, so that it can be given again at once.
@@ -98,6 +108,7 @@ func (b *block) remove(e *entry) {
 			b.freed--
 		}
 		b.entries = slices.Delete(b.entries, i, i+1)
+		b.lines.replace(i, i+1, nil, b.node)
 	}
 }
 
@@ -121,7 +132,7 @@ func (b *block) thaw(now time.Time, cooldown time.Duration) bool {
 			return false
 		}
 		if e.freed.After(now) {
-			e.freed, e.line = now, nil
+			e.freed, b.lines.stale = now, true
 		}
 		if rests(e.freed, now, cooldown) {
 			return false
@@ -129,6 +140,7 @@ func (b *block) thaw(now time.Time, cooldown time.Duration) bool {
 		b.freed--
 		return true
 	})
+	b.lines.stale = b.lines.stale || b.freed < before
 	return b.freed < before
 }
 

@@ -298,7 +298,7 @@ func (p *picker) borrow(v6 bool) (bool, error) {
 		if b == nil || b.node == p.plan.Node {
 			continue
 		}
-		b.thaw(p.now(), p.plan.Cooldown)
+		b.thaw(p.at, p.plan.Cooldown)
 		for range 8 {
 			addr := b.next(p.plan.reserved, p.but)
 			if !addr.IsValid() {

@@ -14,14 +14,14 @@ import (
 // longer life.
 type Memory struct {
 	mu       sync.Mutex
-	records  map[string]Record
+	records  map[string]*Record
 	damaged  map[string]Damaged
 	revision uint64
 }
 
 // NewMemory returns an empty Memory.
 func NewMemory() *Memory {
-	return &Memory{records: map[string]Record{}, damaged: map[string]Damaged{}}
+	return &Memory{records: map[string]*Record{}, damaged: map[string]Damaged{}}
 }
 
 // Get implements [Store].
@@ -35,8 +35,7 @@ func (m *Memory) Get(_ context.Context, key string) (Record, error) {
 	if !ok {
 		return Record{}, fmt.Errorf("record %s: %w", key, ErrNotFound)
 	}
-	r.Value = bytes.Clone(r.Value)
-	return r, nil
+	return r.clone(), nil
 }
 
 // List implements [Store].
@@ -46,8 +45,7 @@ func (m *Memory) List(_ context.Context, prefix string) ([]Record, []Damaged, er
 	var records []Record
 	for key, r := range m.records {
 		if strings.HasPrefix(key, prefix) {
-			r.Value = bytes.Clone(r.Value)
-			records = append(records, r)
+			records = append(records, r.clone())
 		}
 	}
 	var damaged []Damaged
@@ -65,19 +63,21 @@ func (m *Memory) List(_ context.Context, prefix string) ([]Record, []Damaged, er
 func (m *Memory) Put(_ context.Context, r Record) (string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	old, known := m.records[r.Key]
-	if !known && !ValidKey(r.Key) {
+	old := m.records[r.Key]
+	if old == nil && !ValidKey(r.Key) {
 		return "", fmt.Errorf("ipam: write record %q: it is no key", r.Key)
 	}
-	if err := m.check(r.Key, r.Revision); err != nil {
+	if err := m.check(r.Key, old, r.Revision); err != nil {
 		return "", err
 	}
-	delete(m.damaged, r.Key)
+	if old == nil {
+		delete(m.damaged, r.Key)
+		old = &Record{Key: r.Key}
+		m.records[r.Key] = old
+	}
 	// Nobody but this Memory has the old value: its room can be used again.
-	r.Value = append(old.Value[:0], r.Value...)
-	r.Revision = m.next()
-	m.records[r.Key] = r
-	return r.Revision, nil
+	old.Value, old.Revision = append(old.Value[:0], r.Value...), m.next()
+	return old.Revision, nil
 }
 
 // Delete implements [Store].
@@ -85,10 +85,11 @@ func (m *Memory) Delete(_ context.Context, key, revision string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	_, isDamaged := m.damaged[key]
-	if _, ok := m.records[key]; !ok && !isDamaged {
+	r := m.records[key]
+	if r == nil && !isDamaged {
 		return nil
 	}
-	if err := m.check(key, revision); err != nil {
+	if err := m.check(key, r, revision); err != nil {
 		return err
 	}
 	delete(m.damaged, key)
@@ -104,10 +105,13 @@ func (m *Memory) Damage(key string) {
 	m.damaged[key] = Damaged{Key: key, Message: "it was damaged on purpose", Revision: m.next()}
 }
 
-// check compares a revision with that of what is there.
-func (m *Memory) check(key, revision string) error {
-	have := m.records[key].Revision
-	if d, ok := m.damaged[key]; ok {
+// check compares a revision with that of what is there: a record, a damage, or
+// nothing.
+func (m *Memory) check(key string, r *Record, revision string) error {
+	have := ""
+	if r != nil {
+		have = r.Revision
+	} else if d, ok := m.damaged[key]; ok {
 		if revision == "" {
 			return fmt.Errorf("record %s: %w: %s", key, ErrDamaged, d.Message)
 		}
@@ -122,4 +126,8 @@ func (m *Memory) check(key, revision string) error {
 func (m *Memory) next() string {
 	m.revision++
 	return strconv.FormatUint(m.revision, 10)
+}
+
+func (r *Record) clone() Record {
+	return Record{Key: r.Key, Value: bytes.Clone(r.Value), Revision: r.Revision}
 }

@@ -133,10 +133,7 @@ func (a *Allocator) takeOver(ctx context.Context, b *block) error {
 		}
 		a.mine[b.cidr] = f
 	}
-	b.node, b.head = a.plan.Node, nil
-	for _, e := range b.entries {
-		e.line = nil
-	}
+	b.node, b.head, b.lines.stale = a.plan.Node, nil, true
 	a.touch(b)
 	return nil
 }

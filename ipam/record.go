@@ -144,32 +144,32 @@ type entryLine struct {
 	Freed       time.Time    `json:"freed,omitzero"`
 }
 
-// encode appends the block's record to buf. Lines are kept with their entries,
-// and what begins the first with the block, so that a change costs one line and a
-// copy.
-func (b *block) encode(buf []byte) []byte {
+// record returns the text of the block's record, which is good until the next
+// change.
+func (b *block) record() []byte {
+	var room [256]byte
 	if b.head == nil {
 		b.head = append(b.head, `{"version":1,"block":"`...)
 		b.head = b.cidr.AppendTo(b.head)
 		b.head = appendField(append(b.head, '"'), "node", b.node)
 	}
-	buf = append(buf, b.head...)
+	first := append(room[:0], b.head...)
 	if b.last.IsValid() {
-		buf = append(buf, `,"last":"`...)
-		buf = b.last.AppendTo(buf)
-		buf = append(buf, '"')
+		first = append(first, `,"last":"`...)
+		first = b.last.AppendTo(first)
+		first = append(first, '"')
 	}
-	buf = appendTime(buf, "rest", b.rest)
-	buf = append(buf, '}', '\n')
-	for _, e := range b.entries {
-		if e.line == nil {
-			e.line = e.encode(make([]byte, 0, 96+len(e.handle)+len(e.owner.ContainerID)+len(e.owner.NetNS)), b.node)
-		}
-		buf = append(buf, e.line...)
+	first = appendTime(first, "rest", b.rest)
+	first = append(first, '}', '\n')
+	if b.lines.stale {
+		b.lines.remake(first, b.entries, b.node)
+	} else {
+		b.lines.begin(first)
 	}
-	return buf
+	return b.lines.text
 }
 
+// encode appends the line of an entry.
 func (e *entry) encode(buf []byte, blockNode string) []byte {
 	buf = append(buf, `{"addr":"`...)
 	buf = e.addr.AppendTo(buf)
@@ -256,6 +256,7 @@ func decodeBlock(r Record) (*block, error) {
 		return nil, fmt.Errorf("the last address %s is not of the block", b.last)
 	}
 	b.entries = make([]*entry, 0, len(lines)-1)
+	b.lines.text, b.lines.first = bytes.Clone(r.Value), len(lines[0])
 	for i, line := range lines[1:] {
 		e, err := decodeEntry(line, b)
 		if err != nil {
@@ -265,6 +266,7 @@ func decodeBlock(r Record) (*block, error) {
 			return nil, fmt.Errorf("line %d: %s is not after %s", i+2, e.addr, b.entries[n-1].addr)
 		}
 		b.entries = append(b.entries, e)
+		b.lines.ends = append(b.lines.ends, b.lines.end(i)+len(line))
 		if !e.freed.IsZero() {
 			b.freed++
 		}
@@ -292,7 +294,6 @@ func decodeEntry(line []byte, b *block) (*entry, error) {
 			Kind: l.Kind, ContainerID: l.ContainerID, Interface: l.Interface,
 			Namespace: l.Namespace, Name: l.Name, NetNS: l.NetNS,
 		},
-		line: bytes.Clone(line),
 	}, nil
 }
 

@@ -11,30 +11,30 @@ import (
 // Release implements [API]. After an error some of the addresses may be free
 // already; Release them again.
 func (a *Allocator) Release(ctx context.Context, handle string) ([]netip.Addr, error) {
-	out := make([]netip.Addr, 0, 2)
-	err := a.do(ctx, func(j *job) error {
-		es, err := a.refreshed(j.ctx, handle)
-		if err != nil {
-			return err
-		}
-		for _, e := range es {
-			if !slices.Contains(out, e.addr) { // it may be there from an attempt before
-				out = append(out, e.addr)
-			}
-		}
-		if len(a.loans) > 0 {
-			j.after = append(j.after, a.sweepLoans)
-		}
-		return a.takeBackAll(j.ctx, es)
-	})
+	j := a.job()
+	defer a.discard(j)
+	j.ctx, j.run, j.request.Handle = ctx, (*Allocator).release, handle
+	if a.serve(j); j.err != nil {
+		return nil, fmt.Errorf("ipam: release addresses of %s: %w", handle, j.err)
+	}
+	slices.SortFunc(j.released, netip.Addr.Compare)
+	return j.released, nil
+}
+
+func (a *Allocator) release(j *job) error {
+	es, err := a.refreshed(j.ctx, j.request.Handle)
 	if err != nil {
-		return nil, fmt.Errorf("ipam: release addresses of %s: %w", handle, err)
+		return err
 	}
-	if len(out) == 0 {
-		return nil, nil
+	for _, e := range es {
+		if !slices.Contains(j.released, e.addr) { // it may be there from an attempt before
+			j.released = append(j.released, e.addr)
+		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return out, nil
+	if len(a.loans) > 0 {
+		j.after = append(j.after, a.sweepLoans)
+	}
+	return a.takeBackAll(j.ctx, es)
 }
 
 // takeBackAll frees addresses of this node. Those that are borrowed are off the
@@ -59,7 +59,7 @@ func (a *Allocator) takeBack(e *entry) {
 	if e.node == a.plan.Node {
 		a.unindex(e)
 	}
-	b.free(e, a.now(), a.plan.Cooldown)
+	b.free(e, a.at, a.plan.Cooldown)
 	a.touch(b)
 	if b.usable && !b.listed {
 		b.listed = true
@@ -163,7 +163,7 @@ func (e *entry) leave(addr netip.Addr) bool {
 		return false
 	}
 	e.with = append(slices.Clone(e.with[:i]), e.with[i+1:]...)
-	e.line = nil
+	e.block.changed(e)
 	return true
 }
 
@@ -225,7 +225,7 @@ func (a *Allocator) refreshAll(ctx context.Context) error {
 
 // releaseEmpty gives claimed blocks back that nobody uses.
 func (a *Allocator) releaseEmpty(ctx context.Context) error {
-	now := a.now()
+	now := a.at
 	for i := range 2 {
 		var empty []*block
 		room := false

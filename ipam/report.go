@@ -110,7 +110,7 @@ func (a *Allocator) count(uses map[netip.Prefix]*BlockUse, b *block) {
 		}
 		uses[cidr] = u
 	}
-	now := a.now()
+	now := a.at
 	b.thaw(now, a.plan.Cooldown)
 	for _, e := range b.entries {
 		if !e.inUse() {
@@ -192,7 +192,7 @@ func (a *Allocator) Lookup(ctx context.Context, addr netip.Addr) (Address, error
 
 // describe fills in what a block says of an address.
 func (a *Allocator) describe(out *Address, b *block, reserved bool) {
-	b.thaw(a.now(), a.plan.Cooldown)
+	b.thaw(a.at, a.plan.Cooldown)
 	out.Block, out.State = b.shown(), StateFree
 	e := b.at(out.Addr)
 	switch {
@@ -313,7 +313,7 @@ func (p *picker) use(static netip.Prefix, of func(*block) bool) string {
 	if cooling > 0 {
 		text += fmt.Sprintf(", %d rest after their release", cooling)
 		if !first.IsZero() {
-			text += fmt.Sprintf(" (the next is free in %s)", max(0, first.Add(p.plan.Cooldown).Sub(p.now())).Round(time.Second))
+			text += fmt.Sprintf(" (the next is free in %s)", max(0, first.Add(p.plan.Cooldown).Sub(p.at)).Round(time.Second))
 		}
 	}
 	if reserved > 0 {
