@@ -26,6 +26,8 @@ func Build(prev *caracal.Snapshot, objects []*Object, secrets Secrets) (*caracal
 	changed = update(&next.Peers, b.peers) || changed
 	changed = update(&next.Filters, b.filters) || changed
 	changed = update(&next.Workloads, b.workloads) || changed
+	changed = update(&next.Policies, b.policies) || changed
+	changed = update(&next.Namespaces, b.mentioned()) || changed
 	if !reflect.DeepEqual(next.BGP, b.bgp) {
 		next.BGP, changed = b.bgp, true
 	}
@@ -60,6 +62,10 @@ type builder struct {
 	peers     map[string]caracal.Peer
 	filters   map[string]caracal.Filter
 	workloads map[string]caracal.Workload
+
+	namespaces map[string]caracal.Namespace
+	policies   map[string]caracal.Policy
+
 	bgp       caracal.BGP
 	dataplane caracal.Dataplane
 	ipam      caracal.IPAM
@@ -70,6 +76,7 @@ func (b *builder) collect(objects []*Object) {
 	b.nodes, b.pools = map[string]caracal.Node{}, map[string]caracal.Pool{}
 	b.blocks, b.filters = map[netip.Prefix]caracal.Block{}, map[string]caracal.Filter{}
 	b.workloads = map[string]caracal.Workload{}
+	b.namespaces, b.policies = map[string]caracal.Namespace{}, map[string]caracal.Policy{}
 	b.dataplane = v1.DefaultDataplane()
 	b.ipam = ipamOf(objects)
 	var peers []*v1.BGPPeer
@@ -91,6 +98,10 @@ func (b *builder) collect(objects []*Object) {
 			b.filters[o.Name] = v.Filter()
 		case *v1.Workload:
 			b.workloads[o.Name] = v.Workload(o.Source)
+		case *v1.Namespace:
+			b.namespaces[o.Name] = v.Namespace()
+		case *v1.NetworkPolicy:
+			b.policies[o.Name] = v.Policy(o.Source)
 		case *v1.DataplaneConfiguration:
 			b.dataplane = v.Dataplane()
 		}
@@ -112,6 +123,23 @@ func (b *builder) collect(objects []*Object) {
 	}
 	b.peers = p.peers
 	b.problems = append(b.problems, p.problems...)
+}
+
+// mentioned returns the namespaces that have an object of their own, and those
+// that only a workload or a policy names.
+func (b *builder) mentioned() map[string]caracal.Namespace {
+	add := func(name string) {
+		if _, known := b.namespaces[name]; !known {
+			b.namespaces[name] = v1.NamespaceOf(name, nil)
+		}
+	}
+	for _, w := range b.workloads {
+		add(w.Namespace)
+	}
+	for _, p := range b.policies {
+		add(p.Namespace)
+	}
+	return b.namespaces
 }
 
 // update makes t hold exactly want, and reports whether anything differed.

@@ -107,7 +107,10 @@ func (o *IPPool) Pool() caracal.Pool {
 func (o *Workload) Workload(source string) caracal.Workload {
 	w := caracal.Workload{
 		Namespace: o.Namespace, Name: o.Name, Node: o.Spec.Node,
-		Interface: o.Spec.InterfaceName, Labels: o.Labels, Source: source, Addrs: o.Addrs(),
+		Labels: o.Labels, Source: source, HostNetwork: o.Spec.HostNetwork, Completed: o.Spec.Completed,
+	}
+	if !w.HostNetwork && !w.Completed {
+		w.Interface, w.Addrs = o.Spec.InterfaceName, o.Addrs()
 	}
 	for _, p := range o.Spec.Ports {
 		w.Ports = append(w.Ports, caracal.Port{Name: p.Name, Protocol: p.Protocol, Port: uint16(p.Port)})
@@ -115,8 +118,12 @@ func (o *Workload) Workload(source string) caracal.Workload {
 	return w
 }
 
-// Addrs returns the addresses of a valid Workload, sorted.
+// Addrs returns the addresses of a valid Workload, sorted; none where they are not
+// its own ([WorkloadSpec.HostNetwork]).
 func (o *Workload) Addrs() []netip.Addr {
+	if o.Spec.HostNetwork || o.Spec.Completed {
+		return nil
+	}
 	var addrs []netip.Addr
 	for _, s := range o.Spec.IPNetworks {
 		a, _ := parseHost(s)
@@ -135,6 +142,13 @@ func (o *DataplaneConfiguration) Dataplane() caracal.Dataplane {
 	}
 	if s.TunnelMTU != nil {
 		d.TunnelMTU = *s.TunnelMTU
+	}
+	d.Policy = caracal.PolicySettings{Disabled: !*s.Policy.Enabled, FlushConntrack: *s.Policy.FlushConntrack}
+	switch s.Policy.IptablesBackend {
+	case IptablesLegacy:
+		d.Policy.Backend = "legacy"
+	case IptablesNFT:
+		d.Policy.Backend = "nft"
 	}
 	return d
 }

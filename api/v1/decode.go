@@ -26,7 +26,7 @@ type Ident struct{ Kind, Namespace, Name string }
 
 // ObjectName is the name as in [ObjectName].
 func (i Ident) ObjectName() string {
-	if i.Kind == KindWorkload && i.Name != "" {
+	if (i.Kind == KindWorkload || i.Kind == KindNetworkPolicy) && i.Name != "" {
 		if i.Namespace == "" {
 			return "default/" + i.Name
 		}
@@ -91,11 +91,12 @@ func Encode(o Object) ([]byte, error) {
 // shell checks what every document has and returns an empty object of its kind.
 func shell(top map[string]any, id Ident) (Object, Errors) {
 	var errs Errors
+	version := apiVersionOf(id.Kind)
 	switch v, ok := top["apiVersion"]; {
 	case !ok:
-		errs = append(errs, FieldError{"apiVersion", "is missing; it must be " + APIVersion})
-	case v != APIVersion:
-		errs = append(errs, FieldError{"apiVersion", fmt.Sprintf("must be %s, not %v", APIVersion, v)})
+		errs = append(errs, FieldError{"apiVersion", "is missing; it must be " + version})
+	case v != version:
+		errs = append(errs, FieldError{"apiVersion", fmt.Sprintf("must be %s, not %s", version, clip(fmt.Sprint(v)))})
 	}
 	o := New(id.Kind)
 	switch {

@@ -56,7 +56,8 @@ const (
 	// DefaultBlockSize4 and DefaultBlockSize6 hold 64 addresses each.
 	DefaultBlockSize4 = 26
 	DefaultBlockSize6 = 122
-	// DefaultNamespace is the namespace of a Workload that names none.
+	// DefaultNamespace is the namespace of a Workload or NetworkPolicy that names
+	// none.
 	DefaultNamespace = "default"
 
 	// UseNodeIP as a BGPPeer's sourceAddress means the node's address of the
@@ -68,6 +69,11 @@ const (
 	// ReverseAuto and ReverseManual are the values of a BGPPeer's reversePeering.
 	ReverseAuto   = "Auto"
 	ReverseManual = "Manual"
+	// IptablesAuto, IptablesLegacy and IptablesNFT are the values of a
+	// DataplaneConfiguration's policy.iptablesBackend.
+	IptablesAuto   = "Auto"
+	IptablesLegacy = "Legacy"
+	IptablesNFT    = "NFT"
 	// RouterIDAddress and RouterIDHash are sources of a router ID.
 	RouterIDAddress = "address"
 	RouterIDHash    = "hash"
@@ -175,10 +181,16 @@ func (o *DataplaneConfiguration) Default() {
 	s.AuditInterval = canonicalDuration(s.AuditInterval)
 	setIfEmpty(&s.AuditInterval, DefaultAuditInterval.String())
 	setIfNil(&s.SetSysctls, true)
+	if s.Policy == nil {
+		s.Policy = &PolicyOptions{}
+	}
+	setIfNil(&s.Policy.Enabled, true)
+	setIfEmpty(&s.Policy.IptablesBackend, IptablesAuto)
+	setIfNil(&s.Policy.FlushConntrack, true)
 }
 
 func setType(o Object, kind, apiVersion *string) {
-	*kind, *apiVersion = o.ResourceKind(), APIVersion
+	*kind, *apiVersion = o.ResourceKind(), apiVersionOf(o.ResourceKind())
 }
 
 func setIfEmpty(s *string, def string) {

@@ -22,6 +22,16 @@ func TestConfigurationPage(t *testing.T) {
 		}
 		section, _, _ = strings.Cut(section, "\n## ")
 		spec, _ := reflect.TypeOf(New(kind)).Elem().FieldByName("Spec")
+		if kind == KindNetworkPolicy {
+			for _, field := range fieldsOf("", spec.Type) {
+				for _, word := range strings.Split(strings.ReplaceAll(field, "[]", ""), ".") {
+					if !strings.Contains(section, "`"+word+"`") {
+						t.Errorf("the section %s does not mention `%s` of %s", kind, word, field)
+					}
+				}
+			}
+			spec.Type = reflect.TypeFor[ignored]()
+		}
 		for _, field := range fieldsOf("", spec.Type) {
 			if kind == KindBGPFilter {
 				_, field, _ = strings.Cut(field, ".") // the four lists have the same rules

@@ -7,7 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// APIVersion is the apiVersion of every resource here.
+// APIVersion is the apiVersion of every resource here but those of Kubernetes.
 const APIVersion = "caracal.dev/v1"
 
 // The kinds.
@@ -31,7 +31,8 @@ const DefaultName = "default"
 func Kinds() []string {
 	return []string{
 		KindBGPConfiguration, KindBGPFilter, KindBGPPeer, KindDataplaneConfiguration,
-		KindIPAMConfiguration, KindIPPool, KindIPReservation, KindNodeConfig, KindWorkload,
+		KindIPAMConfiguration, KindIPPool, KindIPReservation, KindNamespace, KindNetworkPolicy,
+		KindNodeConfig, KindWorkload,
 	}
 }
 
@@ -56,6 +57,10 @@ func New(kind string) Object {
 		return &IPAMConfiguration{}
 	case KindIPReservation:
 		return &IPReservation{}
+	case KindNamespace:
+		return &Namespace{}
+	case KindNetworkPolicy:
+		return &NetworkPolicy{}
 	}
 	return nil
 }

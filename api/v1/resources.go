@@ -158,10 +158,16 @@ type Workload struct {
 type WorkloadSpec struct {
 	Node string `json:"node"`
 	// InterfaceName is the host's end of the link to the workload.
-	InterfaceName string `json:"interfaceName"`
+	InterfaceName string `json:"interfaceName,omitempty"`
 	// IPNetworks are the workload's addresses, plain or as /32 and /128.
-	IPNetworks []string       `json:"ipNetworks"`
+	IPNetworks []string       `json:"ipNetworks,omitempty"`
 	Ports      []WorkloadPort `json:"ports,omitempty"`
+	// HostNetwork says that the workload uses the network of its node: it has
+	// neither an interface nor addresses of its own, and no policy selects it.
+	HostNetwork bool `json:"hostNetwork,omitempty"`
+	// Completed says that the workload has ended for good: its interface and
+	// addresses are no longer its own, and no policy selects it.
+	Completed bool `json:"completed,omitempty"`
 }
 
 // WorkloadPort is a named port.
@@ -199,6 +205,21 @@ type DataplaneConfigurationSpec struct {
 	// SetSysctls says whether ip_forward and its friends are set, or only
 	// reported when they are wrong; true by default.
 	SetSysctls *bool `json:"setSysctls,omitempty"`
+	// Policy says how NetworkPolicies and the NAT of pools are put into force.
+	Policy *PolicyOptions `json:"policy,omitempty"`
+}
+
+// PolicyOptions has only optional fields.
+type PolicyOptions struct {
+	// Enabled is true by default; false leaves iptables alone: no policy, no NAT,
+	// no protection of BGP.
+	Enabled *bool `json:"enabled,omitempty"`
+	// IptablesBackend is Auto, the default, Legacy or NFT; Auto takes the one that
+	// the host's other programs use.
+	IptablesBackend string `json:"iptablesBackend,omitempty"`
+	// FlushConntrack ends established connections that a policy forbids from now
+	// on; true by default.
+	FlushConntrack *bool `json:"flushConntrack,omitempty"`
 }
 
 // Meta implements [Object].

@@ -246,12 +246,13 @@ func (o *Workload) Validate() Errors {
 	c.meta(&o.ObjectMeta, o.Kind, true)
 	s := o.Spec
 	c.name("spec.node", s.Node)
-	if s.InterfaceName == "" {
+	own := !s.HostNetwork && !s.Completed
+	if s.InterfaceName == "" && own {
 		c.failf("spec.interfaceName", "is missing; it is the host's end of the workload's link")
-	} else {
+	} else if s.InterfaceName != "" {
 		c.interfaceName("spec.interfaceName", s.InterfaceName)
 	}
-	if len(s.IPNetworks) == 0 {
+	if len(s.IPNetworks) == 0 && own {
 		c.failf("spec.ipNetworks", "is missing; a workload needs an address")
 	}
 	seen := map[netip.Addr]bool{}
@@ -293,10 +294,10 @@ func (c *checker) ports(ports []WorkloadPort) {
 		switch {
 		case p.Name == "":
 			c.failf(path+".name", "is missing")
-		case names[p.Name]:
-			c.failf(path+".name", "%q is used twice", clip(p.Name))
+		case names[p.Name+"/"+p.Protocol]:
+			c.failf(path+".name", "%q is used twice for %s", clip(p.Name), p.Protocol)
 		}
-		names[p.Name] = true
+		names[p.Name+"/"+p.Protocol] = true
 	}
 }
 
@@ -324,6 +325,7 @@ func (o *DataplaneConfiguration) Validate() Errors {
 	if m := s.TunnelMTU; m != nil && (*m < 576 || *m > 65515) {
 		c.failf("spec.tunnelMTU", "%d must be from 576 to 65515", *m)
 	}
+	c.oneOf("spec.policy.iptablesBackend", s.Policy.IptablesBackend, IptablesAuto, IptablesLegacy, IptablesNFT)
 	return c.errs
 }
 

@@ -28,10 +28,10 @@ var badInput = []struct {
 		"rejected: bgppeers/rack1.yaml: BGPPeer rack1: spec.asNumber: must not be 0; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "invalid field of a new object", files: map[string]string{"bgppeers/rack2.yaml": strings.Replace(peer("rack2", 2), "64512", "0", 1)}, want: []string{
 		"rejected: bgppeers/rack2.yaml: BGPPeer rack2: spec.asNumber: must not be 0"}},
-	{name: "unknown kind", files: map[string]string{"x.yaml": doc("NetworkPolicy", "deny", "  podSelector: {}\n")}, want: []string{
-		"rejected: x.yaml: NetworkPolicy deny: kind: NetworkPolicy is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, NodeConfig, Workload"}},
+	{name: "unknown kind", files: map[string]string{"x.yaml": doc("Deployment", "deny", "  podSelector: {}\n")}, want: []string{
+		"rejected: x.yaml: Deployment deny: kind: Deployment is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, Namespace, NetworkPolicy, NodeConfig, Workload"}},
 	{name: "no kind", files: map[string]string{"x.yaml": "apiVersion: caracal.dev/v1\nmetadata: {name: a}\n"}, want: []string{
-		"rejected: x.yaml: document at line 1: kind: is missing; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, NodeConfig, Workload"}},
+		"rejected: x.yaml: document at line 1: kind: is missing; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, Namespace, NetworkPolicy, NodeConfig, Workload"}},
 	{name: "no name", files: map[string]string{"bgppeers/rack1.yaml": strings.Replace(peer("rack1", 1), "  name: rack1", "  labels: {}", 1)}, want: []string{
 		"rejected: bgppeers/rack1.yaml: BGPPeer: document at line 1: metadata.name: is missing",
 		"rejected: bgppeers/rack1.yaml: BGPPeer rack1: it is not in the file any more, but a document of the file is refused; the version accepted at 2026-11-01T12:00:00Z stays in force"}},
@@ -107,8 +107,6 @@ var badInput = []struct {
 	{name: "missing filter", changed: true, files: map[string]string{
 		"bgppeers/tor.yaml": peer("tor", 9) + "  filters: [racks]\n"}, want: []string{
 		"warning: bgppeers/tor.yaml: BGPPeer tor: spec.filters[0]: there is no BGPFilter racks; until there is, nothing is taken from the neighbor nor announced to it"}},
-	{name: "fields that do nothing yet", changed: true, files: map[string]string{"cluster/pool.yaml": pool() + "  ipipMode: Always\n  natOutgoing: true\n"}, want: []string{
-		"warning: cluster/pool.yaml: IPPool pods: spec.natOutgoing: this version does no NAT yet: packets leave with the pod's address"}},
 	{name: "dangling link", files: map[string]string{"bgppeers/rack1.yaml": "\x00link"}, want: []string{
 		"rejected: bgppeers/rack1.yaml: cannot be read: it is a symbolic link to a file that does not exist; BGPPeer rack1 as accepted at 2026-11-01T12:00:00Z stays in force"}},
 	{name: "FIFO in place of a file", files: map[string]string{"bgppeers/rack1.yaml": "\x00fifo"}, want: []string{
