@@ -177,7 +177,8 @@ func (a *Allocator) job() *job {
 }
 
 func (a *Allocator) discard(j *job) {
-	*j = job{}
+	j.ctx, j.after, j.err, j.done = nil, nil, nil, false
+	j.allocated, j.released = nil, nil
 	a.idle.Put(j)
 }
 

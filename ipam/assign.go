@@ -166,10 +166,13 @@ func (p *picker) keep(have []*entry, want *[2]int) (kept []*entry, err error) {
 // give makes entries of what was chosen.
 func (p *picker) give(kept []*entry) []*entry {
 	now := p.at
-	es := make([]*entry, 0, len(kept)+len(p.picks))
-	es = append(es, kept...)
+	es := slices.Clone(kept)
 	for _, c := range p.picks {
-		es = append(es, &entry{addr: c.addr, handle: p.r.Handle, node: p.plan.Node, owner: p.r.Owner, since: now})
+		e := &entry{addr: c.addr, handle: p.r.Handle, node: p.plan.Node, owner: p.r.Owner, since: now}
+		if len(kept)+len(p.picks) == 1 {
+			es = e.alone[:0]
+		}
+		es = append(es, e)
 		if !c.named {
 			c.b.last = c.addr
 		}
@@ -198,8 +201,8 @@ func (p *picker) give(kept []*entry) []*entry {
 // settled returns the allocations of a handle, IPv4 first, and sees to it that
 // the records that others watch say so before the job is done.
 func (a *Allocator) settled(j *job, es []*entry) []Allocation {
-	out := make([]Allocation, 0, len(es))
-	for _, e := range es {
+	out := make([]Allocation, len(es))
+	for i, e := range es {
 		b := e.block
 		if f := a.mine[b.cidr]; f != nil && f.state == AffinityPending && b.node == a.plan.Node {
 			state := a.settledState(b)
@@ -208,7 +211,7 @@ func (a *Allocator) settled(j *job, es []*entry) []Allocation {
 		if l := a.loans[e.addr]; l != nil && l.state != AffinityConfirmed && b.node != a.plan.Node {
 			j.after = append(j.after, func(ctx context.Context) error { return l.put(ctx, a.store, AffinityConfirmed) })
 		}
-		out = append(out, e.allocation())
+		e.tell(&out[i])
 	}
 	if len(out) > 1 {
 		slices.SortFunc(out, func(x, y Allocation) int { return x.Addr.Compare(y.Addr) })
@@ -224,12 +227,18 @@ func (a *Allocator) settledState(b *block) Affinity {
 	return AffinityConfirmed
 }
 
-func (e *entry) allocation() Allocation {
-	out := Allocation{Addr: e.addr, Handle: e.handle, Owner: e.owner, Node: e.node, Block: e.block.shown(), Since: e.since}
+func (e *entry) allocation() (out Allocation) {
+	e.tell(&out)
+	return out
+}
+
+// tell fills in what others know of the address.
+func (e *entry) tell(out *Allocation) {
+	out.Addr, out.Handle, out.Owner, out.Node = e.addr, e.handle, e.owner, e.node
+	out.Block, out.Since = e.block.shown(), e.since
 	if e.block.pool != nil {
 		out.Pool = e.block.pool.Name
 	}
-	return out
 }
 
 // shown is the block as people know it: a static range is one, however it is cut.

@@ -43,6 +43,7 @@ type entry struct {
 	// them is not the handle's, then this was never given, or given back already.
 	with  []netip.Addr
 	freed time.Time // resting since; zero while somebody has it
+	alone [1]*entry // room for those of its handle, where it is the only one
 }
 
 // inUse reports whether somebody has the address.
@@ -55,10 +56,18 @@ func rests(freed, now time.Time, cooldown time.Duration) bool {
 	return cooldown > 0 && now.Sub(freed) < cooldown
 }
 
-// find returns the index of an address, or where it would be.
+// find returns the index of an address, or where it would be. Often that is after
+// all others, or before them.
 func (b *block) find(a netip.Addr) (int, bool) {
+	n := len(b.entries)
+	if n == 0 || b.entries[n-1].addr.Less(a) {
+		return n, false
+	}
+	if b.entries[0].addr == a {
+		return 0, true
+	}
 	i := sort.Search(len(b.entries), func(i int) bool { return !b.entries[i].addr.Less(a) })
-	return i, i < len(b.entries) && b.entries[i].addr == a
+	return i, b.entries[i].addr == a
 }
 
 // at returns the entry of an address, or nil.
