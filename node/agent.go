@@ -43,6 +43,13 @@ type Options struct {
 	// were adopted, so that forwarding state is announced as preserved (RFC 4724
 	// section 4.1).
 	NewSpeaker func(restarting bool) (Speaker, error)
+	// OpenRules returns the kernel's rules of a backend, "nft" or "legacy", or for an
+	// empty one of that of the host's other programs; nil is a node without policy.
+	// RemoveRules takes away all of ours, of both.
+	OpenRules   func(backend string) (Rules, error)
+	RemoveRules func(ctx context.Context) error
+	// OpenFlusher opens the kernel's table of connections; nil leaves it alone.
+	OpenFlusher func() (Flusher, error)
 	// Networks lists the networks that the host is directly on; nil means those
 	// of the kernel's addresses.
 	Networks func() []netip.Prefix
@@ -93,6 +100,7 @@ type Agent struct {
 	waiting        atomic.Pointer[string] // what the start waits for; nil once up
 	leave          chan struct{}
 	drain          *drain
+	policy         *policyTask
 }
 
 // running is what exists once the tasks run.
@@ -115,11 +123,11 @@ func New(o Options) *Agent {
 	if o.Networks == nil {
 		o.Networks = hostNetworks
 	}
-	return &Agent{
+	a := &Agent{
 		o:       o,
 		started: time.Now(),
 		feed:    &api.Feed{},
-		pulse:   newPulse("routes", "speaker", "links", "relay", "tunnel"),
+		pulse:   newPulse("routes", "speaker", "links", "relay", "tunnel", "policy"),
 		latency: newLatency(),
 
 		endpointLatency: newEndpointLatency(),
@@ -127,6 +135,12 @@ func New(o Options) *Agent {
 		leave: make(chan struct{}, 1),
 		drain: newDrain(o.StateDir, o.Store, o.Log),
 	}
+	a.policy = newPolicy(o.Store, o.Log, a.pulse.beat("policy"))
+	a.policy.open, a.policy.remove = o.OpenRules, o.RemoveRules
+	if o.OpenFlusher != nil {
+		a.policy.flusher = newFlush(o.OpenFlusher, o.Log)
+	}
+	return a
 }
 
 // Run serves until ctx ends: then routes stay in the kernel and the sessions
@@ -156,7 +170,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // backend is what the server asks.
 func (a *Agent) backend() api.Backend {
-	b := api.Backend{Source: a, Inventory: a, Commander: a, Peering: a, Tunnels: a}
+	b := api.Backend{Source: a, Inventory: a, Commander: a, Peering: a, Tunnels: a, Policies: a}
 	if a.o.Endpoints != nil {
 		b.Endpoints, b.Addresses = a.o.Endpoints, a.o.Endpoints
 	}
@@ -201,7 +215,8 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	events, beside := fib.Split(events)
 	t.kernelEvents = events
 	beside, other := fib.Split(beside)
-	speaker, err := a.o.NewSpeaker(t.fib.Len()+a.earlierRoutes(ctx, earlier) > 0)
+	a.policy.adopted = t.fib.Len()+a.earlierRoutes(ctx, earlier) > 0
+	speaker, err := a.o.NewSpeaker(a.policy.adopted)
 	if err != nil {
 		return fmt.Errorf("node: start speaker: %w", err)
 	}
@@ -216,6 +231,10 @@ func (a *Agent) serveRoutes(ctx context.Context, g *errgroup.Group) error {
 	a.up.Store(up)
 	a.waiting.Store(nil)
 	a.say(Routing)
+	g.Go(func() error { return a.policy.run(ctx) })
+	if a.policy.flusher != nil {
+		g.Go(func() error { return a.policy.flusher.run(ctx) })
+	}
 	g.Go(func() error { return up.bgp.run(ctx) })
 	g.Go(func() error { return t.relays.run(ctx) })
 	g.Go(func() error { return up.links.run(ctx) })
@@ -257,8 +276,16 @@ func (a *Agent) wire(up *running) *speakerTask {
 		store: a.o.Store, speaker: speaker, gate: t.gate, gateBell: gateBell, log: a.o.Log, beat: a.pulse.beat("speaker"),
 		drain: a.drain, drainBell: a.drain.Bell(),
 		network: up.links, sessions: t.sessions, coverages: t.coverages,
-		planned: func(c bgp.Config) { t.planned.Store(&c); ringPlan(); up.links.planned(c); up.bfd.planned(c) },
+		planned: func(c bgp.Config) {
+			t.planned.Store(&c)
+			ringPlan()
+			up.links.planned(c)
+			up.bfd.planned(c)
+			a.policy.planned(c)
+		},
+		unruled: func() bool { return !a.policy.adopted && !a.policy.state.Load().passed() },
 	}
+	a.policy.opened = ringGate
 	s.state.Store(&speakerState{})
 	t.relays = newRelayTask(speaker, a.o.Log, a.pulse.beat("relay"))
 	t.mirror.OnRelay(t.relays.put)

@@ -43,14 +43,23 @@ func (a *Agent) Waiting() string {
 	return "the daemon is starting"
 }
 
-// Open implements endpoint.Gate: the workload's routes are in the kernel.
-func (a *Agent) Open(ctx context.Context, w caracal.Workload) error {
-	return a.awaitRoutes(ctx, &routeWait{w: w, open: true, done: make(chan struct{})})
-}
+// Open implements endpoint.Gate: the workload's routes are in the kernel, and so
+// are the rules that its policies of now ask for.
+func (a *Agent) Open(ctx context.Context, w caracal.Workload) error { return a.await(ctx, w, true) }
 
-// Closed implements endpoint.Gate: no route of ours leads to the workload.
-func (a *Agent) Closed(ctx context.Context, w caracal.Workload) error {
-	return a.awaitRoutes(ctx, &routeWait{w: w, done: make(chan struct{})})
+// Closed implements endpoint.Gate: no route of ours leads to the workload, and no
+// rule knows it.
+func (a *Agent) Closed(ctx context.Context, w caracal.Workload) error { return a.await(ctx, w, false) }
+
+// await waits for routes and rules at once: neither task waits for the other.
+func (a *Agent) await(ctx context.Context, w caracal.Workload, open bool) error {
+	if a.up.Load() == nil {
+		return fmt.Errorf("%w: %s", endpoint.ErrNotReady, a.Waiting())
+	}
+	ruled := make(chan error, 1)
+	go func() { ruled <- a.policy.await(ctx, w, open) }()
+	err := a.awaitRoutes(ctx, &routeWait{w: w, open: open, done: make(chan struct{})})
+	return errors.Join(err, <-ruled)
 }
 
 func (a *Agent) awaitRoutes(ctx context.Context, wait *routeWait) error {

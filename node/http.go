@@ -42,7 +42,7 @@ func (a *Agent) mux() http.Handler {
 	// What the process itself uses: goroutines, descriptors and memory. The live
 	// heap tells a leak from a heap that is merely not collected yet.
 	live := regexp.MustCompile(`^/gc/heap/live:bytes$`)
-	reg.MustRegister(a.latency, &collector{agent: a},
+	reg.MustRegister(a.latency, &collector{agent: a}, a.policy.latency, policyCollector{a},
 		collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(collectors.GoRuntimeMetricsRule{Matcher: live})),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if a.o.Endpoints != nil {

@@ -45,6 +45,9 @@ type speakerTask struct {
 	// planned publishes the configuration in force to the routes task and to
 	// status, before it is applied.
 	planned func(bgp.Config)
+	// unruled says that nothing may be announced for the first time yet, since what
+	// isolates the workloads is not in the kernel; nil once it was, for good.
+	unruled func() bool
 	log     *slog.Logger
 	beat    func()
 
@@ -136,7 +139,7 @@ func (t *speakerTask) pass(ctx context.Context) error {
 	if _, ok := snap.SelfNode(); !ok || !snap.Synced {
 		return nil // the last configuration, if any, stays in force
 	}
-	open := *t.gate.Load()
+	open := t.announceable()
 	t.advertise(snap)
 	config, problems := bgp.Plan(snap, func(p netip.Prefix) bool { _, ok := open[p]; return ok }, t.factsFor(ctx, last.config))
 	t.wake, config.Wake = config.Wake, time.Time{}
@@ -172,6 +175,15 @@ func (t *speakerTask) pass(ctx context.Context) error {
 		t.log.Error("BGP configuration not applied; it is tried again", "err", err)
 	}
 	return err
+}
+
+// announceable are the local prefixes that may be announced.
+func (t *speakerTask) announceable() gate {
+	if t.unruled != nil && t.unruled() {
+		return nil
+	}
+	t.unruled = nil
+	return *t.gate.Load()
 }
 
 func speakerProblem(name string, err error) caracal.Problem {

@@ -38,6 +38,8 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 		},
 	}
 	st.Drain = a.drain.status(snap)
+	policy := a.policy.state.Load()
+	st.Policy = policy.status()
 	if at := a.configured.Load(); at != nil {
 		st.Configured = *at
 	}
@@ -61,7 +63,7 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 	st.PodMTU = up.tunnel.state.Load().podMTU
 	speaker := up.bgp.state.Load()
 	st.Problems = append(st.Problems, speaker.problems...)
-	st.Problems = append(st.Problems, slices.Concat(up.links.problems(), up.bfd.problems(), up.tunnel.problems())...)
+	st.Problems = append(st.Problems, slices.Concat(up.links.problems(), up.bfd.problems(), up.tunnel.problems(), policy.issues())...)
 	st.Counts.Originated = len(speaker.config.Originate)
 	if err := a.countSessions(ctx, up, &st); err != nil {
 		return st, err
@@ -70,6 +72,9 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 		return st, err
 	}
 	judgeReady(&st, speaker, snap)
+	if why := policy.unready(time.Now()); why != "" {
+		st.Ready = api.Fact{Reason: strings.Join(slices.DeleteFunc([]string{st.Ready.Reason, why}, func(s string) bool { return s == "" }), "; ")}
+	}
 	return st, nil
 }
 

@@ -220,6 +220,7 @@ type Status struct {
 	Counts        *Counts                `protobuf:"bytes,16,opt,name=counts,proto3" json:"counts,omitempty"`
 	Drain         *DrainState            `protobuf:"bytes,17,opt,name=drain,proto3" json:"drain,omitempty"`                  // absent while the node serves
 	PodMtu        uint32                 `protobuf:"varint,18,opt,name=pod_mtu,json=podMtu,proto3" json:"pod_mtu,omitempty"` // the largest that pods can have; 0: not known
+	Policy        *PolicyStatus          `protobuf:"bytes,19,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -378,6 +379,13 @@ func (x *Status) GetPodMtu() uint32 {
 		return x.PodMtu
 	}
 	return 0
+}
+
+func (x *Status) GetPolicy() *PolicyStatus {
+	if x != nil {
+		return x.Policy
+	}
+	return nil
 }
 
 // Counts are the sizes of things. 32 bits, since JSON would turn wider ones
@@ -4245,7 +4253,7 @@ var File_proto_caracal_proto protoreflect.FileDescriptor
 const file_proto_caracal_proto_rawDesc = "" +
 	"\n" +
 	"\x13proto/caracal.proto\x12\n" +
-	"caracal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x0f\n" +
+	"caracal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x12proto/policy.proto\"\x0f\n" +
 	"\rStatusRequest\"4\n" +
 	"\x04Fact\x12\x14\n" +
 	"\x05holds\x18\x01 \x01(\bR\x05holds\x12\x16\n" +
@@ -4256,7 +4264,7 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x120\n" +
-	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x9a\x05\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xcc\x05\n" +
 	"\x06Status\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x10\n" +
@@ -4280,7 +4288,8 @@ const file_proto_caracal_proto_rawDesc = "" +
 	"\bproblems\x18\x0f \x03(\v2\x13.caracal.v1.ProblemR\bproblems\x12*\n" +
 	"\x06counts\x18\x10 \x01(\v2\x12.caracal.v1.CountsR\x06counts\x12,\n" +
 	"\x05drain\x18\x11 \x01(\v2\x16.caracal.v1.DrainStateR\x05drain\x12\x17\n" +
-	"\apod_mtu\x18\x12 \x01(\rR\x06podMtu\"\xb7\x04\n" +
+	"\apod_mtu\x18\x12 \x01(\rR\x06podMtu\x120\n" +
+	"\x06policy\x18\x13 \x01(\v2\x18.caracal.v1.PolicyStatusR\x06policy\"\xb7\x04\n" +
 	"\x06Counts\x12\x1c\n" +
 	"\tneighbors\x18\x01 \x01(\rR\tneighbors\x12 \n" +
 	"\vestablished\x18\x02 \x01(\rR\vestablished\x12\x14\n" +
@@ -4740,6 +4749,7 @@ var file_proto_caracal_proto_goTypes = []any{
 	nil,                           // 51: caracal.v1.Node.LabelsEntry
 	nil,                           // 52: caracal.v1.Workload.LabelsEntry
 	(*timestamppb.Timestamp)(nil), // 53: google.protobuf.Timestamp
+	(*PolicyStatus)(nil),          // 54: caracal.v1.PolicyStatus
 }
 var file_proto_caracal_proto_depIdxs = []int32{
 	53, // 0: caracal.v1.Problem.since:type_name -> google.protobuf.Timestamp
@@ -4752,80 +4762,81 @@ var file_proto_caracal_proto_depIdxs = []int32{
 	2,  // 7: caracal.v1.Status.problems:type_name -> caracal.v1.Problem
 	4,  // 8: caracal.v1.Status.counts:type_name -> caracal.v1.Counts
 	41, // 9: caracal.v1.Status.drain:type_name -> caracal.v1.DrainState
-	53, // 10: caracal.v1.Counts.last_audit:type_name -> google.protobuf.Timestamp
-	7,  // 11: caracal.v1.NeighborList.neighbors:type_name -> caracal.v1.Neighbor
-	41, // 12: caracal.v1.NeighborList.drain:type_name -> caracal.v1.DrainState
-	53, // 13: caracal.v1.Neighbor.since:type_name -> google.protobuf.Timestamp
-	10, // 14: caracal.v1.Neighbor.sent:type_name -> caracal.v1.Messages
-	10, // 15: caracal.v1.Neighbor.received:type_name -> caracal.v1.Messages
-	53, // 16: caracal.v1.Neighbor.last_error_at:type_name -> google.protobuf.Timestamp
-	11, // 17: caracal.v1.Neighbor.prefixes:type_name -> caracal.v1.PrefixCounts
-	53, // 18: caracal.v1.Neighbor.held_until:type_name -> google.protobuf.Timestamp
-	53, // 19: caracal.v1.Neighbor.stale_until:type_name -> google.protobuf.Timestamp
-	9,  // 20: caracal.v1.Neighbor.last_notification:type_name -> caracal.v1.Notification
-	44, // 21: caracal.v1.Neighbor.bfd:type_name -> caracal.v1.BFDSession
-	8,  // 22: caracal.v1.Neighbor.refusals:type_name -> caracal.v1.Refusal
-	53, // 23: caracal.v1.Notification.at:type_name -> google.protobuf.Timestamp
-	14, // 24: caracal.v1.RouteList.paths:type_name -> caracal.v1.Path
-	53, // 25: caracal.v1.Path.received:type_name -> google.protobuf.Timestamp
-	16, // 26: caracal.v1.Path.hops:type_name -> caracal.v1.Hop
-	53, // 27: caracal.v1.Path.kernel_at:type_name -> google.protobuf.Timestamp
-	15, // 28: caracal.v1.Path.attributes:type_name -> caracal.v1.Attributes
-	19, // 29: caracal.v1.FIBList.entries:type_name -> caracal.v1.FIBEntry
-	16, // 30: caracal.v1.FIBEntry.hops:type_name -> caracal.v1.Hop
-	53, // 31: caracal.v1.FIBEntry.since:type_name -> google.protobuf.Timestamp
-	22, // 32: caracal.v1.EventList.events:type_name -> caracal.v1.Event
-	53, // 33: caracal.v1.Event.at:type_name -> google.protobuf.Timestamp
-	25, // 34: caracal.v1.NodeList.nodes:type_name -> caracal.v1.Node
-	51, // 35: caracal.v1.Node.labels:type_name -> caracal.v1.Node.LabelsEntry
-	28, // 36: caracal.v1.WorkloadList.workloads:type_name -> caracal.v1.Workload
-	52, // 37: caracal.v1.Workload.labels:type_name -> caracal.v1.Workload.LabelsEntry
-	31, // 38: caracal.v1.InterfaceList.interfaces:type_name -> caracal.v1.Interface
-	36, // 39: caracal.v1.ConfigureReply.resets:type_name -> caracal.v1.Reset
-	2,  // 40: caracal.v1.ConfigureReply.problems:type_name -> caracal.v1.Problem
-	53, // 41: caracal.v1.DrainState.since:type_name -> google.protobuf.Timestamp
-	53, // 42: caracal.v1.DrainState.until:type_name -> google.protobuf.Timestamp
-	44, // 43: caracal.v1.BFDList.sessions:type_name -> caracal.v1.BFDSession
-	53, // 44: caracal.v1.BFDSession.since:type_name -> google.protobuf.Timestamp
-	47, // 45: caracal.v1.FilterList.filters:type_name -> caracal.v1.Filter
-	48, // 46: caracal.v1.Filter.rules:type_name -> caracal.v1.FilterRule
-	0,  // 47: caracal.v1.Show.GetStatus:input_type -> caracal.v1.StatusRequest
-	5,  // 48: caracal.v1.Show.ListNeighbors:input_type -> caracal.v1.NeighborsRequest
-	12, // 49: caracal.v1.Show.ListRoutes:input_type -> caracal.v1.RoutesRequest
-	17, // 50: caracal.v1.Show.ListFIB:input_type -> caracal.v1.FIBRequest
-	20, // 51: caracal.v1.Show.Monitor:input_type -> caracal.v1.MonitorRequest
-	23, // 52: caracal.v1.Inventory.ListNodes:input_type -> caracal.v1.NodesRequest
-	26, // 53: caracal.v1.Inventory.ListWorkloads:input_type -> caracal.v1.WorkloadsRequest
-	29, // 54: caracal.v1.Inventory.ListInterfaces:input_type -> caracal.v1.InterfacesRequest
-	42, // 55: caracal.v1.Peering.ListBFD:input_type -> caracal.v1.BFDRequest
-	45, // 56: caracal.v1.Peering.ListFilters:input_type -> caracal.v1.FiltersRequest
-	49, // 57: caracal.v1.Peering.GetTorConfig:input_type -> caracal.v1.TorConfigRequest
-	32, // 58: caracal.v1.Command.ChangeNeighbor:input_type -> caracal.v1.ChangeNeighborRequest
-	34, // 59: caracal.v1.Command.Configure:input_type -> caracal.v1.ConfigureRequest
-	37, // 60: caracal.v1.Command.Cleanup:input_type -> caracal.v1.CleanupRequest
-	39, // 61: caracal.v1.Command.Drain:input_type -> caracal.v1.DrainRequest
-	40, // 62: caracal.v1.Command.Undrain:input_type -> caracal.v1.UndrainRequest
-	3,  // 63: caracal.v1.Show.GetStatus:output_type -> caracal.v1.Status
-	6,  // 64: caracal.v1.Show.ListNeighbors:output_type -> caracal.v1.NeighborList
-	13, // 65: caracal.v1.Show.ListRoutes:output_type -> caracal.v1.RouteList
-	18, // 66: caracal.v1.Show.ListFIB:output_type -> caracal.v1.FIBList
-	21, // 67: caracal.v1.Show.Monitor:output_type -> caracal.v1.EventList
-	24, // 68: caracal.v1.Inventory.ListNodes:output_type -> caracal.v1.NodeList
-	27, // 69: caracal.v1.Inventory.ListWorkloads:output_type -> caracal.v1.WorkloadList
-	30, // 70: caracal.v1.Inventory.ListInterfaces:output_type -> caracal.v1.InterfaceList
-	43, // 71: caracal.v1.Peering.ListBFD:output_type -> caracal.v1.BFDList
-	46, // 72: caracal.v1.Peering.ListFilters:output_type -> caracal.v1.FilterList
-	50, // 73: caracal.v1.Peering.GetTorConfig:output_type -> caracal.v1.TorConfig
-	33, // 74: caracal.v1.Command.ChangeNeighbor:output_type -> caracal.v1.ChangeNeighborReply
-	35, // 75: caracal.v1.Command.Configure:output_type -> caracal.v1.ConfigureReply
-	38, // 76: caracal.v1.Command.Cleanup:output_type -> caracal.v1.CleanupReply
-	41, // 77: caracal.v1.Command.Drain:output_type -> caracal.v1.DrainState
-	41, // 78: caracal.v1.Command.Undrain:output_type -> caracal.v1.DrainState
-	63, // [63:79] is the sub-list for method output_type
-	47, // [47:63] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	54, // 10: caracal.v1.Status.policy:type_name -> caracal.v1.PolicyStatus
+	53, // 11: caracal.v1.Counts.last_audit:type_name -> google.protobuf.Timestamp
+	7,  // 12: caracal.v1.NeighborList.neighbors:type_name -> caracal.v1.Neighbor
+	41, // 13: caracal.v1.NeighborList.drain:type_name -> caracal.v1.DrainState
+	53, // 14: caracal.v1.Neighbor.since:type_name -> google.protobuf.Timestamp
+	10, // 15: caracal.v1.Neighbor.sent:type_name -> caracal.v1.Messages
+	10, // 16: caracal.v1.Neighbor.received:type_name -> caracal.v1.Messages
+	53, // 17: caracal.v1.Neighbor.last_error_at:type_name -> google.protobuf.Timestamp
+	11, // 18: caracal.v1.Neighbor.prefixes:type_name -> caracal.v1.PrefixCounts
+	53, // 19: caracal.v1.Neighbor.held_until:type_name -> google.protobuf.Timestamp
+	53, // 20: caracal.v1.Neighbor.stale_until:type_name -> google.protobuf.Timestamp
+	9,  // 21: caracal.v1.Neighbor.last_notification:type_name -> caracal.v1.Notification
+	44, // 22: caracal.v1.Neighbor.bfd:type_name -> caracal.v1.BFDSession
+	8,  // 23: caracal.v1.Neighbor.refusals:type_name -> caracal.v1.Refusal
+	53, // 24: caracal.v1.Notification.at:type_name -> google.protobuf.Timestamp
+	14, // 25: caracal.v1.RouteList.paths:type_name -> caracal.v1.Path
+	53, // 26: caracal.v1.Path.received:type_name -> google.protobuf.Timestamp
+	16, // 27: caracal.v1.Path.hops:type_name -> caracal.v1.Hop
+	53, // 28: caracal.v1.Path.kernel_at:type_name -> google.protobuf.Timestamp
+	15, // 29: caracal.v1.Path.attributes:type_name -> caracal.v1.Attributes
+	19, // 30: caracal.v1.FIBList.entries:type_name -> caracal.v1.FIBEntry
+	16, // 31: caracal.v1.FIBEntry.hops:type_name -> caracal.v1.Hop
+	53, // 32: caracal.v1.FIBEntry.since:type_name -> google.protobuf.Timestamp
+	22, // 33: caracal.v1.EventList.events:type_name -> caracal.v1.Event
+	53, // 34: caracal.v1.Event.at:type_name -> google.protobuf.Timestamp
+	25, // 35: caracal.v1.NodeList.nodes:type_name -> caracal.v1.Node
+	51, // 36: caracal.v1.Node.labels:type_name -> caracal.v1.Node.LabelsEntry
+	28, // 37: caracal.v1.WorkloadList.workloads:type_name -> caracal.v1.Workload
+	52, // 38: caracal.v1.Workload.labels:type_name -> caracal.v1.Workload.LabelsEntry
+	31, // 39: caracal.v1.InterfaceList.interfaces:type_name -> caracal.v1.Interface
+	36, // 40: caracal.v1.ConfigureReply.resets:type_name -> caracal.v1.Reset
+	2,  // 41: caracal.v1.ConfigureReply.problems:type_name -> caracal.v1.Problem
+	53, // 42: caracal.v1.DrainState.since:type_name -> google.protobuf.Timestamp
+	53, // 43: caracal.v1.DrainState.until:type_name -> google.protobuf.Timestamp
+	44, // 44: caracal.v1.BFDList.sessions:type_name -> caracal.v1.BFDSession
+	53, // 45: caracal.v1.BFDSession.since:type_name -> google.protobuf.Timestamp
+	47, // 46: caracal.v1.FilterList.filters:type_name -> caracal.v1.Filter
+	48, // 47: caracal.v1.Filter.rules:type_name -> caracal.v1.FilterRule
+	0,  // 48: caracal.v1.Show.GetStatus:input_type -> caracal.v1.StatusRequest
+	5,  // 49: caracal.v1.Show.ListNeighbors:input_type -> caracal.v1.NeighborsRequest
+	12, // 50: caracal.v1.Show.ListRoutes:input_type -> caracal.v1.RoutesRequest
+	17, // 51: caracal.v1.Show.ListFIB:input_type -> caracal.v1.FIBRequest
+	20, // 52: caracal.v1.Show.Monitor:input_type -> caracal.v1.MonitorRequest
+	23, // 53: caracal.v1.Inventory.ListNodes:input_type -> caracal.v1.NodesRequest
+	26, // 54: caracal.v1.Inventory.ListWorkloads:input_type -> caracal.v1.WorkloadsRequest
+	29, // 55: caracal.v1.Inventory.ListInterfaces:input_type -> caracal.v1.InterfacesRequest
+	42, // 56: caracal.v1.Peering.ListBFD:input_type -> caracal.v1.BFDRequest
+	45, // 57: caracal.v1.Peering.ListFilters:input_type -> caracal.v1.FiltersRequest
+	49, // 58: caracal.v1.Peering.GetTorConfig:input_type -> caracal.v1.TorConfigRequest
+	32, // 59: caracal.v1.Command.ChangeNeighbor:input_type -> caracal.v1.ChangeNeighborRequest
+	34, // 60: caracal.v1.Command.Configure:input_type -> caracal.v1.ConfigureRequest
+	37, // 61: caracal.v1.Command.Cleanup:input_type -> caracal.v1.CleanupRequest
+	39, // 62: caracal.v1.Command.Drain:input_type -> caracal.v1.DrainRequest
+	40, // 63: caracal.v1.Command.Undrain:input_type -> caracal.v1.UndrainRequest
+	3,  // 64: caracal.v1.Show.GetStatus:output_type -> caracal.v1.Status
+	6,  // 65: caracal.v1.Show.ListNeighbors:output_type -> caracal.v1.NeighborList
+	13, // 66: caracal.v1.Show.ListRoutes:output_type -> caracal.v1.RouteList
+	18, // 67: caracal.v1.Show.ListFIB:output_type -> caracal.v1.FIBList
+	21, // 68: caracal.v1.Show.Monitor:output_type -> caracal.v1.EventList
+	24, // 69: caracal.v1.Inventory.ListNodes:output_type -> caracal.v1.NodeList
+	27, // 70: caracal.v1.Inventory.ListWorkloads:output_type -> caracal.v1.WorkloadList
+	30, // 71: caracal.v1.Inventory.ListInterfaces:output_type -> caracal.v1.InterfaceList
+	43, // 72: caracal.v1.Peering.ListBFD:output_type -> caracal.v1.BFDList
+	46, // 73: caracal.v1.Peering.ListFilters:output_type -> caracal.v1.FilterList
+	50, // 74: caracal.v1.Peering.GetTorConfig:output_type -> caracal.v1.TorConfig
+	33, // 75: caracal.v1.Command.ChangeNeighbor:output_type -> caracal.v1.ChangeNeighborReply
+	35, // 76: caracal.v1.Command.Configure:output_type -> caracal.v1.ConfigureReply
+	38, // 77: caracal.v1.Command.Cleanup:output_type -> caracal.v1.CleanupReply
+	41, // 78: caracal.v1.Command.Drain:output_type -> caracal.v1.DrainState
+	41, // 79: caracal.v1.Command.Undrain:output_type -> caracal.v1.DrainState
+	64, // [64:80] is the sub-list for method output_type
+	48, // [48:64] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_proto_caracal_proto_init() }
@@ -4833,6 +4844,7 @@ func file_proto_caracal_proto_init() {
 	if File_proto_caracal_proto != nil {
 		return
 	}
+	file_proto_policy_proto_init()
 	file_proto_caracal_proto_msgTypes[15].OneofWrappers = []any{}
 	file_proto_caracal_proto_msgTypes[48].OneofWrappers = []any{}
 	type x struct{}

@@ -67,6 +67,7 @@ func statusMessage(st Status) *pb.Status {
 		Counts:   countsMessage(st.Counts),
 		Drain:    drainMessage(st.Drain),
 		PodMtu:   count(st.PodMTU),
+		Policy:   policyStatusMessage(st.Policy),
 	}
 }
 

@@ -103,6 +103,9 @@ func (s *Server) register(g *grpc.Server) {
 	if s.backend.Tunnels != nil {
 		pb.RegisterTunnelsServer(g, tunnelServer{src: s.backend.Tunnels})
 	}
+	if s.backend.Policies != nil {
+		pb.RegisterPoliciesServer(g, policyServer{src: s.backend.Policies})
+	}
 	if s.backend.Endpoints != nil && s.backend.Addresses != nil {
 		pb.RegisterEndpointsServer(g, endpointServer{eps: s.backend.Endpoints, addrs: s.backend.Addresses, log: s.opts.Log})
 		pb.RegisterIPAMServer(g, ipamServer{addrs: s.backend.Addresses, log: s.opts.Log})

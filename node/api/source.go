@@ -128,6 +128,7 @@ type Status struct {
 	Problems []caracal.Problem
 	Counts   Counts
 	Drain    Drain
+	Policy   PolicyStatus
 	// PodMTU is the largest MTU, in bytes, that pods can have without a packet being
 	// too large for the encapsulations in use; 0 while it is not known.
 	PodMTU int
