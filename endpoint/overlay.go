@@ -43,6 +43,7 @@ type Overlay struct {
 	own        map[netip.Addr]string // those of this node
 	claimed    []caracal.Block       // of this node, that the store does not know of
 	blocks     caracal.Table[netip.Prefix, caracal.Block]
+	spaces     spaces
 	loaded     bool
 	unreadable string
 	problems   map[string][]caracal.Problem // by who says so
@@ -62,6 +63,7 @@ func newOverlay(inner Source) *Overlay {
 		inner: inner, base: blank, merged: blank.Workloads, blocks: blank.Blocks, groups: map[string]*group{},
 		addrs: map[netip.Addr]*Endpoint{}, configured: map[netip.Addr]string{}, own: map[netip.Addr]string{}, problems: map[string][]caracal.Problem{},
 	}
+	o.spaces.rebase(blank.Namespaces)
 	o.snap.Store(blank)
 	o.take()
 	return o
@@ -122,6 +124,7 @@ func (o *Overlay) take() {
 	})
 	o.base = cur
 	o.mergeBlocks()
+	o.spaces.rebase(cur.Namespaces)
 	for k := range dirty {
 		o.regroup(k)
 	}
@@ -152,6 +155,7 @@ func (o *Overlay) set(list ...*Endpoint) {
 		if g == nil {
 			g = &group{}
 			o.groups[e.Key()] = g
+			o.spaces.count(e.Key(), 1)
 		}
 		i, _ := slices.BinarySearchFunc(g.members, e, byAge)
 		g.members = slices.Insert(g.members, i, e)
@@ -236,8 +240,9 @@ func (o *Overlay) regroup(k string) {
 		}
 		g.keys = append(g.keys, name)
 	}
-	if len(g.members) == 0 {
+	if _, known := o.groups[k]; known && len(g.members) == 0 {
 		delete(o.groups, k)
+		o.spaces.count(k, -1)
 	}
 	o.note("workload "+k, found)
 }
@@ -397,7 +402,7 @@ func (o *Overlay) publish() {
 	next := *o.base
 	next.Generation = o.snap.Load().Generation + 1
 	next.Synced = o.base.Synced && o.loaded
-	next.Workloads, next.Blocks = o.merged, o.blocks
+	next.Workloads, next.Blocks, next.Namespaces = o.merged, o.blocks, o.spaces.merged
 	if o.unreadable != "" {
 		next.Incomplete = maps.Clone(o.base.Incomplete)
 		if next.Incomplete == nil {
