@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -51,6 +52,13 @@ func Decode(doc []byte) (Object, Ident, error) {
 		_, id := parseTree(loose)
 		return nil, id, Errors{{Path: "document", Msg: trimYAML(err)}}
 	}
+	return decodeJSON(text)
+}
+
+// DecodeCanonical is [Decode] of what [Encode] gave, without the detour by YAML.
+func DecodeCanonical(text []byte) (Object, Ident, error) { return decodeJSON(text) }
+
+func decodeJSON(text []byte) (Object, Ident, error) {
 	tree, id := parseTree(text)
 	if tree == nil {
 		return nil, id, nil
@@ -206,18 +214,19 @@ func checkFields(path string, v any, t reflect.Type) Errors {
 }
 
 func checkString(path string, v any) Errors {
-	mismatch := Errors{{Path: path, Msg: "must be a string (in quotes), not " + nounOf(v)}}
 	switch v := v.(type) {
 	case string:
 		return nil
 	case bool:
-		mismatch[0].Msg = "must be a string; put it in quotes, for y, n, yes, no, on, off, true and false mean true or false without"
+		return Errors{{path, "must be a string; put it in quotes, for y, n, yes, no, on, off, true and false mean true or false without"}}
 	case json.Number:
+		msg := "must be a string (in quotes), not " + nounOf(v)
 		if unit := durationUnit(path); unit != "" {
-			mismatch[0].Msg += fmt.Sprintf("; write %s%s", clip(v.String()), unit)
+			msg += fmt.Sprintf("; write %s%s", clip(v.String()), unit)
 		}
+		return Errors{{path, msg}}
 	}
-	return mismatch
+	return Errors{{path, "must be a string (in quotes), not " + nounOf(v)}}
 }
 
 // durationUnit is the unit that is usual for a field that holds a duration, by its
@@ -247,8 +256,7 @@ func checkNumber(path string, v any, t reflect.Type) Errors {
 }
 
 func checkStruct(path string, m map[string]any, t reflect.Type) Errors {
-	known := map[string]reflect.Type{}
-	addFields(known, t)
+	known := knownFields(t)
 	prefix := ""
 	if path != "" {
 		prefix = path + "."
@@ -263,6 +271,22 @@ func checkStruct(path string, m map[string]any, t reflect.Type) Errors {
 		errs = append(errs, checkFields(prefix+k, m[k], ft)...)
 	}
 	return errs
+}
+
+// fieldTables are the fields of each type that was asked about: to list them by
+// reflection takes longer than to decode a document.
+var fieldTables sync.Map // of map[string]reflect.Type, by reflect.Type
+
+// knownFields returns the fields of a struct by their names in documents. It must
+// not be changed.
+func knownFields(t reflect.Type) map[string]reflect.Type {
+	if known, ok := fieldTables.Load(t); ok {
+		return known.(map[string]reflect.Type)
+	}
+	known := map[string]reflect.Type{}
+	addFields(known, t)
+	fieldTables.Store(t, known)
+	return known
 }
 
 func addFields(known map[string]reflect.Type, t reflect.Type) {
