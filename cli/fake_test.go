@@ -31,6 +31,7 @@ type fakeDaemon struct {
 	pb.UnimplementedCommandServer
 	pb.UnimplementedPeeringServer
 	pb.UnimplementedTunnelsServer
+	pb.UnimplementedPoliciesServer
 	pb.UnimplementedIPAMServer
 	pb.UnimplementedEndpointsServer
 	mu     sync.Mutex
@@ -233,6 +234,7 @@ func serveAt(t *testing.T, d *fakeDaemon, path string) (stop func()) {
 	pb.RegisterCommandServer(g, d)
 	pb.RegisterPeeringServer(g, d)
 	pb.RegisterTunnelsServer(g, d)
+	pb.RegisterPoliciesServer(g, d)
 	pb.RegisterIPAMServer(g, d)
 	pb.RegisterEndpointsServer(g, d)
 	go g.Serve(l)

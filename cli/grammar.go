@@ -18,6 +18,8 @@ const (
 	ArgAttached            // the name of what was attached
 	ArgCount               // a whole number
 	ArgLabel               // KEY=VALUE
+	ArgPod                 // a workload, as NAMESPACE/NAME or NAME, or an address
+	ArgPort                // a port with its protocol: 80/tcp
 )
 
 // Word is one word of the command language and what can follow it.
@@ -53,6 +55,7 @@ func Grammar(extra ...External) *Word {
 	root := &Word{Next: []*Word{
 		{Name: "show", Help: "look at the state of things", Next: showWords()},
 		{Name: "check", Help: "try something out", Next: checkWords()},
+		{Name: "explain", Help: "why something is as it is", Exact: true, Next: explainWords()},
 		{Name: "enable", Help: "let a disabled neighbor come up again", Next: neighborArg("enable")},
 		{Name: "disable", Help: "take a neighbor down until it is enabled", Exact: true, Next: neighborArg("disable")},
 		{Name: "restart", Help: "take a neighbor down and let it come up again", Next: neighborArg("restart")},
@@ -114,6 +117,9 @@ func showWords() []*Word {
 		{Name: "tunnels", Help: "the IPIP device, and who is reached through it", Runs: "show tunnels"},
 		{Name: "interfaces", Help: "network interfaces and what is wrong with them", Runs: "show interfaces"},
 		{Name: "workloads", Help: "pods, VMs and containers", Runs: "show workloads"},
+		{Name: "policy", Help: "the NetworkPolicies, and what each does here", Runs: "show policy", Options: policyOptions()},
+		{Name: "sets", Help: "the ipsets of policies", Runs: "show sets", Options: setOptions()},
+		{Name: "endpoint", Help: "a workload of this node as its policies have it", Next: endpointWords()},
 		{Name: "ipam", Help: "the addresses of containers: how many are in use", Runs: "show ipam", Maybe: true, Next: ipamWords()},
 		{Name: "nodes", Help: "the nodes of the cluster", Runs: "show nodes"},
 	}

@@ -12,7 +12,9 @@ import (
 const mostNames = 20
 
 // listed says that the daemon has a list of what such an argument can be.
-func (a Arg) listed() bool { return a == ArgNeighbor || a == ArgHost || a == ArgAttached }
+func (a Arg) listed() bool {
+	return a == ArgNeighbor || a == ArgHost || a == ArgAttached || a == ArgPod
+}
 
 // known lists what an argument can be; nothing if the daemon does not answer at
 // once.
@@ -25,19 +27,21 @@ func (s *session) known(ctx context.Context, a Arg) []Candidate {
 		return namesOf(list.GetNeighbors(), a, func(n *pb.Neighbor) (string, string) {
 			return n.Name, strings.TrimPrefix(n.Address+", "+n.State, ", ")
 		})
-	case ArgHost, ArgAttached:
+	case ArgHost, ArgAttached, ArgPod:
 		list, _ := s.client.inventory().ListWorkloads(ctx, &pb.WorkloadsRequest{})
 		return ofWorkloads(list.GetWorkloads(), a)
 	}
 	return nil
 }
 
-// ofWorkloads are the addresses of those on this node, or the names of those that
-// were attached here.
+// ofWorkloads are the names of all, or the addresses of those on this node, or the
+// names of those that were attached here.
 func ofWorkloads(list []*pb.Workload, a Arg) []Candidate {
 	var out []Candidate
 	for _, w := range list {
 		switch {
+		case a == ArgPod:
+			out = append(out, Candidate{Name: w.Namespace + "/" + w.Name, Help: strings.Join(w.Addresses, " "), Arg: a})
 		case !w.Local:
 		case a == ArgHost:
 			for _, addr := range w.Addresses {
@@ -69,7 +73,7 @@ func (s *session) withNames(ctx context.Context, cands []Candidate) []Candidate 
 		}
 		names := s.known(ctx, c.Arg)
 		if more := len(names) - mostNames; more > 0 {
-			where := map[Arg]string{ArgNeighbor: "caracal show protocols", ArgHost: "caracal show workloads", ArgAttached: "caracal show workloads"}[c.Arg]
+			where := map[Arg]string{ArgNeighbor: "caracal show protocols", ArgHost: "caracal show workloads", ArgAttached: "caracal show workloads", ArgPod: "caracal show workloads"}[c.Arg]
 			names = append(slices.Clone(names[:mostNames]), Candidate{Name: "…", Help: plural(more, "other", "others") + ": " + where})
 		}
 		out = append(out, names...)

@@ -229,7 +229,10 @@ func (a Arg) check(text string) (string, error) {
 		if text == "" {
 			return "", fmt.Errorf("%q is not the name of a neighbor", text)
 		}
-	case ArgName, ArgAttached:
+	case ArgPort:
+		_, _, err := checkPort(text)
+		return text, err
+	case ArgName, ArgAttached, ArgPod:
 		if text == "" {
 			return "", errors.New("a name must not be empty")
 		}

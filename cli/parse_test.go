@@ -101,11 +101,11 @@ func TestParse(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want, can string }{
-		{"", "a command is missing", "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
-		{"frob", `there is no command "frob"`, "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
-		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes"},
-		{"shwo status", `there is no command "shwo"; did you mean show?`, "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
-		{"route", `there is no command "route"; did you mean show route?`, "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
+		{"", "a command is missing", "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
+		{"frob", `there is no command "frob"`, "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
+		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads policy sets endpoint ipam nodes"},
+		{"shwo status", `there is no command "shwo"; did you mean show?`, "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
+		{"route", `there is no command "route"; did you mean show route?`, "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
 		{"show route protcol mesh/b", `"protcol" is not an IP prefix such as 10.64.1.0/26; did you mean protocol?`, "PREFIX for all protocol table"},
 		{"show route for 10.64.1.0/26", "10.64.1.0/26 is a prefix: show route 10.64.1.0/26 asks for exactly that, show route for 10.64.1.0 for the route that packets take", ""},
 		{"sh n", `"n" could be neighbors or nodes`, "neighbors nodes"},
@@ -168,8 +168,8 @@ func names(cands []Candidate) string {
 func TestQuestionMark(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want string }{
-		{"?", "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
-		{"sh ?", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes"},
+		{"?", "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
+		{"sh ?", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads policy sets endpoint ipam nodes"},
 		{"sh n?", "neighbors nodes"},
 		{"sh ro ?", "PREFIX for all protocol table <Enter>"},
 		{"sh ro all table adj-rib-in ?", "NAME PREFIX for <Enter>"},
@@ -204,9 +204,9 @@ func TestComplete(t *testing.T) {
 		want  string
 		asks  bool
 	}{
-		{"", "show check enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab", false},
+		{"", "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab", false},
 		{"dis", "disable", false},
-		{"sh ", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads ipam nodes", false},
+		{"sh ", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads policy sets endpoint ipam nodes", false},
 		{"show n", "neighbors nodes", false},
 		{"disable ", "mesh/b mesh/c peer/tor@192.0.2.1", true},
 		{"disable mesh/", "mesh/b mesh/c", true},

@@ -31,6 +31,9 @@ func renderStatus(w io.Writer, now time.Time, st *pb.Status, neighbors *pb.Neigh
 	g.add("", "Routes", fmt.Sprintf("%s, %s, %d refused; %d announced",
 		plural(int(c.Prefixes), "prefix", "prefixes"), plural(int(c.Paths), "path", "paths"), c.Refused, c.Originated))
 	g.add("", "Kernel", kernelText(c))
+	if st.Policy != nil {
+		g.addWrapped([]any{"", "Policy"}, wrap(policyText(now, st.Policy), 90))
+	}
 	if st.PodMtu != 0 {
 		g.add("", "Pod MTU", mtuText(st.PodMtu))
 	}

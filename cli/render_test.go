@@ -136,6 +136,7 @@ func TestJSON(t *testing.T) {
 		"nodes": sampleNodes(), "workloads": sampleWorkloads(), "interfaces": sampleInterfaces(),
 		"gateways": sampleGateways(), "bfd": sampleBFD(), "filters": sampleFilters(), "drain": sampleDrain(), "tor-config": &pb.TorConfig{},
 		"tunnels": sampleTunnel(), "check-tunnel": sampleCheck(false),
+		"policy": samplePolicies(), "explain": sampleVerdict(true), "sets": sampleSets(), "endpoint": sampleEndpoint(false),
 		"configure": &pb.ConfigureReply{Resets: []*pb.Reset{{}}}, "cleanup": &pb.CleanupReply{},
 	} {
 		var first string

@@ -21,7 +21,7 @@ func sampleStatus() *pb.Status {
 		Counts: &pb.Counts{Neighbors: 4, Established: 2, Nodes: 4, Pools: 1, Blocks: 4, Peers: 1, Workloads: 9, LocalWorkloads: 3,
 			Prefixes: 300, Paths: 320, Refused: 2, Originated: 1, FibWanted: 300, FibInstalled: 298, FibFailed: 2, FibStale: 5,
 			DriftRepaired: 1, LastAudit: ago(23 * time.Second)},
-		PodMtu: 1480,
+		PodMtu: 1480, Policy: samplePolicyStatus(),
 	}
 }
 
