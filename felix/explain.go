@@ -276,15 +276,33 @@ func (j *judge) protected(f Flow, to party) string {
 	if f.Protocol != protoTCP {
 		return ""
 	}
-	if n, ok := j.snap.Nodes.Get(to.node); ok && f.Port == n.Port {
+	if !j.isBGP(f.Port, to.node) {
+		return ""
+	}
+	if to.node != "" {
 		return fmt.Sprintf("port %d of node %s is BGP's, and workloads may not connect to it, whatever policies say", f.Port, to.node)
 	}
 	for _, p := range j.snap.Peers.All() {
-		if p.Addr.IsValid() && p.Addr.Unmap().WithZone("") == to.Addr && f.Port == cmp.Or(p.Port, 179) {
+		if p.Addr.IsValid() && p.Addr.Unmap().WithZone("") == to.Addr {
 			return fmt.Sprintf("port %d of %s is that of BGPPeer %s, and workloads may not connect to it, whatever policies say", f.Port, to.Addr, p.Name)
 		}
 	}
 	return ""
+}
+
+// isBGP reports whether BGP is spoken on a port: here that of this node alone,
+// elsewhere that of any node, and IANA's.
+func (j *judge) isBGP(port uint16, node string) bool {
+	if node == j.snap.Self {
+		n, _ := j.snap.SelfNode()
+		return port == cmp.Or(n.Port, 179)
+	}
+	for _, n := range j.snap.Nodes.All() {
+		if port == n.Port {
+			return true
+		}
+	}
+	return port == 179
 }
 
 // side evaluates the policies of one end against the other.

@@ -145,7 +145,7 @@ func (t *policyTask) planned(c bgp.Config) {
 		case n.Addr.Zone() != "" && n.Interface != "":
 			p.input.Unnumbered = append(p.input.Unnumbered, n.Interface)
 		case n.Addr.IsValid():
-			p.input.Neighbors = append(p.input.Neighbors, n.Addr.Unmap().WithZone(""))
+			p.input.Neighbors = append(p.input.Neighbors, n.Addr.Unmap())
 		}
 	}
 	was := t.plan.Load()
@@ -164,8 +164,6 @@ func withPeers(in felix.Input, snap *caracal.Snapshot) felix.Input {
 		switch {
 		case p.Interface != "":
 			in.Unnumbered = append(in.Unnumbered, p.Interface)
-		case p.Addr.Zone() != "":
-			in.Unnumbered = append(in.Unnumbered, p.Addr.Zone())
 		case p.Addr.IsValid():
 			in.Neighbors = append(in.Neighbors, p.Addr.Unmap())
 		}
