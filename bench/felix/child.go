@@ -25,12 +25,14 @@ type result struct {
 	// Compile and Program are the parts of a start, from a Snapshot to the kernel;
 	// Audit is a comparison of all later on, when nothing differs.
 	Compile, Program, Audit cost
+	// Tidy is what it took to destroy the sets that the changes left.
+	Tidy cost
 	// Wrote is how many objects the start changed in the kernel.
 	Wrote int
 	// ClusterRSS is the memory with nothing but the Snapshot, PeakRSS the most that
-	// this process has had, and ChildRSS the most of a program that it called.
-	ClusterRSS, PeakRSS, ChildRSS int
-	Changes                       []changed
+	// this process has had.
+	ClusterRSS, PeakRSS int
+	Changes             []changed
 }
 
 // changed is what one kind of change took, each time that it happened.
@@ -89,6 +91,5 @@ func child(ctx context.Context, args []string, out io.Writer) error {
 	if r.PeakRSS, err = stand.PeakRSS(os.Getpid()); err != nil {
 		return err
 	}
-	r.ChildRSS = childRSS()
 	return json.NewEncoder(out).Encode(r)
 }

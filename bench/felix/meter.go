@@ -41,10 +41,3 @@ func used() (total time.Duration) {
 	}
 	return total
 }
-
-// childRSS returns the largest resident size that a child of this process had.
-func childRSS() int {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_CHILDREN, &u)
-	return int(u.Maxrss) << 10
-}

@@ -6,8 +6,6 @@ import (
 	"io"
 	"slices"
 	"time"
-
-	"caracal.dev/caracal"
 )
 
 // packetOptions are how packets are measured.
@@ -163,10 +161,4 @@ func median[T ~int64 | ~float64](list []T) T {
 	}
 	sorted := slices.Sorted(slices.Values(list))
 	return sorted[len(sorted)/2]
-}
-
-// program puts the policies of a Snapshot into force in the namespace of the calling
-// thread.
-func program(ctx context.Context, backend string, s *caracal.Snapshot) error {
-	return nil
 }

@@ -113,14 +113,14 @@ func spawn(ctx context.Context, n netns, a childArgs) (r result, err error) {
 
 func reportStarts(out io.Writer, trials []trial) {
 	fmt.Fprint(out, "Wall time, in brackets CPU with that of the programs called. Start: from a Snapshot to all in the kernel.\n\n")
-	fmt.Fprintln(out, "| size | backend | rules in chains | sets with members | start | of it compiling | start over the same, nothing written | audit | iptables-restore | ipset restore | RSS peak | of it Snapshot | programs' RSS |")
-	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(out, "| size | backend | rules in chains | sets with members | start | of it compiling | start over the same, nothing written | audit | iptables-restore | ipset restore | RSS peak | of it Snapshot |")
+	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, t := range trials {
 		f := t.first
-		fmt.Fprintf(out, "| %s | %s | %d in %d | %d with %d | **%s** | %s | %s | %s | %s | %s | %d MB | %d MB | %d MB |\n",
+		fmt.Fprintf(out, "| %s | %s | %d in %d | %d with %d | **%s** | %s | %s | %s | %s | %s | %d MB | %d MB |\n",
 			f.Size.Name, f.Backend, f.Rules.Rules, f.Rules.Chains, f.Rules.Sets, f.Rules.Members,
 			f.Compile.plus(f.Program), f.Compile, t.again.Compile.plus(t.again.Program), f.Audit,
-			t.limit.Rules, t.limit.Sets, f.PeakRSS>>20, f.ClusterRSS>>20, f.ChildRSS>>20)
+			t.limit.Rules, t.limit.Sets, f.PeakRSS>>20, f.ClusterRSS>>20)
 	}
 	fmt.Fprintln(out)
 }

@@ -58,6 +58,11 @@ func measure(ctx context.Context, r *result, c *cluster.Cluster, a childArgs) er
 		return fmt.Errorf("after all changes were taken back there is %+v where there was %+v", after, r.Rules)
 	}
 	m := start()
+	if err := s.kernel.tidy(ctx); err != nil {
+		return fmt.Errorf("destroy unused sets: %w", err)
+	}
+	r.Tidy = m.stop()
+	m = start()
 	wrote, err := s.kernel.audit(ctx, s.compiler)
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)

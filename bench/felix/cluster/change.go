@@ -27,19 +27,18 @@ func Apply(s *caracal.Snapshot, change func(*caracal.Snapshot)) *caracal.Snapsho
 // Changes are those that are measured, the same for the same round i; from one
 // round to the next they meet other pods and policies.
 func (c *Cluster) Changes(i int) []Change {
-	remote := c.Near
-	if len(remote) == 0 { // a cluster of one node
-		remote = c.Local
-	}
-	near, local := remote[i*7919%len(remote)], c.Local[i*13%len(c.Local)]
-	return []Change{
-		c.relabel("label of a pod elsewhere", near, "app", "app-9", "app-8"),
+	local := c.Local[i*13%len(c.Local)]
+	list := []Change{
 		c.relabel("label of a local pod", local, "app", "app-9", "app-8"),
-		c.add("pod elsewhere", near, len(c.Local) < c.Size.Pods, i),
 		c.add("local pod", local, false, i),
 		c.addPolicy(local, i),
 		c.changePolicy(local, i),
 	}
+	if len(c.Near) > 0 { // not in a cluster of one node
+		near := c.Near[i*7919%len(c.Near)]
+		list = append(list, c.relabel("label of a pod elsewhere", near, "app", "app-9", "app-8"), c.add("pod elsewhere", near, true, i))
+	}
+	return list
 }
 
 // relabel gives the pod's label the first of two values, or the second if it has
