@@ -37,7 +37,7 @@ func (r *Registry) Add(ctx context.Context, req Request) (Wiring, error) {
 }
 
 func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
-	if err := r.addable(); err != nil {
+	if err := r.soon(ctx, r.addable); err != nil {
 		return Wiring{}, err
 	}
 	if !r.o.Knows(ctx, req.Namespace, req.WorkloadName) {

@@ -18,7 +18,7 @@ func (r *Registry) Ready(ctx context.Context, id ID) error {
 }
 
 func (r *Registry) makeReady(ctx context.Context, id ID) error {
-	if err := r.ready(); err != nil {
+	if err := r.soon(ctx, r.ready); err != nil {
 		return err
 	}
 	unlock, err := r.lock(ctx, id.key())
@@ -63,8 +63,14 @@ func (r *Registry) makeReady(ctx context.Context, id ID) error {
 // open waits for the gate of an endpoint that is published.
 func (r *Registry) open(ctx context.Context, e *Endpoint) error {
 	plane := r.plane.Load()
-	if why := (*plane).Waiting(); why != "" {
-		return fmt.Errorf("%w: %s", ErrNotReady, why)
+	err := r.soon(ctx, func() error {
+		if why := (*plane).Waiting(); why != "" {
+			return fmt.Errorf("%w: %s", ErrNotReady, why)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.o.ReadyWait)
 	defer cancel()

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -39,6 +40,9 @@ type Options struct {
 	Grace, PendingFor, Interval time.Duration
 	// ReadyWait is how long the gate is waited for (20 s if 0).
 	ReadyWait time.Duration
+	// StartWait is how long a container that comes while the daemon starts has to
+	// wait before it is told to try again later (2 s if 0).
+	StartWait time.Duration
 	Now       func() time.Time // time.Now if nil
 	Log       *slog.Logger
 }
@@ -101,7 +105,8 @@ func New(o Options) *Registry {
 	for _, d := range []struct {
 		p   *time.Duration
 		def time.Duration
-	}{{&o.Grace, time.Minute}, {&o.PendingFor, 5 * time.Minute}, {&o.Interval, 10 * time.Second}, {&o.ReadyWait, 20 * time.Second}} {
+	}{{&o.Grace, time.Minute}, {&o.PendingFor, 5 * time.Minute}, {&o.Interval, 10 * time.Second}, {&o.ReadyWait, 20 * time.Second},
+		{&o.StartWait, 2 * time.Second}} {
 		if *d.p == 0 {
 			*d.p = d.def
 		}
@@ -236,6 +241,20 @@ func (r *Registry) ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return fmt.Errorf("%w: %s", ErrNotReady, r.why)
+}
+
+// soon returns what is in the way of something, unless that is gone within a moment:
+// the start of a daemon takes less than it takes a runtime to try again.
+func (r *Registry) soon(ctx context.Context, inTheWay func() error) error {
+	err := inTheWay()
+	for end := time.Now().Add(r.o.StartWait); errors.Is(err, ErrNotReady) && time.Now().Before(end); err = inTheWay() {
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return err
 }
 
 // lock waits until nobody else works on an endpoint.

@@ -180,7 +180,7 @@ func (w *world) make() {
 	w.t.Helper()
 	w.stop()
 	w.mortal = &mortal{Allocator: ipam.New(w.store, ipam.WithClock(w.clock)), Ground: w.ground}
-	o := Options{Source: w.source, IPAM: w.mortal, Dir: w.dir, Ground: w.mortal, Now: w.clock, Interval: time.Hour, ReadyWait: 5 * time.Second}
+	o := Options{Source: w.source, IPAM: w.mortal, Dir: w.dir, Ground: w.mortal, Now: w.clock, Interval: time.Hour, ReadyWait: 5 * time.Second, StartWait: time.Millisecond}
 	if w.change != nil {
 		w.change(&o)
 	}
