@@ -229,7 +229,7 @@ func (w *world) send(p *probe, i uint32) error {
 		payload := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, w.serial), i)
 		return quiet(unix.Sendto(w.get(socketKey{p.from, p.v6, port{"UDP", 0}}), payload, 0, to))
 	case "SCTP":
-		init := sctp(sctpInit, uint16(w.serial), p.port.number, 0, i+1)
+		init := sctp(sctpInit, w.sctpSource(), p.port.number, 0, i+1)
 		return quiet(unix.Sendto(w.get(socketKey{p.from, p.v6, port{"SCTP", 0}}), init, 0, sockaddr(p.to.addr(p.v6), 0)))
 	}
 	fd, err := unix.Socket(family(p.v6), unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
@@ -296,7 +296,7 @@ func (w *world) answer(list []*probe) {
 				}
 				p.arrived = true
 				tag := binary.BigEndian.Uint32(packet[16:])
-				unix.Sendto(fd, sctp(sctpInitAck, p.port.number, uint16(w.serial), tag, tag), 0, sockaddr(p.from.addr(p.v6), 0))
+				unix.Sendto(fd, sctp(sctpInitAck, p.port.number, w.sctpSource(), tag, tag), 0, sockaddr(p.from.addr(p.v6), 0))
 			})
 		}
 	})
@@ -351,7 +351,7 @@ func (w *world) receive(k socketKey, fd int, list []*probe, got func(p *probe, b
 			}
 			serial, i = uint32(binary.BigEndian.Uint16(packet[local:])), binary.BigEndian.Uint32(packet[16:])-1
 		}
-		if int(i) >= len(list) || serial != w.serial && (k.port.protocol != "SCTP" || serial != w.serial&0xffff) {
+		if int(i) >= len(list) || serial != w.serial && (k.port.protocol != "SCTP" || serial != uint32(w.sctpSource())) {
 			continue
 		}
 		p := list[i]
@@ -367,6 +367,10 @@ const (
 	sctpInit    = 1
 	sctpInitAck = 2
 )
+
+// sctpSource is the port that INITs come from: another in each round, and none
+// that is sent to, lest two that meet be one connection.
+func (s *sockets) sctpSource() uint16 { return uint16(20000 + s.serial%40000) }
 
 // sctp makes a packet with an INIT or INIT ACK chunk (RFC 9260 section 3.3.2).
 func sctp(kind byte, from, to uint16, tag, initiate uint32) []byte {
