@@ -125,6 +125,9 @@ func (h *Host) DeleteLink(name string) error {
 	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
 		return nil
 	}
+	if err == nil && l.Type() != "veth" {
+		return fmt.Errorf("interface %s is a %s and no veth, so it is not caracal's: remove it with ip link delete %s if nobody needs it", name, l.Type(), name)
+	}
 	if err == nil {
 		err = h.links.LinkDel(l)
 	}

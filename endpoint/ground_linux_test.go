@@ -84,6 +84,13 @@ func TestHostLinks(t *testing.T) {
 	if err := h.DeleteLink("p1"); err == nil {
 		t.Error("a foreign interface was deleted")
 	}
+	foreign := caracal.HostInterface("c3", "eth0")
+	n.Run("ip", "link", "add", foreign, "type", "bridge")
+	if err := h.DeleteLink(foreign); err == nil || !strings.Contains(err.Error(), "a bridge and no veth") {
+		t.Errorf("an interface that has our name and is no veth: %v", err)
+	}
+	n.Run("ip", "link", "show", foreign)
+	n.Run("ip", "link", "delete", foreign)
 	for range 2 { // the second time it is gone
 		if err := h.DeleteLink(up); err != nil {
 			t.Error(err)

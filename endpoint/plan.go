@@ -31,7 +31,7 @@ func Plan(snap *caracal.Snapshot, taken []netip.Addr, shared bool) (ipam.Plan, [
 		p.Mode = ipam.ModeBlocks
 	case p.Mode == "":
 		p.Mode = ipam.ModePodCIDR
-	case p.Mode == ipam.ModeBlocks && !shared && snap.Nodes.Len() > 1:
+	case p.Mode == ipam.ModeBlocks && !shared && !alone(snap):
 		p.Mode = ipam.ModePodCIDR
 		problems = append(problems, caracal.Problem{Severity: caracal.Warning, Kind: "IPAMConfiguration", Name: "default",
 			Message: "mode blocks needs a store that the nodes share, and files are not one: two nodes would claim the same block. Mode podCIDR is in force; give each NodeConfig podCIDRs or blocks"})
@@ -55,6 +55,15 @@ func Plan(snap *caracal.Snapshot, taken []netip.Addr, shared bool) (ipam.Plan, [
 	}
 	p.Reserved = reserved(snap, self, p.Static, taken)
 	return p, problems, true
+}
+
+// alone reports whether the configuration says of no node but this one. An object that
+// was rejected may be another node's, and so may a file that cannot be read: that node
+// knows better, and takes blocks as well.
+func alone(snap *caracal.Snapshot) bool {
+	return snap.Nodes.Len() <= 1 && !slices.ContainsFunc(snap.Problems, func(p caracal.Problem) bool {
+		return p.Kind == "NodeConfig" && p.Name != snap.Self || p.Kind == ""
+	})
 }
 
 // statics are what the configuration gives a node, sorted, without what lies in
@@ -135,7 +144,7 @@ func noAddresses(p ipam.Plan, want string) string {
 func samePlanInputs(a, b *caracal.Snapshot) bool {
 	same := a.Self == b.Self && a.IPAM.Mode == b.IPAM.Mode && a.IPAM.StrictAffinity == b.IPAM.StrictAffinity &&
 		a.IPAM.MaxBlocks == b.IPAM.MaxBlocks && a.IPAM.Cooldown == b.IPAM.Cooldown && slices.Equal(a.IPAM.Reserved, b.IPAM.Reserved)
-	if !same {
+	if !same || alone(a) != alone(b) {
 		return false
 	}
 	b.Nodes.Diff(a.Nodes, sameNodeForPlan(b.Self), func(string, *caracal.Node, *caracal.Node) { same = false })

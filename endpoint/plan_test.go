@@ -59,6 +59,21 @@ func TestPlan(t *testing.T) {
 	if p, problems, _ = Plan(&snap, nil, false); p.Mode != ipam.ModeBlocks || len(problems) > 0 {
 		t.Errorf("blocks of the only node: %s, %v", p.Mode, problems)
 	}
+	for _, other := range []caracal.Problem{{Kind: "NodeConfig", Name: "b"}, {Kind: "NodeConfig"}, {Source: "broken.yaml"}} {
+		seen := snap
+		seen.Problems = []caracal.Problem{other}
+		if p, problems, _ = Plan(&seen, nil, false); p.Mode != ipam.ModePodCIDR || len(problems) != 1 {
+			t.Errorf("blocks of a node that may not be alone (%+v): %s, %v", other, p.Mode, problems)
+		}
+		if samePlanInputs(&snap, &seen) {
+			t.Errorf("the same plan with %+v", other)
+		}
+	}
+	seen := snap
+	seen.Problems = []caracal.Problem{{Kind: "NodeConfig", Name: "a"}, {Kind: "IPPool", Name: "p"}}
+	if p, problems, _ = Plan(&seen, nil, false); p.Mode != ipam.ModeBlocks || len(problems) > 0 {
+		t.Errorf("blocks of the only node, with other problems: %s, %v", p.Mode, problems)
+	}
 	snap.Nodes = snap.Nodes.Delete("a")
 	if _, _, ok = Plan(&snap, nil, false); ok {
 		t.Error("a plan for a node that is not known")
