@@ -9,13 +9,24 @@ import (
 	v1 "caracal.dev/caracal/api/v1"
 )
 
-// Build returns the Snapshot of the objects, sorted by kind and name, for the
+// Build is [Rebuild] for a Snapshot of which it is not known what it was built of.
+func Build(prev *caracal.Snapshot, objects []*Object, secrets Secrets) (*caracal.Snapshot, []caracal.Problem, bool) {
+	next := *prev
+	next.Workloads, next.Policies = empty(next.Workloads, objects, v1.KindWorkload), empty(next.Policies, objects, v1.KindNetworkPolicy)
+	built, problems, changed := Rebuild(&next, nil, objects, secrets)
+	return built, problems, changed || next.Workloads.Len() != prev.Workloads.Len() || next.Policies.Len() != prev.Policies.Len()
+}
+
+// Rebuild returns the Snapshot of the objects, sorted by kind and name, for the
 // node prev.Self, and whether its tables or settings differ from those of prev.
 // What is equal is shared with prev. Generation, Synced, Incomplete, Digest and
 // Problems are left as in prev: they are the store's to say, and the Problems
 // that are returned are those of this node alone: passwords that cannot be read,
 // labels that are missing. A nil secrets finds none.
-func Build(prev *caracal.Snapshot, objects []*Object, secrets Secrets) (*caracal.Snapshot, []caracal.Problem, bool) {
+//
+// Was are the objects that prev was built of, in the same order: of the Workloads
+// and the policies, only those that are other objects now are looked at.
+func Rebuild(prev *caracal.Snapshot, was, objects []*Object, secrets Secrets) (*caracal.Snapshot, []caracal.Problem, bool) {
 	next := *prev
 	b := builder{self: prev.Self, secrets: secrets, configs: newSettings(ofKind(objects, v1.KindBGPConfiguration))}
 	b.collect(objects)
@@ -25,9 +36,8 @@ func Build(prev *caracal.Snapshot, objects []*Object, secrets Secrets) (*caracal
 	changed = update(&next.Blocks, b.blocks) || changed
 	changed = update(&next.Peers, b.peers) || changed
 	changed = update(&next.Filters, b.filters) || changed
-	changed = update(&next.Workloads, b.workloads) || changed
-	changed = update(&next.Policies, b.policies) || changed
-	changed = update(&next.Namespaces, b.mentioned()) || changed
+	changed = updateNouns(&next, was, objects) || changed
+	changed = update(&next.Namespaces, b.mentioned(objects)) || changed
 	if !reflect.DeepEqual(next.BGP, b.bgp) {
 		next.BGP, changed = b.bgp, true
 	}
@@ -56,15 +66,13 @@ type builder struct {
 	configs *settings
 	secrets Secrets
 
-	nodes     map[string]caracal.Node
-	pools     map[string]caracal.Pool
-	blocks    map[netip.Prefix]caracal.Block
-	peers     map[string]caracal.Peer
-	filters   map[string]caracal.Filter
-	workloads map[string]caracal.Workload
+	nodes   map[string]caracal.Node
+	pools   map[string]caracal.Pool
+	blocks  map[netip.Prefix]caracal.Block
+	peers   map[string]caracal.Peer
+	filters map[string]caracal.Filter
 
 	namespaces map[string]caracal.Namespace
-	policies   map[string]caracal.Policy
 
 	bgp       caracal.BGP
 	dataplane caracal.Dataplane
@@ -75,8 +83,7 @@ type builder struct {
 func (b *builder) collect(objects []*Object) {
 	b.nodes, b.pools = map[string]caracal.Node{}, map[string]caracal.Pool{}
 	b.blocks, b.filters = map[netip.Prefix]caracal.Block{}, map[string]caracal.Filter{}
-	b.workloads = map[string]caracal.Workload{}
-	b.namespaces, b.policies = map[string]caracal.Namespace{}, map[string]caracal.Policy{}
+	b.namespaces = map[string]caracal.Namespace{}
 	b.dataplane = v1.DefaultDataplane()
 	b.ipam = ipamOf(objects)
 	var peers []*v1.BGPPeer
@@ -96,12 +103,8 @@ func (b *builder) collect(objects []*Object) {
 			peers = append(peers, v)
 		case *v1.BGPFilter:
 			b.filters[o.Name] = v.Filter()
-		case *v1.Workload:
-			b.workloads[o.Name] = v.Workload(o.Source)
 		case *v1.Namespace:
 			b.namespaces[o.Name] = v.Namespace()
-		case *v1.NetworkPolicy:
-			b.policies[o.Name] = v.Policy(o.Source)
 		case *v1.DataplaneConfiguration:
 			b.dataplane = v.Dataplane()
 		}
@@ -123,23 +126,6 @@ func (b *builder) collect(objects []*Object) {
 	}
 	b.peers = p.peers
 	b.problems = append(b.problems, p.problems...)
-}
-
-// mentioned returns the namespaces that have an object of their own, and those
-// that only a workload or a policy names.
-func (b *builder) mentioned() map[string]caracal.Namespace {
-	add := func(name string) {
-		if _, known := b.namespaces[name]; !known {
-			b.namespaces[name] = v1.NamespaceOf(name, nil)
-		}
-	}
-	for _, w := range b.workloads {
-		add(w.Namespace)
-	}
-	for _, p := range b.policies {
-		add(p.Namespace)
-	}
-	return b.namespaces
 }
 
 // update makes t hold exactly want, and reports whether anything differed.

@@ -281,7 +281,7 @@ func TestAnycastConflicts(t *testing.T) {
 			got += r.Reason
 		}
 		if got != c.want {
-			t.Errorf("%s:\n%s, want\n%s", c.changed.Text, got, c.want)
+			t.Errorf("%s:\n%s, want\n%s", c.changed.Text.Canonical, got, c.want)
 		}
 	}
 }

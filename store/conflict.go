@@ -129,7 +129,7 @@ func addressConflicts(all map[string][]*entry) []conflict {
 		}
 	}
 	for _, e := range all[v1.KindWorkload] {
-		for _, a := range e.Value.(*v1.Workload).Addrs() {
+		for _, a := range e.Noun.(*caracal.Workload).Addrs {
 			claim(a, holder{e, "spec.ipNetworks", "an address"})
 		}
 	}

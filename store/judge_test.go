@@ -21,7 +21,7 @@ func object(t testing.TB, source, kind, name, spec string) *Object {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := NewObject(value, source)
+	o, err := NewObject(value, source, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

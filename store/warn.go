@@ -24,8 +24,6 @@ func Warnings(objects []*Object) []caracal.Problem {
 			w.pools = append(w.pools, v.Pool())
 		case *v1.IPAMConfiguration:
 			w.claims = v.Spec.Mode == v1.IPAMBlocks
-		case *v1.Workload:
-			w.placed = append(w.placed, v.Addrs()...)
 		case *v1.NodeConfig:
 			w.ranges = append(w.ranges, v.Ranges()...)
 			w.nodes[o.Name] = v.Labels
@@ -34,6 +32,9 @@ func Warnings(objects []*Object) []caracal.Problem {
 			w.reflectors[o.Name] = v.Spec.RouteReflectorClusterID != ""
 		case *v1.BGPFilter:
 			w.filters[o.Name] = true
+		}
+		if v, ok := o.Noun.(*caracal.Workload); ok {
+			w.placed = append(w.placed, v.Addrs...)
 		}
 	}
 	for _, o := range objects {
@@ -68,22 +69,13 @@ func (w *warner) add(sort string, o *Object, format string, args ...any) {
 }
 
 func (w *warner) object(o *Object) {
-	for _, e := range o.Value.Warnings() {
+	for _, e := range o.Warnings {
 		w.add(o.Kind+" "+e.Path, o, "%v", e)
 	}
 	switch v := o.Value.(type) {
 	case *v1.NodeConfig:
 		for _, p := range v.Ranges() {
 			w.block(o, p)
-		}
-	case *v1.Workload:
-		if _, ok := w.nodes[v.Spec.Node]; !ok {
-			w.add("workload node", o, "spec.node: there is no NodeConfig %s", v.Spec.Node)
-		}
-		for _, a := range v.Addrs() {
-			if w.pool(caracal.HostPrefix(a)) == nil {
-				w.add("workload pool", o, "spec.ipNetworks: %s is in no IPPool, so other nodes do not accept its route", a)
-			}
 		}
 	case *v1.BGPConfiguration:
 		if v.Spec.NodeSelector != "" && !w.selectsAny(v.Selection()) {
@@ -97,6 +89,20 @@ func (w *warner) object(o *Object) {
 		w.reservation(o, v)
 	case *v1.IPAMConfiguration:
 		w.ipamConfiguration(o, v)
+	}
+	if v, ok := o.Noun.(*caracal.Workload); ok {
+		w.workload(o, v)
+	}
+}
+
+func (w *warner) workload(o *Object, v *caracal.Workload) {
+	if _, ok := w.nodes[v.Node]; !ok {
+		w.add("workload node", o, "spec.node: there is no NodeConfig %s", v.Node)
+	}
+	for _, a := range v.Addrs {
+		if w.pool(caracal.HostPrefix(a)) == nil {
+			w.add("workload pool", o, "spec.ipNetworks: %s is in no IPPool, so other nodes do not accept its route", a)
+		}
 	}
 }
 

@@ -9,9 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,13 +57,9 @@ type Corrupt struct {
 	File, Reason string
 }
 
-// Dir is a directory of records. It is not safe for concurrent use.
-type Dir struct {
-	path string
-	// have is the checksum of each record on disk, by file name; nil until the
-	// directory was read.
-	have map[string]string
-}
+// Dir is a directory of records. It is not safe for concurrent use. It holds no
+// state: its user knows what is on disk, from [Dir.Load] and from what it saved.
+type Dir struct{ path string }
 
 // Open returns the directory at path, which is made when it is first written
 // to. It touches nothing yet.
@@ -68,103 +68,134 @@ func Open(path string) *Dir { return &Dir{path: path} }
 // Path returns the directory's path.
 func (d *Dir) Path() string { return d.path }
 
-// Load reads every record. What is torn or does not fit its checksum is set
-// aside and listed. An error means that the directory, or a record in it, could
-// not be read: records may be missing then. A directory that does not exist is
-// empty.
-func (d *Dir) Load() ([]Record, []Corrupt, error) {
+// Load reads every record and gives it to take, from several goroutines at a time;
+// where take returns an error the record is as good as damaged. What is torn or
+// does not fit its checksum is set aside and listed. An error means that the
+// directory, or a record in it, could not be read: records may be missing then. A
+// directory that does not exist is empty.
+func (d *Dir) Load(take func(Record) error) ([]Corrupt, error) {
 	entries, err := os.ReadDir(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		d.have = map[string]string{}
-		return nil, nil, nil
+		return nil, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("accepted: read directory: %w", err)
+		return nil, fmt.Errorf("accepted: read directory: %w", err)
 	}
-	d.have = make(map[string]string, len(entries))
-	var records []Record
+	var mu sync.Mutex // guards bad and errs
 	var bad []Corrupt
 	var errs []error
-	for _, e := range entries {
-		name := e.Name()
-		if strings.HasPrefix(name, ".tmp-") {
-			// What a crash left; it was never part of the state.
-			errs = append(errs, os.Remove(filepath.Join(d.path, name)))
-			continue
-		}
-		if !strings.HasSuffix(name, suffix) {
-			continue
-		}
-		r, sum, reason, err := d.read(name)
-		switch {
-		case err != nil:
-			errs = append(errs, err)
-		case reason != "":
-			bad = append(bad, d.SetAside(name, reason))
-		default:
-			d.have[name] = sum
-			records = append(records, r)
-		}
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for batch := range slices.Chunk(entries, 64) {
+		work.Go(func() error {
+			for _, e := range batch {
+				c, err := d.load(e.Name(), take)
+				if c.File == "" && err == nil {
+					continue
+				}
+				mu.Lock()
+				if err != nil {
+					errs = append(errs, err)
+				} else {
+					bad = append(bad, c)
+				}
+				mu.Unlock()
+			}
+			return nil
+		})
 	}
+	_ = work.Wait()
+	slices.SortFunc(bad, func(a, b Corrupt) int { return strings.Compare(a.File, b.File) })
 	if err := errors.Join(errs...); err != nil {
-		return records, bad, fmt.Errorf("accepted: read records: %w", err)
+		return bad, fmt.Errorf("accepted: read records: %w", err)
 	}
-	return records, bad, nil
+	return bad, nil
 }
 
-// read returns a record and its checksum, or the reason why it is corrupt.
-func (d *Dir) read(name string) (r Record, sum, reason string, err error) {
+// load reads one file of the directory; a Corrupt without a File is none.
+func (d *Dir) load(name string, take func(Record) error) (Corrupt, error) {
+	if strings.HasPrefix(name, ".tmp-") {
+		// What a crash left; it was never part of the state.
+		return Corrupt{}, os.Remove(filepath.Join(d.path, name))
+	}
+	if !strings.HasSuffix(name, suffix) {
+		return Corrupt{}, nil
+	}
+	r, reason, err := d.read(name)
+	if err != nil {
+		return Corrupt{}, err
+	}
+	if reason == "" {
+		if err := take(r); err != nil {
+			reason = err.Error()
+		}
+	}
+	if reason != "" {
+		return d.setAside(name, reason), nil
+	}
+	return Corrupt{}, nil
+}
+
+// read returns a record, or the reason why it is corrupt.
+func (d *Dir) read(name string) (r Record, reason string, err error) {
 	path := filepath.Join(d.path, name)
 	if st, err := os.Stat(path); err != nil {
-		return r, "", "", err
+		return r, "", err
 	} else if !st.Mode().IsRegular() || st.Size() > maxRecord {
-		return r, "", "it is not a file of a record's size", nil
+		return r, "it is not a file of a record's size", nil
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return r, "", "", err
+		return r, "", err
 	}
 	head, body, ok := strings.Cut(string(b), "\n")
 	sum, isOurs := strings.CutPrefix(head, magic+" ")
 	switch {
 	case len(b) == 0:
-		return r, "", "it is empty", nil
+		return r, "it is empty", nil
 	case !isOurs:
-		return r, "", "it does not begin as a record does", nil
+		return r, "it does not begin as a record does", nil
 	case !ok || checksum(body) != sum:
-		return r, "", "its checksum does not fit its content", nil
+		return r, "its checksum does not fit its content", nil
 	}
 	if err := json.Unmarshal([]byte(body), &r); err != nil {
-		return r, "", "it is no JSON: " + err.Error(), nil
+		return r, "it is no JSON: " + err.Error(), nil
 	}
 	if FileName(r.Key()) != name {
-		return r, "", fmt.Sprintf("it is the record of %s %s, and belongs into %s", r.Kind, r.Name, FileName(r.Key())), nil
+		return r, fmt.Sprintf("it is the record of %s %s, and belongs into %s", r.Kind, r.Name, FileName(r.Key())), nil
 	}
-	return r, sum, "", nil
+	return r, "", nil
 }
 
-// SetAside renames the record in the file name so that it is not read again.
-func (d *Dir) SetAside(name, reason string) Corrupt {
+// setAside renames the record in the file name so that it is not read again.
+func (d *Dir) setAside(name, reason string) Corrupt {
 	from, to := filepath.Join(d.path, name), filepath.Join(d.path, name+corrupt)
-	delete(d.have, name)
 	if err := os.Rename(from, to); err != nil {
 		return Corrupt{from, reason + "; it could not be set aside: " + err.Error()}
 	}
 	return Corrupt{to, reason}
 }
 
-// Save makes the directory hold exactly these records. It writes only those
-// that differ from what is there, and when there are none it touches nothing.
-// One record that fails does not stop the others; what failed is tried again by
-// the next Save. Old records are removed only when all new ones are in place.
-func (d *Dir) Save(records []Record) error {
-	if d.have == nil {
-		if _, _, err := d.Load(); err != nil && d.have == nil {
-			return err
-		}
+// Read returns one record.
+func (d *Dir) Read(k Key) (Record, error) {
+	r, reason, err := d.read(FileName(k))
+	if err == nil && reason != "" {
+		err = errors.New(reason)
 	}
-	want := make(map[string]bool, len(records))
-	var dirty []pending
+	if err != nil {
+		return r, fmt.Errorf("accepted: read %s %s: %w", k.Kind, k.Name, err)
+	}
+	return r, nil
+}
+
+// Save writes records, and removes those that are gone. One record that fails does
+// not stop the others; then all of this is to be saved again. Old records are
+// removed only when all new ones are in place.
+func (d *Dir) Save(records []Record, gone []Key) error {
+	if len(records) == 0 && len(gone) == 0 {
+		return nil
+	}
+	dirty := make([]pending, 0, len(records))
 	for _, r := range records {
 		body, err := json.Marshal(r)
 		if err != nil {
@@ -172,21 +203,13 @@ func (d *Dir) Save(records []Record) error {
 		}
 		p := pending{name: FileName(r.Key()), body: string(body) + "\n"}
 		p.sum = checksum(p.body)
-		want[p.name] = true
-		if d.have[p.name] != p.sum {
-			dirty = append(dirty, p)
-		}
+		dirty = append(dirty, p)
 	}
-	var gone []string
-	for name := range d.have {
-		if !want[name] {
-			gone = append(gone, name)
-		}
+	names := make([]string, 0, len(gone))
+	for _, k := range gone {
+		names = append(names, FileName(k))
 	}
-	if len(dirty) == 0 && len(gone) == 0 {
-		return nil
-	}
-	if err := d.write(dirty, gone); err != nil {
+	if err := d.write(dirty, names); err != nil {
 		return fmt.Errorf("accepted: save into %s: %w", d.path, err)
 	}
 	return nil
@@ -231,15 +254,12 @@ func (d *Dir) write(dirty []pending, gone []string) error {
 			errs = append(errs, err)
 			continue
 		}
-		d.have[p.name] = p.sum
 	}
 	if len(errs) == 0 {
 		for _, name := range gone {
 			if err := os.Remove(filepath.Join(d.path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				errs = append(errs, err)
-				continue
 			}
-			delete(d.have, name)
 		}
 	}
 	return errors.Join(append(errs, dir.Sync())...)

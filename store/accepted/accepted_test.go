@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,9 +37,22 @@ func list(t *testing.T, dir string) []string {
 	return names
 }
 
+func loadAll(d *Dir) ([]Record, []Corrupt, error) {
+	var mu sync.Mutex
+	var records []Record
+	bad, err := d.Load(func(r Record) error {
+		mu.Lock()
+		defer mu.Unlock()
+		records = append(records, r)
+		return nil
+	})
+	slices.SortFunc(records, func(a, b Record) int { return strings.Compare(FileName(a.Key()), FileName(b.Key())) })
+	return records, bad, err
+}
+
 func load(t *testing.T, dir string) []Record {
 	t.Helper()
-	records, bad, err := Open(dir).Load()
+	records, bad, err := loadAll(Open(dir))
 	if err != nil || len(bad) > 0 {
 		t.Fatalf("load: %v, corrupt %v", err, bad)
 	}
@@ -48,20 +62,20 @@ func load(t *testing.T, dir string) []Record {
 func TestSaveAndLoad(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "lib", "accepted")
 	d := Open(dir)
-	if r, bad, err := d.Load(); len(r)+len(bad) > 0 || err != nil {
+	if r, bad, err := loadAll(d); len(r)+len(bad) > 0 || err != nil {
 		t.Fatalf("a directory that does not exist: %v %v %v", r, bad, err)
 	}
 	want := []Record{record("IPPool", "p", 1), record("Workload", "default/vm", 2)}
 	for i := range 20 { // enough for the shared sync
 		want = append(want, record("Workload", fmt.Sprintf("ns/w%02d", i), i))
 	}
-	if err := d.Save(want); err != nil {
+	if err := d.Save(want, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := load(t, dir); !reflect.DeepEqual(got, want) {
 		t.Fatalf("got %v", got)
 	}
-	if err := d.Save(want[1:]); err != nil {
+	if err := d.Save(nil, []Key{want[0].Key()}); err != nil {
 		t.Fatal(err)
 	}
 	if got := load(t, dir); !reflect.DeepEqual(got, want[1:]) {
@@ -69,32 +83,39 @@ func TestSaveAndLoad(t *testing.T) {
 	}
 }
 
-func TestSaveUnchangedWritesNothing(t *testing.T) {
-	dir := t.TempDir()
-	records := []Record{record("IPPool", "p", 1), record("IPPool", "q", 1)}
-	if err := Open(dir).Save(records); err != nil {
-		t.Fatal(err)
-	}
-	inode := func(name string) uint64 {
-		var st unix.Stat_t
-		if err := unix.Stat(filepath.Join(dir, name), &st); err != nil {
-			t.Fatal(err)
-		}
-		return st.Ino
-	}
-	p, q := inode("IPPool_p.json"), inode("IPPool_q.json")
-	d := Open(dir) // another life of the process
-	records[1] = record("IPPool", "q", 2)
-	if err := d.Save(records); err != nil {
-		t.Fatal(err)
-	}
-	if inode("IPPool_p.json") != p || inode("IPPool_q.json") == q {
-		t.Error("not exactly the changed record was written")
-	}
+func TestSaveNothing(t *testing.T) {
 	// With nothing to write, even a directory that cannot be written is no error.
-	d.path = filepath.Join(dir, "gone")
-	if err := d.Save(records); err != nil {
+	if err := Open("/proc/none").Save(nil, nil); err != nil {
 		t.Error(err)
+	}
+	// What is gone already is no error.
+	if err := Open(t.TempDir()).Save(nil, []Key{{"IPPool", "p"}}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRead(t *testing.T) {
+	d := Open(t.TempDir())
+	want := record("Workload", "ns/w", 7)
+	if err := d.Save([]Record{want}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := d.Read(want.Key()); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v %v", got, err)
+	}
+	if _, err := d.Read(Key{"Workload", "ns/x"}); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestRefusedIsSetAside(t *testing.T) {
+	dir := t.TempDir()
+	if err := Open(dir).Save([]Record{record("IPPool", "p", 1)}, nil); err != nil {
+		t.Fatal(err)
+	}
+	bad, err := Open(dir).Load(func(Record) error { return errors.New("it is odd") })
+	if err != nil || len(bad) != 1 || bad[0].Reason != "it is odd" || len(load(t, dir)) != 0 {
+		t.Errorf("%v %v", bad, err)
 	}
 }
 
@@ -117,7 +138,7 @@ func TestCorruptIsSetAside(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			if err := Open(dir).Save([]Record{record("IPPool", "p", 1), record("IPPool", "q", 1)}); err != nil {
+			if err := Open(dir).Save([]Record{record("IPPool", "p", 1), record("IPPool", "q", 1)}, nil); err != nil {
 				t.Fatal(err)
 			}
 			b, err := os.ReadFile(good(dir))
@@ -128,14 +149,14 @@ func TestCorruptIsSetAside(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := Open(dir)
-			records, bad, err := d.Load()
+			records, bad, err := loadAll(d)
 			if err != nil || len(records) != 1 || records[0].Name != "q" {
 				t.Errorf("records %v, error %v", records, err)
 			}
 			if len(bad) != 1 || bad[0].Reason != c.want || !strings.HasSuffix(bad[0].File, ".json.corrupt") {
 				t.Errorf("corrupt: %+v", bad)
 			}
-			if err := d.Save([]Record{record("IPPool", "p", 1), record("IPPool", "q", 1)}); err != nil {
+			if err := d.Save([]Record{record("IPPool", "p", 1), record("IPPool", "q", 1)}, nil); err != nil {
 				t.Error(err)
 			}
 			if got := load(t, dir); len(got) != 2 {
@@ -162,12 +183,12 @@ func TestDiskFull(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
 	d := Open(dir)
-	if err := d.Save([]Record{record("IPPool", "p", 1), record("IPPool", "old", 1)}); err != nil {
+	if err := d.Save([]Record{record("IPPool", "p", 1), record("IPPool", "old", 1)}, nil); err != nil {
 		t.Fatal(err)
 	}
 	big := record("IPPool", "p", 2)
 	big.Source = strings.Repeat("x", 100<<10)
-	err := d.Save([]Record{big})
+	err := d.Save([]Record{big}, []Key{{"IPPool", "old"}})
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("on a full disk: %v", err)
 	}
@@ -177,7 +198,7 @@ func TestDiskFull(t *testing.T) {
 	if got := load(t, dir); len(got) != 2 {
 		t.Errorf("records after a failed save: %v", got)
 	}
-	if err := d.Save([]Record{record("IPPool", "p", 3)}); err != nil {
+	if err := d.Save([]Record{record("IPPool", "p", 3)}, []Key{{"IPPool", "old"}}); err != nil {
 		t.Fatal(err)
 	}
 	if got := load(t, dir); len(got) != 1 || string(got[0].Object) != `{"v":3}` {

@@ -1,10 +1,9 @@
 package file
 
 import (
-	"cmp"
 	"fmt"
-	"maps"
 	"slices"
+	"time"
 
 	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
@@ -13,13 +12,10 @@ import (
 
 // choose settles which document speaks for each object that was found.
 func (p *pass) choose() {
-	keys := slices.SortedFunc(maps.Keys(p.found), func(a, b store.Key) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
-	for _, key := range keys {
-		docs := p.found[key]
+	for key, first := range p.found { // Problems and proposals are put into order later
+		docs := append([]*document{first}, p.more[key]...)
 		acc := p.old.accepted[key]
-		if acc != nil && !slices.ContainsFunc(docs, func(d document) bool { return d.path == acc.Source }) && p.isShielded(acc.Source) {
+		if acc != nil && !slices.ContainsFunc(docs, func(d *document) bool { return d.file.path == acc.Source }) && p.isShielded(acc.Source) {
 			// The file it was accepted from may still hold it.
 			p.keep(acc)
 			p.duplicates(key, docs, -1, acc.Source)
@@ -27,27 +23,30 @@ func (p *pass) choose() {
 		}
 		i := pick(docs, acc)
 		d := docs[i]
-		if d.err != nil {
+		if d.obj == nil {
 			p.refuse(key, d, acc)
 		} else {
-			p.propose(d.obj, acc)
+			p.propose(d, acc)
 		}
-		p.duplicates(key, docs, i, d.path)
+		p.duplicates(key, docs, i, d.file.path)
 	}
 }
 
 // pick returns the document that speaks for an object: the one in the file that
 // it was accepted from, else one that says the same, else the first good one.
-func pick(docs []document, acc *store.Object) int {
-	rank := func(d document) int {
+func pick(docs []*document, acc *store.Object) int {
+	if len(docs) == 1 {
+		return 0
+	}
+	rank := func(d *document) int {
 		switch {
-		case acc != nil && d.path == acc.Source && d.obj != nil && d.obj.Text == acc.Text:
+		case acc != nil && d.file.path == acc.Source && d.obj != nil && d.obj.Sum == acc.Sum:
 			return 0
-		case acc != nil && d.path == acc.Source:
+		case acc != nil && d.file.path == acc.Source:
 			return 1
-		case acc != nil && d.obj != nil && d.obj.Text == acc.Text:
+		case acc != nil && d.obj != nil && d.obj.Sum == acc.Sum:
 			return 2
-		case d.err == nil:
+		case d.obj != nil:
 			return 3
 		}
 		return 4
@@ -61,14 +60,16 @@ func pick(docs []document, acc *store.Object) int {
 	return best
 }
 
-func (p *pass) refuse(key store.Key, d document, acc *store.Object) {
-	message := store.Sentence(d.path, key, d.err.Error())
+func (p *pass) refuse(key store.Key, d *document, acc *store.Object) {
+	message := store.Sentence(d.file.path, key, d.bad.err.Error())
 	if acc != nil {
 		p.keep(acc)
 		message += versionStays(acc)
+	} else {
+		message += p.isolate(d)
 	}
 	p.orphan(key.Kind, acc != nil)
-	p.problem(caracal.Rejected, d.path, key, message)
+	p.problem(caracal.Rejected, d.file.path, key, message)
 }
 
 func versionStays(acc *store.Object) string {
@@ -77,37 +78,42 @@ func versionStays(acc *store.Object) string {
 
 // propose puts forward a version of an object. One that means the same as the
 // accepted one is no change, though its file may be another.
-func (p *pass) propose(o, acc *store.Object) {
-	if acc == nil || acc.Text != o.Text {
-		p.proposal.Changed = append(p.proposal.Changed, o)
-		p.kept[o.Key] = true
+func (p *pass) propose(d *document, acc *store.Object) {
+	o := d.obj
+	if acc == o {
+		p.keep(acc)
 		return
 	}
-	if acc.Source != o.Source || acc.Raw != o.Raw {
-		moved := *acc
-		moved.Source, moved.Raw = o.Source, o.Raw
-		acc = &moved
+	again := *o
+	o, p.fresh = &again, append(p.fresh, d)
+	if acc != nil && acc.Sum == o.Sum {
+		o.AcceptedAt = acc.AcceptedAt
+		p.keep(o)
+		return
 	}
-	p.keep(acc)
+	o.AcceptedAt = time.Time{}
+	p.proposal.Changed = append(p.proposal.Changed, o)
+	p.kept[o.Key] = true
 }
 
 // duplicates reports every document of an object but the one chosen.
-func (p *pass) duplicates(key store.Key, docs []document, chosen int, chosenPath string) {
+func (p *pass) duplicates(key store.Key, docs []*document, chosen int, chosenPath string) {
 	for i, d := range docs {
 		if i == chosen {
 			continue
 		}
 		var what string
 		switch {
-		case d.err != nil:
-			what = d.err.Error() + "; besides, the object is in " + chosenPath + " too"
-		case d.path == chosenPath && chosen >= 0:
+		case d.bad != nil:
+			what = d.bad.err.Error() + "; besides, the object is in " + chosenPath + " too"
+		case d.file.path == chosenPath && chosen >= 0:
 			what = fmt.Sprintf("it is in this file twice, at line %d and at line %d; the one at line %d is taken, so remove one", min(d.line, docs[chosen].line), max(d.line, docs[chosen].line), docs[chosen].line)
 		default:
 			what = fmt.Sprintf("it is in %s too; the one in %s is taken, so remove one", chosenPath, chosenPath)
 		}
-		p.spoiled[d.path] = true
-		p.problem(caracal.Rejected, d.path, key, store.Sentence(d.path, key, what))
+		path := d.file.path
+		p.spoiled[path] = true
+		p.problem(caracal.Rejected, path, key, store.Sentence(path, key, what))
 	}
 }
 
@@ -115,7 +121,7 @@ func (p *pass) duplicates(key store.Key, docs []document, chosen int, chosenPath
 func (p *pass) missing() {
 	for key, o := range p.old.accepted {
 		switch {
-		case p.kept[key] || len(p.found[key]) > 0:
+		case p.kept[key] || p.found[key] != nil:
 		case p.isShielded(o.Source):
 			p.keep(o)
 		case p.spoiled[o.Source]:
@@ -201,14 +207,13 @@ func (p *pass) finish() outcome {
 	for _, r := range verdict.Strained {
 		p.problem(caracal.Warning, r.Object.Source, r.Object.Key, store.Sentence(r.Object.Source, r.Object.Key, r.Reason))
 	}
-	out := outcome{objects: verdict.Objects, incomplete: p.incompl, missing: len(p.removed) > 0, deferred: p.deferred}
+	out := outcome{objects: verdict.Objects, fresh: p.fresh, stands: p.standIns(), incomplete: p.incompl, missing: len(p.removed) > 0, deferred: p.deferred}
 	accepted := make(map[store.Key]*store.Object, len(out.objects))
 	for i, o := range out.objects {
 		if o.AcceptedAt.IsZero() {
 			stamped := *o
 			stamped.AcceptedAt = p.now
-			o = &stamped
-			out.objects[i] = o
+			o, out.objects[i] = &stamped, &stamped
 		}
 		accepted[o.Key] = o
 	}
@@ -217,8 +222,8 @@ func (p *pass) finish() outcome {
 	lost := p.lost()
 	out.state = state{
 		accepted: accepted, held: p.held, heldAt: p.old.heldAt, recent: p.old.recent, lost: lost,
-		selfSeen: p.old.selfSeen || len(p.found[p.selfKey()]) > 0,
-		synced:   p.old.synced || len(p.old.accepted) > 0 || p.scan.err == nil && p.documents > 0,
+		selfSeen: p.old.selfSeen || p.found[p.selfKey()] != nil, stands: out.stands,
+		synced: p.old.synced || len(p.old.accepted) > 0 || p.scan.err == nil && p.documents > 0,
 	}
 	if !out.state.synced && p.scan.err == nil {
 		p.problem(caracal.Warning, "", store.Key{}, fmt.Sprintf("%s holds no configuration; write one (caracal init makes a first one)", p.dir))

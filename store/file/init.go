@@ -197,7 +197,7 @@ func checkFiles(files []InitFile) error {
 	found := &scan{badDirs: map[string]error{}}
 	for _, f := range files {
 		parsed := &file{path: f.Path}
-		parsed.parse([]byte(f.Text))
+		parsed.parse([]byte(f.Text), nil)
 		found.files = append(found.files, parsed)
 	}
 	for _, p := range plan(input{scan: found}).problems {

@@ -2,60 +2,122 @@ package file
 
 import (
 	"bytes"
+	"runtime"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
+	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
 	"caracal.dev/caracal/store"
 )
 
 // document is one YAML document of a file.
 type document struct {
-	path  string // of its file
-	line  int    // where it begins, from 1
-	ident v1.Ident
-	// obj is the object, or err says why it was refused.
+	file *file
+	line int // where it begins, from 1
+	// obj is the object; nil if the document was refused. Once it is accepted it is
+	// the very object in force.
 	obj *store.Object
-	err error
+	bad *refusal
+}
+
+// refusal says why a document was refused.
+type refusal struct {
+	ident v1.Ident
+	err   error
+	// policy is what stands in for a NetworkPolicy; nil for other kinds.
+	policy *caracal.Policy
 }
 
 // key is what the document says it is; the name is empty if it does not say.
-func (d document) key() store.Key {
+func (d *document) key() store.Key {
 	if d.obj != nil {
 		return d.obj.Key
 	}
-	return store.Key{Kind: d.ident.Kind, Name: d.ident.ObjectName()}
+	return store.Key{Kind: d.bad.ident.Kind, Name: d.bad.ident.ObjectName()}
 }
 
 // parse takes a file's content. If any document is no YAML the whole file is
 // refused: what follows a cut is missing, and what is missing must not count as
 // deleted.
-func (f *file) parse(text []byte) {
+func (f *file) parse(text []byte, words *store.Words) {
 	if len(text) == 0 {
 		f.refused = "it is empty; delete the file to remove its objects"
 		return
 	}
-	for _, part := range split(text) {
-		value, ident, err := decode(part.text)
-		if v1.IsSyntax(err) {
-			// Once more with the lines before it, so that the parser counts right.
-			padded := append(bytes.Repeat([]byte("\n"), part.line-1), part.text...)
-			if _, _, again := v1.Decode(padded); again != nil {
-				err = again
-			}
-			f.refused, f.docs = err.Error(), nil
+	parts := split(text)
+	read := make([]reading, len(parts))
+	inParallel(len(parts), func(i int) { read[i] = parts[i].decode(f, words) })
+	n := 0
+	for _, r := range read {
+		if r.syntax != nil {
+			f.refused = r.syntax.Error()
 			return
 		}
-		d := document{path: f.path, line: part.line, ident: ident, err: err}
-		if err == nil && value == nil {
-			continue // nothing but comments
-		}
-		if err == nil {
-			if d.obj, d.err = store.NewObject(value, f.path); d.obj != nil {
-				d.obj.Raw = string(part.text)
-			}
-		}
-		f.docs = append(f.docs, d)
+		n += len(r.docs)
 	}
+	f.docs = make([]document, 0, n)
+	for _, r := range read {
+		f.docs = append(f.docs, r.docs...)
+	}
+}
+
+// inParallel calls do with 0 to n-1, on all processors if there are many.
+func inParallel(n int, do func(i int)) {
+	const chunk = 32
+	if n <= chunk {
+		for i := range n {
+			do(i)
+		}
+		return
+	}
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for from := 0; from < n; from += chunk {
+		work.Go(func() error {
+			for i := from; i < min(from+chunk, n); i++ {
+				do(i)
+			}
+			return nil
+		})
+	}
+	_ = work.Wait()
+}
+
+// reading is what one part of a file was found to be: documents, none if it holds
+// nothing but comments, or no YAML at all.
+type reading struct {
+	docs   []document
+	syntax error
+}
+
+func (p part) decode(f *file, words *store.Words) reading {
+	value, ident, err := decode(p.text)
+	switch {
+	case v1.IsSyntax(err):
+		// Once more with the lines before it, so that the parser counts right.
+		padded := append(bytes.Repeat([]byte("\n"), p.line-1), p.text...)
+		if _, _, again := v1.Decode(padded); again != nil {
+			err = again
+		}
+		return reading{syntax: err}
+	case err == nil && value == nil:
+		return reading{}
+	}
+	d := document{file: f, line: p.line}
+	if err == nil {
+		d.obj, err = store.NewObject(value, f.path, string(p.text), words)
+	}
+	if err != nil {
+		d.bad = &refusal{ident: ident, err: err}
+		if ident.Kind == v1.KindNetworkPolicy {
+			policy := v1.RejectedPolicy(p.text, err.Error())
+			policy.Source = f.path
+			d.bad.policy = &policy
+		}
+	}
+	return reading{docs: []document{d}}
 }
 
 // decode is [v1.Decode], and refuses what files cannot be the source of: two nodes

@@ -31,6 +31,8 @@ type state struct {
 	lost bool
 	// synced stays true once it is.
 	synced bool
+	// stands are the policies that stand in for refused ones, sorted.
+	stands []*store.Object
 }
 
 type removal struct {
@@ -41,8 +43,12 @@ type removal struct {
 
 // outcome is what a pass makes of a scan.
 type outcome struct {
-	state      state
-	objects    []*store.Object // in force, sorted by kind and name
+	state   state
+	objects []*store.Object // in force, sorted by kind and name
+	// stands are in force besides, and never accepted; see [store.RejectedPolicy].
+	stands []*store.Object
+	// fresh are documents whose object was proposed for the first time.
+	fresh      []*document
 	incomplete map[string]string
 	problems   []caracal.Problem
 	// missing says that objects were judged that are in no file any more; deferred
@@ -55,8 +61,13 @@ type outcome struct {
 type pass struct {
 	input
 
-	// found are the documents by what they say they are, in the order of files.
-	found map[store.Key][]document
+	// found are the documents by what they say they are, and more those beyond the
+	// first, in the order of files.
+	found map[store.Key]*document
+	more  map[store.Key][]*document
+	fresh []*document
+	// stands are the policies that stand in for refused ones, by name.
+	stands map[string]*store.Object
 	// shielded are sources whose objects cannot be missed: path or directory.
 	shielded []string
 	// spoiled are the files with a refused document.
@@ -84,13 +95,16 @@ type input struct {
 	confirm bool
 	// settled says that what is missing is not just being written elsewhere.
 	settled bool
+	// raw returns the accepted document of a key as it was written.
+	raw func(store.Key) string
 }
 
 // plan decides what a scan means, given what is in force. It is pure.
 func plan(in input) outcome {
 	p := &pass{
-		input: in, found: map[store.Key][]document{}, spoiled: map[string]bool{},
-		kept: map[store.Key]bool{}, removed: map[string][]*store.Object{}, held: map[store.Key]bool{},
+		input: in, found: make(map[store.Key]*document, len(in.old.accepted)), more: map[store.Key][]*document{},
+		stands: map[string]*store.Object{}, spoiled: map[string]bool{},
+		kept: make(map[store.Key]bool, len(in.old.accepted)), removed: map[string][]*store.Object{}, held: map[store.Key]bool{},
 		incompl:  map[string]string{},
 		proposal: store.Proposal{Accepted: in.old.accepted},
 	}
@@ -211,33 +225,49 @@ func (p *pass) collect() {
 			p.orphan("", len(objects) > 0)
 			p.problem(caracal.Rejected, f.path, store.Key{}, f.path+": "+f.refused+p.standIn(objects))
 		}
-		for _, d := range f.docs {
+		for i := range f.docs {
 			p.documents++
-			d = p.whole(d)
-			if d.err != nil {
+			d := p.whole(&f.docs[i])
+			if d.bad != nil {
 				p.spoiled[f.path] = true
 			}
 			key := d.key()
-			if key.Kind != "" && key.Name != "" {
-				p.found[key] = append(p.found[key], d)
-				continue
+			if key.Kind == "" || key.Name == "" {
+				p.orphan(key.Kind, false)
+				what := fmt.Sprintf("document at line %d: %v", d.line, d.bad.err) + p.isolate(d)
+				p.problem(caracal.Rejected, f.path, key, store.Sentence(f.path, key, what))
+			} else if p.found[key] == nil {
+				p.found[key] = d
+			} else {
+				p.more[key] = append(p.more[key], d)
 			}
-			p.orphan(key.Kind, false)
-			what := fmt.Sprintf("document at line %d: %v", d.line, d.err)
-			p.problem(caracal.Rejected, f.path, key, store.Sentence(f.path, key, what))
 		}
 	}
 }
 
 // whole refuses a document that is the accepted one up to the middle of a line.
-func (p *pass) whole(d document) document {
-	if d.obj == nil {
+func (p *pass) whole(d *document) *document {
+	if d.obj == nil || d.obj.Text == nil || strings.HasSuffix(d.obj.Text.Raw, "\n") {
 		return d
 	}
-	if acc := p.old.accepted[d.obj.Key]; acc != nil && acc.Source == d.path && cutOff(d.obj.Raw, acc.Raw) {
-		return document{path: d.path, line: d.line, ident: d.ident, err: errCutOff}
+	acc := p.old.accepted[d.obj.Key]
+	if acc == nil || acc == d.obj || acc.Source != d.file.path || acc.RawSum == d.obj.RawSum {
+		return d
 	}
-	return d
+	was := ""
+	if acc.Text != nil {
+		was = acc.Text.Raw
+	} else if p.raw != nil {
+		was = p.raw(acc.Key)
+	}
+	if !cutOff(d.obj.Text.Raw, was) {
+		return d
+	}
+	id := v1.Ident{Kind: d.obj.Kind, Name: d.obj.Name}
+	if space, name, ok := strings.Cut(id.Name, "/"); ok {
+		id.Namespace, id.Name = space, name
+	}
+	return &document{file: d.file, line: d.line, bad: &refusal{ident: id, err: errCutOff}}
 }
 
 var errCutOff = errors.New("the file ends in the middle of a line, where the accepted version goes on; write it again, whole")

@@ -3,21 +3,16 @@ package file
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"caracal.dev/caracal"
-	v1 "caracal.dev/caracal/api/v1"
 	"caracal.dev/caracal/store"
-	"caracal.dev/caracal/store/accepted"
 )
 
 // Run loads what the last run accepted, reads the directory, and follows it
@@ -127,13 +122,13 @@ func (s *Store) pass(o passOptions) passResult {
 	if s.deferring(out.deferred); len(out.deferred) > 0 {
 		res.again = s.opts.Quiet
 	}
-	before := s.state
 	s.state = out.state
+	s.adopt(out)
 	if s.publish(out) && res.again == 0 {
 		res.again = 100 * time.Millisecond
 	}
-	if s.dirty || !maps.Equal(before.accepted, out.state.accepted) {
-		if why := s.save(out.objects); why != s.saving {
+	if s.dirty || len(s.unsaved) > 0 {
+		if why := s.save(); why != s.saving {
 			s.saving = why
 			s.publish(out)
 		}
@@ -180,7 +175,7 @@ const longDeferral = 5 * time.Second
 func (s *Store) input(found *scan, confirm, settled bool) input {
 	return input{
 		dir: s.opts.Dir, self: s.opts.Node, selfFrom: s.opts.NodeFrom,
-		old: s.state, scan: found, now: s.opts.Now(), confirm: confirm, settled: settled,
+		old: s.state, scan: found, now: s.opts.Now(), confirm: confirm, settled: settled, raw: s.rawOf,
 	}
 }
 
@@ -188,7 +183,7 @@ func (s *Store) input(found *scan, confirm, settled bool) input {
 // the present one.
 func (s *Store) compose(out outcome, look *look) (*caracal.Snapshot, bool) {
 	prev := s.Snapshot()
-	next, found, changed := store.Build(prev, out.objects, look.password)
+	next, found, changed := store.Rebuild(prev, s.built, out.everything(), look.password)
 	next.Synced = out.state.synced
 	next.Incomplete = out.incomplete
 	if len(next.Incomplete) == 0 {
@@ -261,6 +256,7 @@ func (s *Store) publish(out outcome) (unsettled bool) {
 	look := s.vault.look()
 	next, changed := s.compose(out, look)
 	look.keep()
+	s.built = out.everything()
 	if !changed {
 		return look.unsettled
 	}
@@ -292,63 +288,6 @@ func (s *Store) log(prev, next *caracal.Snapshot) {
 	}
 	if prev.Digest != next.Digest || prev.Synced != next.Synced {
 		s.opts.Log.Info("configuration taken", "dir", s.opts.Dir, "generation", next.Generation, "digest", next.Digest,
-			"nodes", next.Nodes.Len(), "pools", next.Pools.Len(), "peers", next.Peers.Len(), "workloads", next.Workloads.Len())
+			"nodes", next.Nodes.Len(), "pools", next.Pools.Len(), "peers", next.Peers.Len(), "workloads", next.Workloads.Len(), "policies", next.Policies.Len())
 	}
-}
-
-// save keeps the accepted objects on disk, and returns why it could not.
-func (s *Store) save(objects []*store.Object) string {
-	records := make([]accepted.Record, len(objects))
-	for i, o := range objects {
-		records[i] = accepted.Record{Kind: o.Kind, Name: o.Name, Source: o.Source, AcceptedAt: o.AcceptedAt, Object: json.RawMessage(o.Text), Raw: o.Raw}
-	}
-	s.dirty = false
-	if err := s.kept.Save(records); err != nil {
-		s.dirty = true
-		return fmt.Sprintf("the accepted configuration cannot be kept on disk, so a restart could not fall back on it: %v", err)
-	}
-	return ""
-}
-
-// loadAccepted takes what the last run accepted as what is in force.
-func (s *Store) loadAccepted() {
-	records, corrupt, err := s.kept.Load()
-	s.state.accepted = make(map[store.Key]*store.Object, len(records))
-	for _, r := range records {
-		o, err := fromRecord(r)
-		if err != nil {
-			corrupt = append(corrupt, s.kept.SetAside(accepted.FileName(r.Key()), err.Error()))
-			continue
-		}
-		s.state.accepted[o.Key] = o
-	}
-	for _, c := range corrupt {
-		s.state.lost = true
-		s.loading = append(s.loading, caracal.Problem{Severity: caracal.Warning, Source: c.File, Message: fmt.Sprintf(
-			"%s: the record of an accepted object was damaged and is not used: %s; delete the file when you have seen this", c.File, c.Reason)})
-	}
-	if err != nil {
-		s.state.lost = true
-		s.loading = append(s.loading, caracal.Problem{Severity: caracal.Warning, Message: fmt.Sprintf(
-			"the configuration accepted by the last run cannot be read whole: %v", err)})
-	}
-}
-
-func fromRecord(r accepted.Record) (*store.Object, error) {
-	value, _, err := v1.Decode(r.Object)
-	if err != nil {
-		return nil, err
-	}
-	if value == nil {
-		return nil, errors.New("it holds no object")
-	}
-	o, err := store.NewObject(value, filepath.Clean(r.Source))
-	if err != nil {
-		return nil, err
-	}
-	o.AcceptedAt, o.Raw = r.AcceptedAt, r.Raw
-	if want := (store.Key{Kind: r.Kind, Name: r.Name}); !reflect.DeepEqual(o.Key, want) {
-		return nil, fmt.Errorf("it holds %s, not %s", o.Key, want)
-	}
-	return o, nil
 }

@@ -1,7 +1,6 @@
 package file
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"caracal.dev/caracal/store"
 )
 
 const (
@@ -67,8 +68,8 @@ type file struct {
 	docs    []document
 
 	id     stamp
-	readAt time.Time
-	hash   [sha256.Size]byte
+	readAt int64 // UnixNano
+	sum    store.Sum
 }
 
 // scanner reads the directory and remembers what it read: a file whose stamp is
@@ -76,11 +77,12 @@ type file struct {
 type scanner struct {
 	dir   string
 	now   func() time.Time
-	cache map[string]*file
+	words *store.Words
+	last  []*file // sorted by path
 }
 
 func newScanner(dir string, now func() time.Time) *scanner {
-	return &scanner{dir: dir, now: now, cache: map[string]*file{}}
+	return &scanner{dir: dir, now: now, words: store.NewWords()}
 }
 
 // scanTries bounds how often a directory is read that changes meanwhile.
@@ -138,18 +140,31 @@ func (s *scanner) scanOnce() *scan {
 		return res
 	}
 	slices.Sort(paths)
-	cache := make(map[string]*file, len(paths))
-	for _, p := range paths {
-		f, unsettled := s.file(p)
-		if f == nil {
-			continue // deleted meanwhile
-		}
-		cache[p] = f
-		res.files = append(res.files, f)
-		res.unsettled = res.unsettled || unsettled
-	}
-	s.cache = cache
+	files, unsettled := s.known(paths), make([]bool, len(paths))
+	inParallel(len(paths), func(i int) { files[i], unsettled[i] = s.file(paths[i], files[i]) })
+	res.files = slices.DeleteFunc(files, func(f *file) bool { return f == nil }) // deleted meanwhile
+	res.unsettled = slices.Contains(unsettled, true)
+	s.last = res.files
 	return res
+}
+
+// known returns, for sorted paths, the files as last read; nil where one was not.
+func (s *scanner) known(paths []string) []*file {
+	files, last := make([]*file, len(paths)), s.last
+	for i, p := range paths {
+		for len(last) > 0 && last[0].path < p {
+			last = last[1:]
+		}
+		if len(last) > 0 && last[0].path == p {
+			files[i] = last[0]
+		}
+	}
+	return files
+}
+
+// forget has a file read again.
+func (s *scanner) forget(path string) {
+	s.last = slices.DeleteFunc(slices.Clone(s.last), func(f *file) bool { return f.path == path })
 }
 
 // walk lists the YAML files of a directory and of those below it.
@@ -210,10 +225,10 @@ func isYAML(name string) bool {
 	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
 
-// file returns a file, from the cache if it has not changed, and whether it is
-// likely still being written; nil if it does not exist any more.
-func (s *scanner) file(rel string) (*file, bool) {
-	old := s.cache[rel]
+// file returns a file, the old one if it has not changed, and whether it is likely
+// still being written; nil if it does not exist any more. Old is nil if it was not
+// read before.
+func (s *scanner) file(rel string, old *file) (*file, bool) {
 	path := filepath.Join(s.dir, rel)
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
@@ -221,13 +236,13 @@ func (s *scanner) file(rel string) (*file, bool) {
 	}
 	// A change within the clock tick of our last reading would leave the stamp as
 	// it is; so a young file is read again.
-	if old != nil && old.readErr == nil && old.id == stampOf(&st) && old.readAt.UnixNano()-old.id.ctime > int64(50*time.Millisecond) {
+	if old != nil && old.readErr == nil && old.id == stampOf(&st) && old.readAt-old.id.ctime > int64(50*time.Millisecond) {
 		return old, false
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return s.unreadable(rel, errors.New("it is not a regular file"))
 	}
-	readAt := s.now()
+	readAt := s.now().UnixNano()
 	text, id, err := readStable(path)
 	if old != nil && old.readErr == nil && errors.Is(err, errChanging) {
 		return old, true // what it was stays until its writer is done
@@ -236,13 +251,13 @@ func (s *scanner) file(rel string) (*file, bool) {
 		f, _ := s.unreadable(rel, err)
 		return f, errors.Is(err, errChanging)
 	}
-	f := &file{path: rel, id: id, readAt: readAt, hash: sha256.Sum256(text)}
-	unsettled := (len(text) == 0 || text[len(text)-1] != '\n') && readAt.UnixNano()-id.mtime < int64(settleTime) && readAt.UnixNano() >= id.mtime
-	if old != nil && old.readErr == nil && old.hash == f.hash {
-		f.docs, f.refused = old.docs, old.refused
+	f := &file{path: rel, id: id, readAt: readAt, sum: store.SumOf(text)}
+	unsettled := (len(text) == 0 || text[len(text)-1] != '\n') && readAt-id.mtime < int64(settleTime) && readAt >= id.mtime
+	if old != nil && old.readErr == nil && old.sum == f.sum {
+		f.docs, f.refused = old.docs, old.refused // they know the file by its path, which is the same
 		return f, unsettled
 	}
-	f.parse(text)
+	f.parse(text, s.words)
 	return f, unsettled
 }
 

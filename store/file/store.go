@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"caracal.dev/caracal"
+	"caracal.dev/caracal/store"
 	"caracal.dev/caracal/store/accepted"
 )
 
@@ -84,6 +85,10 @@ type Store struct {
 	vault   *vault
 	kept    *accepted.Dir
 	state   state
+	// objects are those in force by key, and built those that the Snapshot is made
+	// of; unsaved are the keys whose record on disk is not that of objects.
+	objects, built []*store.Object
+	unsaved        map[store.Key]bool
 	// disk are Problems with the directory of accepted objects: those of loading
 	// it, and that of the last save.
 	loading []caracal.Problem
@@ -111,7 +116,7 @@ func New(opts Options) *Store {
 	opts.fill()
 	s := &Store{
 		opts: opts, requests: make(chan request), done: make(chan struct{}),
-		scanner: newScanner(opts.Dir, opts.Now), vault: newVault(opts.Dir), kept: accepted.Open(opts.StateDir),
+		scanner: newScanner(opts.Dir, opts.Now), vault: newVault(opts.Dir), kept: accepted.Open(opts.StateDir), unsaved: map[store.Key]bool{},
 	}
 	s.snap.Store(caracal.NewSnapshot(opts.Node))
 	s.bell = s.Subscribe()

@@ -225,7 +225,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("\xef\xbb\xbf"+peer("x", 1), 70)
 	f.Fuzz(func(t *testing.T, text string, cut int) {
 		a := &file{path: "f.yaml"}
-		a.parse([]byte(text))
+		a.parse([]byte(text), nil)
 		if a.refused != "" && len(a.docs) > 0 {
 			t.Fatal("documents of a refused file")
 		}
@@ -237,7 +237,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%d objects, then %d", len(first.objects), len(second.objects))
 		}
 		b := &file{path: "f.yaml"}
-		b.parse([]byte(text[:max(0, min(cut, len(text)))]))
+		b.parse([]byte(text[:max(0, min(cut, len(text)))]), nil)
 		torn := plan(input{dir: "/d", self: "a", old: first.state, scan: &scan{files: []*file{b}}, now: now})
 		if b.refused != "" && len(torn.objects) != len(first.objects) {
 			t.Fatalf("a refused file removed %d of %d objects", len(first.objects)-len(torn.objects), len(first.objects))
