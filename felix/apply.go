@@ -59,6 +59,7 @@ func (r *Result) repaired(format string, args ...any) {
 type Filter struct {
 	host    Host
 	backend string
+	why     string // this backend
 	close   func()
 
 	// known says that what follows is what the kernel has, as far as nobody else
@@ -83,6 +84,9 @@ func (f *Filter) Close() { f.close() }
 
 // Backend returns the variant of iptables in use, BackendNFT or BackendLegacy.
 func (f *Filter) Backend() string { return f.backend }
+
+// Why says in words why it is that variant: "kubelet uses it".
+func (f *Filter) Why() string { return f.why }
 
 // Apply writes a Delta, which leads to rs, and nothing else; what it has written
 // before is not written again. After an error the caller calls Audit, later and

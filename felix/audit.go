@@ -98,15 +98,8 @@ func needsFamily(rs Ruleset, family Family) bool {
 // chains what is missing, after them what is too much. wrong are those that have
 // our names and cannot be swapped.
 func (f *Filter) readSets(ctx context.Context, rs Ruleset, res *Result) (before, after setStage, wrong []SetHeader, err error) {
-	headers, err := f.host.Sets.List(ctx)
-	if err != nil {
-		return before, after, nil, fmt.Errorf("list ipsets: %w", err)
-	}
-	clear(f.sets)
-	for _, h := range headers {
-		if ours(h.Name) {
-			f.sets[h.Name] = h
-		}
+	if err := f.listOurs(ctx); err != nil {
+		return before, after, nil, err
 	}
 	wanted := map[string]bool{}
 	for s := range rs.Sets() {
@@ -268,24 +261,31 @@ func (f *Filter) clearOther(ctx context.Context, res *Result) error {
 // clear removes all that is ours from a variant of iptables. That the variant is
 // not to be had is fine: then nothing of ours is there.
 func (f *Filter) clear(ctx context.Context, backend string, res *Result) error {
+	return f.eachTable(ctx, backend, func(ref TableRef, have *tableState) error {
+		err := f.restore(ctx, ref, have, planAudit(ref.Table, have, have, &tableWant{}, false), res)
+		if err != nil {
+			return fmt.Errorf("clear what is left in iptables-%s: %w", backend, err)
+		}
+		return nil
+	})
+}
+
+// eachTable reads each table of a variant.
+func (f *Filter) eachTable(ctx context.Context, backend string, fn func(TableRef, *tableState) error) error {
 	var errs []error
 	for _, family := range []Family{IPv4, IPv6} {
 		tables, err := f.host.Tables.Present(ctx, backend, family)
-		if err != nil {
-			if !errors.Is(err, ErrNoFamily) {
-				errs = append(errs, fmt.Errorf("look for %s tables of iptables-%s: %w", family, backend, err))
-			}
+		if errors.Is(err, ErrNoFamily) {
 			continue
 		}
+		errs = append(errs, err)
 		for _, t := range tables {
 			ref := TableRef{backend, family, t}
 			have, err := f.read(ctx, ref)
 			if err == nil {
-				err = f.restore(ctx, ref, have, planAudit(t, have, have, &tableWant{}, false), res)
+				err = fn(ref, have)
 			}
-			if err != nil {
-				errs = append(errs, fmt.Errorf("clear what is left in iptables-%s: %w", backend, err))
-			}
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

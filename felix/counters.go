@@ -19,7 +19,20 @@ type Counter struct {
 // It may be called at any time and by any goroutine.
 func (f *Filter) Counters(ctx context.Context) ([]Counter, error) {
 	var all []Counter
+	present := map[TableRef]bool{}
+	for _, family := range []Family{IPv4, IPv6} {
+		tables, err := f.host.Tables.Present(ctx, f.backend, family)
+		if err != nil && !(family == IPv6 && errors.Is(err, ErrNoFamily)) {
+			return nil, fmt.Errorf("felix: read counters: look for the %s tables: %w", family, err)
+		}
+		for _, t := range tables {
+			present[TableRef{f.backend, family, t}] = true
+		}
+	}
 	for _, ref := range tablesOf(f.backend) {
+		if !present[ref] {
+			continue
+		}
 		err := f.host.Tables.Save(ctx, ref, func(line []byte) {
 			counters, rule := cutCounters(line)
 			rest, ok := bytes.CutPrefix(rule, []byte("-A "))
@@ -38,7 +51,7 @@ func (f *Filter) Counters(ctx context.Context) ([]Counter, error) {
 			}
 			all = append(all, c)
 		})
-		if err != nil && !(ref.Family == IPv6 && errors.Is(err, ErrNoFamily)) {
+		if err != nil {
 			return all, fmt.Errorf("felix: read the counters of the %s rules of table %s: %w", ref.Family, ref.Table, err)
 		}
 	}

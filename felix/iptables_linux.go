@@ -195,17 +195,22 @@ func (p *programs) Save(ctx context.Context, ref TableRef, fn func(line []byte))
 	if err != nil {
 		return err
 	}
-	return p.run(ctx, path, []string{"-c", "-t", ref.Table.String()}, nil, func(r io.Reader) error {
+	defer p.watch.saw(ref, false)
+	return p.lines(ctx, path, []string{"-c", "-t", ref.Table.String()}, fn)
+}
+
+// lines runs a program and calls fn for each line that it prints.
+func (p *programs) lines(ctx context.Context, path string, args []string, fn func(line []byte)) error {
+	return p.run(ctx, path, args, nil, func(r io.Reader) error {
 		in := bufio.NewReaderSize(r, 64<<10)
 		for {
 			line, err := in.ReadSlice('\n')
-			if err == io.EOF {
+			switch {
+			case err == io.EOF:
 				return nil
-			}
-			if err != nil { // longer than any rule of ours
-				if errors.Is(err, bufio.ErrBufferFull) {
-					continue
-				}
+			case errors.Is(err, bufio.ErrBufferFull):
+				continue // longer than any rule of ours
+			case err != nil:
 				return err
 			}
 			fn(line[:len(line)-1])
@@ -221,9 +226,8 @@ func (p *programs) Restore(ctx context.Context, ref TableRef, text []byte) error
 	}
 	wait := max(1, int(p.patience.Seconds()/2))
 	args := []string{"--noflush", "--wait=" + strconv.Itoa(wait)}
-	err = p.run(ctx, path, args, text, nil)
-	p.watch.wrote(ref)
-	return err
+	defer p.watch.writing(ref)()
+	return p.run(ctx, path, args, text, nil)
 }
 
 // run runs a program to its end, in a process group that is killed when ctx or
