@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -146,6 +147,14 @@ func changes(old, next *caracal.Snapshot) []string {
 		func(n string, was, is *caracal.Peer) { note("BGPPeer", n, was != nil, is != nil) })
 	next.Filters.Diff(old.Filters, func(a, b caracal.Filter) bool { return reflect.DeepEqual(a, b) },
 		func(n string, was, is *caracal.Filter) { note("BGPFilter", n, was != nil, is != nil) })
+	next.Namespaces.Diff(old.Namespaces, func(a, b caracal.Namespace) bool { return maps.Equal(a.Labels, b.Labels) },
+		func(n string, was, is *caracal.Namespace) {
+			if labeled(was) || labeled(is) { // not one that only others mention
+				note("Namespace", n, was != nil, is != nil)
+			}
+		})
+	next.Policies.Diff(old.Policies, func(a, b caracal.Policy) bool { a.Source = b.Source; return reflect.DeepEqual(a, b) },
+		func(n string, was, is *caracal.Policy) { note("NetworkPolicy", n, was != nil, is != nil) })
 	sameWorkload := func(a, b caracal.Workload) bool {
 		a.Source = b.Source // a file that got another name changes nothing
 		return reflect.DeepEqual(a, b)
@@ -154,6 +163,9 @@ func changes(old, next *caracal.Snapshot) []string {
 		func(n string, was, is *caracal.Workload) { note("Workload", n, was != nil, is != nil) })
 	return out
 }
+
+// labeled reports whether a namespace has labels that somebody gave it.
+func labeled(n *caracal.Namespace) bool { return n != nil && len(n.Labels) > 1 }
 
 // Cleanup implements api.Commander.
 func (a *Agent) Cleanup(ctx context.Context, yes bool) (api.CleanupResult, error) {
@@ -172,5 +184,10 @@ func (a *Agent) Cleanup(ctx context.Context, yes bool) (api.CleanupResult, error
 	}
 	tunnel, err := CleanupTunnel(ctx, false)
 	res.Items, res.Total = append(res.Items, tunnel.Items...), res.Total+tunnel.Total
+	if err != nil {
+		return res, err
+	}
+	rules, err := CleanupPolicy(ctx, false)
+	res.Items, res.Total = append(res.Items, rules.Items...), res.Total+rules.Total
 	return res, err
 }

@@ -18,33 +18,18 @@ import (
 // Rules are the kernel's sets and chains: [felix.Filter].
 type Rules interface {
 	// Apply writes what differs since the last success.
-	Apply(ctx context.Context, want felix.Ruleset, d felix.Delta) error
+	Apply(ctx context.Context, want felix.Ruleset, d felix.Delta) (felix.Result, error)
 	// Audit reads everything back and repairs it. The first one of a process writes
 	// what is not there yet.
-	Audit(ctx context.Context, want felix.Ruleset) (Repair, error)
+	Audit(ctx context.Context, want felix.Ruleset) (felix.Result, error)
 	// Watch rings when somebody else may have changed something; nil where the
 	// kernel does not tell.
 	Watch(ctx context.Context) <-chan struct{}
 	// Counters returns what each rule of ours has counted.
-	Counters(ctx context.Context) ([]RuleCount, error)
+	Counters(ctx context.Context) ([]felix.Counter, error)
 	// Backend is "nft" or "legacy".
 	Backend() string
-}
-
-// Repair is what an audit found to be otherwise than it should be.
-type Repair struct {
-	// Count is how many sets and chains were written anew; What names some of them.
-	Count int
-	What  []string
-}
-
-// RuleCount is what a rule of ours has counted.
-type RuleCount struct {
-	Chain felix.ChainKey
-	Index int // of the rule in its chain
-	About string
-	// Packets and Bytes since the rule was written.
-	Packets, Bytes uint64
+	Close()
 }
 
 // wanted is what the policies come to: [felix.Compiler].
@@ -99,6 +84,7 @@ type policyTask struct {
 	// whole says that the next operation must read everything back; tightened that
 	// something was forbidden since the last success.
 	whole, tightened bool
+	tidy             bool // unused sets are left to be destroyed
 	running          bool
 	gone             bool // removed, since it is disabled
 	failures         int
@@ -125,6 +111,10 @@ const (
 // policyRest is how long after an audit the next one that only a bell asks for
 // may begin: another program that writes all the time must not keep us busy.
 const policyRest = 500 * time.Millisecond
+
+// policyTidyRest is how long after an audit the next one begins that only destroys
+// more of the sets that nobody uses.
+const policyTidyRest = 10 * time.Second
 
 func newPolicy(store Store, log *slog.Logger, beat func()) *policyTask {
 	bell, ring := bell()

@@ -24,7 +24,7 @@ const (
 // policyDone is an operation that has ended.
 type policyDone struct {
 	op     policyOp
-	repair Repair
+	result felix.Result
 	err    error
 	begun  time.Time
 	snap   *caracal.Snapshot
@@ -63,7 +63,7 @@ func (t *policyTask) begin(ctx context.Context) {
 	if i := snap.Dataplane.AuditInterval; i > 0 {
 		interval = i
 	}
-	if !t.rung.IsZero() && now.Sub(t.audited) >= policyRest || now.Sub(t.audited) >= interval {
+	if !t.rung.IsZero() && now.Sub(t.audited) >= policyRest || now.Sub(t.audited) >= interval || t.tidy && now.Sub(t.audited) >= policyTidyRest {
 		t.whole = true
 	}
 	if !t.whole && snap == t.taken && t.plan.Load() == t.fed {
@@ -142,9 +142,9 @@ func carryOut(ctx context.Context, d policyDone, open func(string) (Rules, error
 		}
 	}
 	if d.op == policyAudit {
-		d.repair, d.err = d.kernel.Audit(ctx, want)
+		d.result, d.err = d.kernel.Audit(ctx, want)
 	} else {
-		d.err = d.kernel.Apply(ctx, want, delta)
+		d.result, d.err = d.kernel.Apply(ctx, want, delta)
 	}
 	return d
 }
@@ -169,6 +169,7 @@ func (t *policyTask) end(d policyDone) {
 func (t *policyTask) use(k Rules) {
 	if t.unwatch != nil {
 		t.unwatch()
+		t.kernel.Close()
 	}
 	t.kernel, t.watch, t.unwatch, t.whole = k, nil, nil, true
 	if k != nil {
@@ -188,6 +189,13 @@ func (t *policyTask) settle(d policyDone) {
 		t.log.Info("policy: the kernel's rules are as they must be again")
 	}
 	t.said, t.failures, t.retry, t.whole = "", 0, time.Time{}, false
+	if d.op == policyAudit {
+		// A few sets at a time: each takes the kernel a while, and none hurts.
+		t.tidy = d.result.Unused > 0
+	}
+	for _, note := range d.result.Notes {
+		t.log.Debug("policy: left out", "what", note)
+	}
 	first := !t.state.Load().passed()
 	t.latency.Observe(now.Sub(d.begun).Seconds())
 	counts := t.sizes.counts(t.want)
@@ -202,9 +210,9 @@ func (t *policyTask) settle(d policyDone) {
 		}
 		if d.op == policyAudit {
 			s.audited = now
-			if !first && d.repair.Count > 0 {
-				s.repaired += d.repair.Count
-				s.repairedAt, s.repairs = now, d.repair.What
+			if n := len(d.result.Repairs); n > 0 {
+				s.repaired += n
+				s.repairedAt, s.repairs = now, d.result.Repairs
 			}
 		}
 	})
@@ -212,8 +220,8 @@ func (t *policyTask) settle(d policyDone) {
 	case first:
 		t.log.Info("policy: rules are in force", "backend", t.kernel.Backend(), "chains", counts.Chains, "rules", counts.Rules, "sets", counts.Sets)
 		t.opened()
-	case d.repair.Count > 0:
-		t.log.Warn("policy: rules or sets were not as they should be; repaired", "count", d.repair.Count, "what", strings.Join(d.repair.What, ", "))
+	case len(d.result.Repairs) > 0:
+		t.log.Warn("policy: rules or sets were not as they should be; repaired", "what", strings.Join(d.result.Repairs, "; "))
 	case t.log.Enabled(context.Background(), slog.LevelDebug):
 		t.log.Debug("policy: pass", "generation", d.snap.Generation, "took", now.Sub(d.begun))
 	}

@@ -43,6 +43,11 @@ func cleanup(ctx context.Context, yes bool) (*pb.CleanupReply, error) {
 	if err != nil {
 		return all, err
 	}
+	res, err = node.CleanupPolicy(ctx, yes)
+	add(all, res)
+	if err != nil {
+		return all, err
+	}
 	res, err = cleanupCNI(stateDir, yes)
 	add(all, res)
 	return all, err

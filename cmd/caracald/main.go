@@ -79,6 +79,7 @@ func run(f flags, log *slog.Logger) error {
 		NewSpeaker: func(restarting bool) (node.Speaker, error) {
 			return bgp.New(bgp.Options{Log: log, Restarting: restarting}), nil
 		},
+		OpenRules: node.OpenRules, RemoveRules: node.RemoveRules, OpenFlusher: node.OpenFlusher,
 		StateDir: f.state,
 		Say: func(status string) {
 			if status == node.Routing {
