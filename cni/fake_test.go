@@ -34,6 +34,9 @@ type fakeDaemon struct {
 	requests  []*proto.AddEndpointRequest
 	collected []*proto.CollectRequest
 
+	// unlink removes a link on the node, as the daemon does with an endpoint.
+	unlink func(name string)
+
 	// What the daemon does instead, if set; before is called with the method's
 	// name at its beginning.
 	before func(ctx context.Context, method string) error
@@ -45,7 +48,7 @@ type fakeDaemon struct {
 // newFakeDaemon starts a daemon that listens until the test ends.
 func newFakeDaemon(t testing.TB, socket string) *fakeDaemon {
 	t.Helper()
-	d := &fakeDaemon{t: t, socket: socket, endpoints: map[string]*proto.AddEndpointRequest{}, ready: map[string]bool{}, given: map[string]int{}, v6: true}
+	d := &fakeDaemon{t: t, socket: socket, endpoints: map[string]*proto.AddEndpointRequest{}, ready: map[string]bool{}, given: map[string]int{}, v6: true, unlink: func(string) {}}
 	d.start()
 	t.Cleanup(func() { d.server.Stop() })
 	return d
@@ -137,7 +140,11 @@ func (d *fakeDaemon) RemoveEndpoint(ctx context.Context, id *proto.EndpointID) (
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if e := d.endpoints[key(id)]; e != nil && e.GetId() != nil && e.Id.Network != id.Network {
+		return &proto.RemoveReply{}, nil
+	}
 	d.forget(key(id))
+	d.unlink(caracal.HostInterface(id.ContainerId, id.Ifname))
 	return &proto.RemoveReply{}, nil
 }
 
@@ -171,6 +178,7 @@ func (d *fakeDaemon) CollectEndpoints(ctx context.Context, r *proto.CollectReque
 		if e.Id.Network == r.Network && !slices.ContainsFunc(r.Keep, func(id *proto.EndpointID) bool { return key(id) == k }) {
 			reply.Removed = append(reply.Removed, e.Id)
 			d.forget(k)
+			d.unlink(caracal.HostInterface(e.Id.ContainerId, e.Id.Ifname))
 		}
 	}
 	return reply, nil

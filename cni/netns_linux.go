@@ -1,11 +1,13 @@
 package cni
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +49,20 @@ func openNetNS(path string) (*os.File, error) {
 	}
 	f.Close()
 	return nil, err
+}
+
+// aloneWait bounds the wait for another ADD: it takes some milliseconds, and the lock
+// may be held by somebody who has nothing to do with it.
+const aloneWait = 10 * time.Second
+
+// alone waits until no other ADD is at work on a network namespace, and keeps others
+// waiting until the file is closed. SPEC.md forbids two for one container at once,
+// but where they come, the one that fails would undo what the other has made.
+func alone(ctx context.Context, ns *os.File) {
+	end := time.Now().Add(aloneWait)
+	for unix.Flock(int(ns.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil && ctx.Err() == nil && time.Now().Before(end) {
+		time.Sleep(2 * time.Millisecond)
+	}
 }
 
 // inside calls fn on a thread that is in the namespace meanwhile. fn must not

@@ -57,7 +57,8 @@ func (Plugin) add(a *skel.CmdArgs) error {
 	if err != nil {
 		return types.NewError(types.ErrInvalidNetNS, fmt.Sprintf("caracal-cni: add %s to container %s: %v", a.IfName, a.ContainerID, err), "")
 	}
-	ns.Close()
+	defer ns.Close()
+	alone(ctx, ns)
 	d, err := dial(c.Socket)
 	if err != nil {
 		return types.NewError(types.ErrTryAgainLater, fmt.Sprintf("caracal-cni: add %s to container %s: %s", a.IfName, a.ContainerID, absent(c.Socket, err)), "")
@@ -133,14 +134,15 @@ func and(told *types.Error, after error) *types.Error {
 	return told
 }
 
-// undo removes what an ADD has made so far.
+// undo removes what an ADD has made so far. Where the daemon does that, the link
+// goes as well.
 func (d *daemon) undo(stateDir string, id endpointID) error {
 	ctx, cancel := context.WithTimeout(context.Background(), undoTimeout)
 	defer cancel()
 	if err := d.remove(ctx, id); err != nil {
 		return errors.Join(Unwire(ctx, id.ContainerID, id.IfName), enqueue(stateDir, id))
 	}
-	return Unwire(ctx, id.ContainerID, id.IfName)
+	return nil
 }
 
 // del takes a container's interface away. It succeeds without a daemon, without
@@ -164,24 +166,26 @@ func (Plugin) del(a *skel.CmdArgs) error {
 }
 
 // remove leaves it to the daemon to take routes, link and addresses away in the
-// right order. Without a daemon the link goes here: nothing must use the
-// addresses by the time the daemon finds the removal in its queue.
+// right order; it knows whether the interface is of this network at all. Without a
+// daemon the link goes here: nothing must use the addresses by the time the daemon
+// finds the removal in its queue.
 func remove(ctx context.Context, c conf, id endpointID) error {
 	d, err := dial(c.Socket)
 	if err == nil {
 		defer d.close()
-		if err = d.remove(ctx, id); err != nil && !down(err) {
-			return refused(fmt.Sprintf("delete %s of container %s", id.IfName, id.ContainerID), c.Socket, err)
-		}
+		err = d.remove(ctx, id)
+	}
+	switch {
+	case err == nil:
+		dequeue(c.StateDir, id)
+		return nil
+	case d != nil && !down(err):
+		return refused(fmt.Sprintf("delete %s of container %s", id.IfName, id.ContainerID), c.Socket, err)
 	}
 	if err := Unwire(context.WithoutCancel(ctx), id.ContainerID, id.IfName); err != nil {
 		return err
 	}
-	if err != nil {
-		return enqueue(c.StateDir, id)
-	}
-	dequeue(c.StateDir, id)
-	return nil
+	return enqueue(c.StateDir, id)
 }
 
 // gc removes the endpoints of the network that the runtime does not know any
@@ -210,11 +214,7 @@ func (Plugin) gc(a *skel.CmdArgs) error {
 	if err := d.ask(ctx, methodCollect, req.marshal(), &reply); err != nil {
 		return refused("collect garbage of network "+c.Name, c.Socket, err)
 	}
-	var errs []error
-	for _, id := range reply.removed {
-		errs = append(errs, Unwire(ctx, id.ContainerID, id.IfName))
-	}
-	return errors.Join(errs...)
+	return nil
 }
 
 // status says whether an ADD would work now.

@@ -57,6 +57,7 @@ func newRig(t testing.TB) *rig {
 	forwarding(r.node)
 	r.node.Device("up0", "192.0.2.1/24", "2001:db8::1/64")
 	r.fakeDaemon = newFakeDaemon(t, socketIn(t))
+	r.unlink = func(name string) { _, _ = r.node.Try("ip", "link", "delete", name) } // which may be gone
 	r.conf = map[string]any{"cniVersion": "1.1.0", "name": "net", "type": PluginType, "socket": r.socket, "stateDir": r.state}
 	return r
 }
