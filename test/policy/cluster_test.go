@@ -297,3 +297,26 @@ func (s selector) parsed() (out caracal.LabelSelector) {
 	})
 	return out
 }
+
+// text prints the policies, and the pods that they are about, for a failure.
+func (c *cluster) text() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(c.namespaces)) {
+		fmt.Fprintf(&b, "namespace %s %v\n", name, c.namespaces[name])
+	}
+	for _, p := range c.pods {
+		fmt.Fprintf(&b, "pod %s on %s %v %v %v\n", p.key(), p.node, p.addrs, p.labels, p.ports)
+	}
+	for _, p := range c.policies {
+		spec, _ := yaml.Marshal(p.Spec)
+		fmt.Fprintf(&b, "--- %s/%s\n%s", p.Namespace, p.Name, spec)
+	}
+	return b.String()
+}
+
+func parseAddr(s string) netip.Addr { return netip.MustParseAddr(s) }
+
+// prefix returns the range of an address's first bits.
+func prefix(addr string, bits int) string {
+	return netip.PrefixFrom(parseAddr(addr), bits).Masked().String()
+}

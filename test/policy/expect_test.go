@@ -117,3 +117,14 @@ func anyMatch(patterns []string, name string) bool {
 
 // policies lists policies.
 func policies(list ...*netpol) []*netpol { return list }
+
+// unclear reports whether the API says nothing of a probe: one end is a place
+// whose pod is gone. (Its interface is closed, but to the node itself.)
+func (c *cluster) unclear(p *probe) bool {
+	for _, e := range []*endpoint{p.from, p.to} {
+		if e.node != "" && !slices.ContainsFunc(c.pods, func(q *pod) bool { return q.key() == e.name }) {
+			return true
+		}
+	}
+	return false
+}
