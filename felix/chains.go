@@ -27,10 +27,11 @@ import (
 //	  caracal-from        established: ACCEPT, invalid: DROP
 //	                      to the pod itself: ACCEPT  (set local, src,dst)
 //	                      IPIP to set nodes, tcp to BGP ports of set bgp: DROP
-//	                      set free-out            => caracal-to
 //	                                              => caracal-out
 //	  caracal-out         the tree of the pods that are isolated for egress: down
 //	                      caracal-out-PREFIX ...  => caracal-e-HASH
+//	                      not in it               => caracal-free-out
+//	  caracal-free-out    set free-out            => caracal-to
 //	                      DROP
 //	  caracal-e-HASH      for each policy of the group: jump to caracal-pe-HASH
 //	                      DROP
@@ -38,16 +39,23 @@ import (
 //	  caracal-to          to car+                 => caracal-into
 //	                      ACCEPT
 //	  caracal-into        established: ACCEPT, invalid: DROP
-//	                      set free-in: ACCEPT
 //	                                              => caracal-in
 //	  caracal-in          the tree of the pods that are isolated for ingress, as above
 //	                      caracal-in-PREFIX ...   => caracal-i-HASH
+//	                      not in it               => caracal-free-in
+//	  caracal-free-in     set free-in: ACCEPT
 //	                      DROP
 //	  caracal-i-HASH      for each policy of the group: jump to caracal-pi-HASH
 //	                      DROP
 //	  caracal-pi-HASH     what a rule allows: ACCEPT
 //	nat POSTROUTING
 //	  caracal-nat         from set nat to outside of set nonat: MASQUERADE
+//
+// A pod that no policy isolates is in the free sets alone, so that most pods come and
+// go without a change of rules. The tree comes first: when a policy's change frees
+// one pod and isolates another, both happen in the one moment in which the chains
+// change. The free sets have what is freed before it, and lose what is isolated
+// after it.
 //
 // No marks are used: egress that is allowed goes on to ingress, which never returns.
 // Nothing falls off the end of a chain that a pod's packet went to but into a DROP.
@@ -64,6 +72,8 @@ const (
 	chainTo      = Prefix + "to"
 	chainInto    = Prefix + "into"
 	chainIn      = Prefix + "in"
+	chainFreeOut = Prefix + "free-out"
+	chainFreeIn  = Prefix + "free-in"
 	chainNAT     = Prefix + "nat"
 )
 
@@ -109,7 +119,7 @@ func (c *Compiler) renderFixed() {
 
 func (c *Compiler) renderRaw(f Family, others []string) {
 	c.setChain(ChainKey{f, RawTable, chainRaw}, c.fromPods(f, RawTable, "-i", others, chainSource))
-	source := []Rule{{matchSet(setLocal.name(f), "src,src") + " -j RETURN", "a workload's own address"}}
+	source := []Rule{{matchSet(setLocal.name(f), "src,src") + " -j RETURN", "an address of the workload"}}
 	if f == IPv6 {
 		// RFC 4861: a pod asks for routers and neighbors, and answers for itself; what
 		// is forbidden to it is to be a router. RFC 2710 and 3810: it joins groups.
@@ -117,7 +127,7 @@ func (c *Compiler) renderRaw(f Family, others []string) {
 			source = append(source, Rule{fmt.Sprintf("-p ipv6-icmp -m icmp6 --icmpv6-type %d -j RETURN", kind), "neighbor discovery and MLD"})
 		}
 	}
-	c.setChain(ChainKey{f, RawTable, chainSource}, append(source, Rule{"-j DROP", "not the workload's address, or no workload known"}))
+	c.setChain(ChainKey{f, RawTable, chainSource}, append(source, Rule{"-j DROP", "no address of the workload, or no workload known"}))
 }
 
 func (c *Compiler) renderInput(f Family) {
@@ -166,12 +176,11 @@ func (c *Compiler) renderForward(f Family, others []string) {
 	for _, m := range portMatches(ports) {
 		from = append(from, Rule{"-p tcp " + m + " " + matchSet(setBGP.name(f), "dst") + " -j DROP", "BGP is of nodes"})
 	}
-	set(chainFrom, append(from,
-		Rule{matchSet(setFreeOut.name(f), "src,src") + " -g " + chainTo, "not isolated for egress"},
-		Rule{"-g " + chainOut, "isolated for egress"})...)
-	set(chainInto, append(slices.Clone(known),
-		Rule{matchSet(setFreeIn.name(f), "dst,dst") + " -j ACCEPT", "not isolated for ingress"},
-		Rule{"-g " + chainIn, "isolated for ingress"})...)
+	set(chainFrom, append(from, Rule{"-g " + chainOut, "egress"})...)
+	set(chainInto, append(slices.Clone(known), Rule{"-g " + chainIn, "ingress"})...)
+	unknown := Rule{"-j DROP", "no workload known"}
+	set(chainFreeOut, Rule{matchSet(setFreeOut.name(f), "src,src") + " -g " + chainTo, "not isolated for egress"}, unknown)
+	set(chainFreeIn, Rule{matchSet(setFreeIn.name(f), "dst,dst") + " -j ACCEPT", "not isolated for ingress"}, unknown)
 }
 
 // groupRules are the rules of the workloads that some policies isolate.
@@ -204,9 +213,9 @@ func (c *Compiler) renderTrees() {
 				continue
 			}
 			leaves := c.leaves[f][b]
-			root := [...]string{chainIn, chainOut}[b]
+			root, free := [...]string{chainIn, chainOut}[b], [...]string{chainFreeIn, chainFreeOut}[b]
 			tr := tree{
-				flag: b.iface(), chain: root + "-", step: "-g ", end: []Rule{{"-j DROP", "no workload known"}},
+				flag: b.iface(), chain: root + "-", step: "-g ", end: []Rule{{"-g " + free, "not isolated"}},
 				leaf: func(name string) Rule { return Rule{"-g " + leaves[name].chain, cleanAbout(leaves[name].about, "")} },
 			}
 			rules := tr.grow("", slices.Sorted(maps.Keys(leaves)))
