@@ -292,9 +292,11 @@ func (s selector) parsed() (out caracal.LabelSelector) {
 		r := caracal.LabelRequirement{Key: e.Key, Op: caracal.LabelOperator(e.Operator), Values: slices.Sorted(slices.Values(e.Values))}
 		out.Requirements = append(out.Requirements, r)
 	}
-	slices.SortFunc(out.Requirements, func(a, b caracal.LabelRequirement) int {
+	compare := func(a, b caracal.LabelRequirement) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Op, b.Op), slices.Compare(a.Values, b.Values))
-	})
+	}
+	slices.SortFunc(out.Requirements, compare)
+	out.Requirements = slices.CompactFunc(out.Requirements, func(a, b caracal.LabelRequirement) bool { return compare(a, b) == 0 })
 	return out
 }
 
