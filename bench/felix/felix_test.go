@@ -48,7 +48,7 @@ func TestRules(t *testing.T) {
 // Packets pass between the pods, whatever is in force.
 func TestPackets(t *testing.T) {
 	var b strings.Builder
-	o := packetOptions{backends: []string{"nft", "legacy"}, pods: []int{2, 20}, rounds: 1, roundTrips: 20, connects: 5, throughput: 2 * time.Millisecond}
+	o := packetOptions{backends: []string{"nft", "legacy"}, pods: []int{2, 20}, rounds: 1, roundTrips: 20, connects: 5, bytes: 1 << 20}
 	if err := packets(t.Context(), &b, o); err != nil {
 		t.Fatal(err)
 	}

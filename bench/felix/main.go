@@ -9,7 +9,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"caracal.dev/caracal/bench/stand"
 )
@@ -28,7 +27,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	ipv6 := flags.Bool("ipv6", false, "an IPv6 address too for each pod")
 	profile := flags.String("profile", "", "write profiles of the CPU and of what is allocated into files that begin so")
 	pods := flags.String("pods", "2,250,1000", "how many pods the node has when packets are measured")
-	rounds := flags.Int("rounds", 100, "how often packets are measured on each of the wires")
+	rounds := flags.Int("rounds", 150, "how often packets are measured on each of the wires")
 	caracald := flags.String("caracald", "bin/caracald", "the caracald to measure")
 	flags.Parse(args)
 	if os.Geteuid() != 0 {
@@ -36,7 +35,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	}
 	_ = caracald
 	r := ruleOptions{backends: strings.Split(*backends, ","), sizes: strings.Split(*sizes, ","), changes: *changes, ipv6: *ipv6, profile: *profile}
-	p := packetOptions{backends: r.backends, rounds: *rounds, roundTrips: 400, connects: 150, throughput: 40 * time.Millisecond}
+	p := packetOptions{backends: r.backends, rounds: *rounds, roundTrips: 400, connects: 150, bytes: 32 << 20}
 	for _, text := range strings.Split(*pods, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 2 {
