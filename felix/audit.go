@@ -245,6 +245,9 @@ func (f *Filter) read(ctx context.Context, ref TableRef) (*tableState, error) {
 	if err := f.host.Tables.Save(ctx, ref, r.line); err != nil {
 		return nil, fmt.Errorf("read the %s rules of table %s: %w", ref.Family, ref.Table, err)
 	}
+	if !r.whole {
+		return nil, fmt.Errorf("read the %s rules of table %s: iptables-save ended without COMMIT; if nft(8) wrote to that table, iptables cannot", ref.Family, ref.Table)
+	}
 	return r.done(), nil
 }
 

@@ -25,7 +25,7 @@ func program(backend string, family Family, tail string) string {
 
 // noise is what saved text has besides rules and members.
 var (
-	noise   = regexp.MustCompile(`(?m)^#.*$| \[\d+:\d+\]$`)
+	noise   = regexp.MustCompile(`(?m)^#.*(\n|$)| \[\d+:\d+\]$`)
 	setHead = regexp.MustCompile(`(?m) hashsize .*$`)
 )
 

@@ -42,6 +42,7 @@ type tableReader struct {
 	// last is the chain of the last rule, which is mostly that of the next too.
 	last      string
 	lastState chainState
+	whole     bool // the listing has its end
 }
 
 func newTableReader() *tableReader {
@@ -63,6 +64,7 @@ func (r *tableReader) line(line []byte) {
 	_, rule := cutCounters(line)
 	rest, ok := bytes.CutPrefix(rule, []byte("-A "))
 	if !ok {
+		r.whole = r.whole || string(line) == "COMMIT"
 		return
 	}
 	name, spec, _ := bytes.Cut(rest, []byte(" "))

@@ -1,0 +1,82 @@
+package felix
+
+import (
+	"testing"
+	"time"
+
+	"caracal.dev/caracal/internal/nstest"
+)
+
+func TestWatch(t *testing.T) {
+	eachBackend(t, func(t *testing.T, ns *nstest.NS, backend string) {
+		f := openFilter(t, ns, FilterOptions{Backend: backend})
+		bell := f.Watch(testContext(t))
+		if bell == nil {
+			t.Fatal("there is no bell")
+		}
+		one, two := twoRulesets()
+		mustAudit(t, f, one)
+		if _, err := f.Apply(testContext(t), two, diffRulesets(one, two)); err != nil {
+			t.Fatal(err)
+		}
+		ipt(ns, backend, IPv4, "-S")
+		if backend == BackendNFT { // of legacy only the sizes are known
+			ipt(ns, backend, IPv4, "-N", "OTHER")
+			ipt(ns, backend, IPv4, "-A", "OTHER", "-j", "ACCEPT")
+			ipt(ns, backend, IPv4, "-A", "FORWARD", "-j", "OTHER")
+		}
+		select {
+		case <-bell:
+			t.Error("it rang for what we wrote ourselves, or for what does not touch us")
+		case <-time.After(3 * bellEvery):
+		}
+		for _, c := range []struct {
+			name string
+			args []string
+		}{
+			{"a chain is flushed", []string{"-F", "caracal-pods"}},
+			{"our first rule is deleted", []string{"-D", "FORWARD", "1"}},
+			{"a rule comes before ours", []string{"-I", "FORWARD", "-j", "RETURN"}},
+			{"a rule is replaced by one of another length", []string{"-R", "caracal-to", "1", "-p", "udp", "-j", "ACCEPT"}},
+		} {
+			ipt(ns, backend, IPv4, c.args...)
+			select {
+			case <-bell:
+			case <-time.After(10 * time.Second):
+				t.Fatalf("it did not ring when %s", c.name)
+			}
+			if res := mustAudit(t, f, two); !res.Wrote() {
+				t.Errorf("when %s there was nothing to repair", c.name)
+			}
+		}
+		settle(t, f, two)
+	})
+}
+
+// TestBellInAFight holds how often it rings when two programs both want to be
+// first.
+func TestBellInAFight(t *testing.T) {
+	b := newBell()
+	go b.run(testContext(t))
+	for range 2 * fightBurst {
+		b.ring(true)
+	}
+	rings := 0
+	for quiet := false; !quiet; {
+		select {
+		case <-b.out:
+			rings++
+		case <-time.After(10 * bellEvery):
+			quiet = true
+		}
+	}
+	if rings != fightBurst {
+		t.Errorf("it rang %d times, want %d", rings, fightBurst)
+	}
+	b.ring(false)
+	select {
+	case <-b.out:
+	case <-time.After(10 * time.Second):
+		t.Error("it did not ring for an edit after a fight")
+	}
+}
