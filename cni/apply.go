@@ -184,3 +184,34 @@ func inspect(ctx context.Context, netns string, want Spec) (State, error) {
 	defer k.close()
 	return k.read(want)
 }
+
+// InspectHost reads the host's end of a container's link, for a comparison by
+// [PlanHost]. It enters no namespace, and so needs no capability for that. The
+// calling thread's network namespace is the host's.
+func InspectHost(ctx context.Context, want Spec) (End, error) {
+	e, err := inspectHost(ctx, want)
+	if err != nil {
+		return End{}, fmt.Errorf("cni: inspect the host's end of %s of container %s: %w", want.IfName, want.ContainerID, err)
+	}
+	return e, nil
+}
+
+func inspectHost(ctx context.Context, want Spec) (End, error) {
+	if err := ctx.Err(); err != nil {
+		return End{}, err
+	}
+	h, err := newHandle()
+	if err != nil {
+		return End{}, err
+	}
+	defer h.Close()
+	link, err := linkByName(h, want.HostInterface)
+	if err != nil {
+		return End{}, fmt.Errorf("look for interface %s: %w", want.HostInterface, err)
+	}
+	e := readEnd(link, hostSysctls(want))
+	if link == nil {
+		return e, nil
+	}
+	return e, e.askNeighbors(link.Attrs().Index, want.Addrs)
+}

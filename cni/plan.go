@@ -139,6 +139,20 @@ func Plan(have State, want Spec) ([]Step, error) {
 	return p.steps, nil
 }
 
+// PlanHost returns what is to be done to the host's end alone, and an error where
+// that cannot make it right: it is not there, or is not what caracal made. It is pure.
+func PlanHost(have End, want Spec) ([]Step, error) {
+	switch {
+	case !have.Exists:
+		return nil, fmt.Errorf("cni: interface %s on the host is gone: make the container anew", want.HostInterface)
+	case !have.Veth || !bytes.Equal(have.MAC, want.HostMAC):
+		return nil, fmt.Errorf("cni: interface %s on the host is not the veth that caracal made: make the container anew", want.HostInterface)
+	}
+	p := planner{want: want}
+	p.hostSide(have)
+	return p.steps, nil
+}
+
 // forgotten returns settings of which only the names are known: the next
 // interface of the same name need not have the values of the last.
 func forgotten(sysctls map[string]string) map[string]string {

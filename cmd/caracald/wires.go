@@ -29,8 +29,9 @@ func (wires) Check(ctx context.Context, netns string, id endpoint.ID, w endpoint
 	have, err := cni.Inspect(ctx, netns, spec)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 		// The path is gone, or not to be seen from here: the lease is judged elsewhere.
-		// A daemon in the sandbox of its unit may not enter containers.
-		return nil, nil
+		// A daemon in the sandbox of its unit may not enter containers, but the host's
+		// end it sees.
+		return checkHost(ctx, spec, mend)
 	}
 	if err != nil {
 		return nil, err
@@ -39,9 +40,31 @@ func (wires) Check(ctx context.Context, netns string, id endpoint.ID, w endpoint
 	if err != nil {
 		return nil, err
 	}
+	return carryOut(steps, mend), nil
+}
+
+// checkHost is Check of the host's end alone.
+func checkHost(ctx context.Context, spec cni.Spec, mend bool) ([]string, error) {
+	have, err := cni.InspectHost(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if !have.Exists {
+		return nil, nil // that is for whoever judges the lease
+	}
+	steps, err := cni.PlanHost(have, spec)
+	if err != nil {
+		return []string{err.Error()}, nil
+	}
+	return carryOut(steps, mend), nil
+}
+
+// carryOut does the steps on the host's end if it is to mend, and returns those that
+// are left to be done.
+func carryOut(steps []cni.Step, mend bool) (wrong []string) {
 	for _, s := range steps {
 		if s.Op == cni.OpRemovePair || s.Op == cni.OpMakePair {
-			return []string{"the link does not lead into the container as it should"}, nil
+			return []string{"the link does not lead into the container as it should"}
 		}
 		if mend && !s.Host {
 			continue // the container's own side is its own
@@ -56,7 +79,7 @@ func (wires) Check(ctx context.Context, netns string, id endpoint.ID, w endpoint
 		}
 		wrong = append(wrong, text)
 	}
-	return wrong, nil
+	return wrong
 }
 
 func specOf(id endpoint.ID, w endpoint.Wiring) (cni.Spec, error) {
