@@ -48,6 +48,9 @@ func clusterDocument(t Topology) string {
 			mode = "Never"
 		}
 		fmt.Fprintf(&b, "spec:\n  cidr: %q\n  blockSize: %d\n  ipipMode: %s\n", p.CIDR, p.BlockSize, mode)
+		if p.NATOutgoing {
+			b.WriteString("  natOutgoing: true\n")
+		}
 	}
 	for _, o := range t.Objects {
 		b.WriteString("---\n" + o)
@@ -58,12 +61,7 @@ func clusterDocument(t Topology) string {
 func nodeDocument(n NodeSpec) string {
 	var b strings.Builder
 	header(&b, "NodeConfig", n.Name)
-	if len(n.Labels) > 0 {
-		b.WriteString("  labels:\n")
-	}
-	for _, key := range slices.Sorted(maps.Keys(n.Labels)) {
-		fmt.Fprintf(&b, "    %s: %q\n", key, n.Labels[key])
-	}
+	writeLabels(&b, n.Labels)
 	b.WriteString("spec:\n")
 	if n.ASN != 0 {
 		fmt.Fprintf(&b, "  asNumber: %d\n", n.ASN)
@@ -95,12 +93,23 @@ func nodeDocument(n NodeSpec) string {
 	for _, p := range n.Pods {
 		b.WriteString("---\n")
 		header(&b, "Workload", p.Name)
+		writeLabels(&b, p.Labels)
 		fmt.Fprintf(&b, "spec:\n  node: %q\n  interfaceName: %s\n  ipNetworks:\n", n.Name, PodInterface(p.Name))
 		for _, a := range p.Addrs {
 			fmt.Fprintf(&b, "  - %q\n", a)
 		}
 	}
 	return b.String()
+}
+
+// writeLabels writes the labels of the metadata that [header] began.
+func writeLabels(b *strings.Builder, labels map[string]string) {
+	if len(labels) > 0 {
+		b.WriteString("  labels:\n")
+	}
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		fmt.Fprintf(b, "    %s: %q\n", key, labels[key])
+	}
 }
 
 // header quotes the name: a node may be called y, n or no, which are booleans in

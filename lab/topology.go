@@ -53,6 +53,8 @@ type PoolSpec struct {
 	BlockSize int
 	// IPIP is the pool's ipipMode; empty is Never.
 	IPIP string
+	// NATOutgoing is the pool's natOutgoing.
+	NATOutgoing bool
 }
 
 // NodeSpec is one host or one router.
@@ -104,6 +106,8 @@ type StaticRoute struct {
 type PodSpec struct {
 	Name  string
 	Addrs []netip.Addr
+	// Labels are those of its Workload, for NetworkPolicies.
+	Labels map[string]string
 }
 
 // PodInterface returns the name of the node's end of a pod's link. It depends
