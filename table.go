@@ -108,6 +108,15 @@ func (n *tableNode[K, V]) walk(yield func(K, V) bool) bool {
 	return n.left.walk(yield) && yield(n.key, n.val) && n.right.walk(yield)
 }
 
+// visit calls fn for each node, without a copy of its value.
+func (n *tableNode[K, V]) visit(fn func(*tableNode[K, V])) {
+	if n != nil {
+		n.left.visit(fn)
+		fn(n)
+		n.right.visit(fn)
+	}
+}
+
 // above reports whether a belongs above b: by priority, then, as hashes may
 // collide, by key.
 func (t Table[K, V]) above(a, b *tableNode[K, V]) bool {
@@ -204,9 +213,9 @@ func diffNodes[K comparable, V any](compare func(K, K) int, old, cur *tableNode[
 	switch {
 	case old == cur:
 	case old == nil:
-		cur.walk(func(k K, v V) bool { fn(k, nil, &v); return true })
+		cur.visit(func(n *tableNode[K, V]) { fn(n.key, nil, &n.val) })
 	case cur == nil:
-		old.walk(func(k K, v V) bool { fn(k, &v, nil); return true })
+		old.visit(func(n *tableNode[K, V]) { fn(n.key, &n.val, nil) })
 	default:
 		before, after, at := splitNodes(compare, old, cur.key)
 		diffNodes(compare, before, cur.left, equal, fn)

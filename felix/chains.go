@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -198,7 +197,7 @@ func (c *Compiler) fromPods(f Family, t Table, flag string, others []string, to 
 	rules := []Rule{{flag + " " + podPrefix + "+ -g " + to, "workloads"}}
 	tr := tree{
 		flag: flag, chain: Prefix + "x" + flag[1:] + "-", step: "-j ",
-		leaf: func(string) Rule { return Rule{"-g " + to, "workloads"} },
+		leaf: func(name string) Rule { return Rule{flag + " " + name + " -g " + to, "workloads"} },
 	}
 	rules = append(rules, tr.grow("", others)...)
 	c.setTree(ChainKey{f, t, tr.chain}, tr.chains)
@@ -212,13 +211,13 @@ func (c *Compiler) renderTrees() {
 			if !c.tx.trees[f][b] && !c.tx.first {
 				continue
 			}
-			leaves := c.leaves[f][b]
+			leaves := &c.leaves[f][b]
 			root, free := [...]string{chainIn, chainOut}[b], [...]string{chainFreeIn, chainFreeOut}[b]
 			tr := tree{
 				flag: b.iface(), chain: root + "-", step: "-g ", end: []Rule{{"-g " + free, "not isolated"}},
-				leaf: func(name string) Rule { return Rule{"-g " + leaves[name].chain, cleanAbout(leaves[name].about, "")} },
+				leaf: func(name string) Rule { return leaves.rules[name] },
 			}
-			rules := tr.grow("", slices.Sorted(maps.Keys(leaves)))
+			rules := tr.grow("", leaves.names)
 			c.setChain(ChainKey{f, FilterTable, root}, rules)
 			c.setTree(ChainKey{f, FilterTable, tr.chain}, tr.chains)
 		}
@@ -245,11 +244,11 @@ func (c *Compiler) setTree(root ChainKey, chains map[string][]Rule) {
 // tree tells interfaces apart by the letters of their names: a chain has few of
 // them, or one rule for each next letter. Its shape depends on the names alone.
 type tree struct {
-	flag  string // "-i" or "-o"
-	chain string // what the names of the chains below the root begin with
-	step  string // how to go down: "-g ", or "-j " where the root has more rules
-	leaf  func(name string) Rule
-	end   []Rule // of each chain
+	flag  string                 // "-i" or "-o"
+	chain string                 // what the names of the chains below the root begin with
+	step  string                 // how to go down: "-g ", or "-j " where the root has more rules
+	leaf  func(name string) Rule // for one interface
+	end   []Rule                 // of each chain
 
 	chains map[string][]Rule
 }
@@ -257,20 +256,17 @@ type tree struct {
 // grow returns the rules for sorted names that all begin with prefix, and adds the
 // chains below.
 func (t *tree) grow(prefix string, names []string) []Rule {
-	var rules []Rule
-	add := func(pattern string, r Rule) {
-		rules = append(rules, Rule{t.flag + " " + pattern + " " + r.Spec, r.About})
-	}
+	rules := make([]Rule, 0, bucketSize+len(t.end))
 	if len(names) <= bucketSize {
 		for _, n := range names {
-			add(n, t.leaf(n))
+			rules = append(rules, t.leaf(n))
 		}
 		return append(rules, t.end...)
 	}
 	prefix = shared(names[0], names[len(names)-1])
 	for len(names) > 0 {
 		if len(names[0]) == len(prefix) {
-			add(prefix, t.leaf(prefix))
+			rules = append(rules, t.leaf(prefix))
 			names = names[1:]
 			continue
 		}
@@ -280,14 +276,14 @@ func (t *tree) grow(prefix string, names []string) []Rule {
 			n++
 		}
 		if n == 1 {
-			add(names[0], t.leaf(names[0]))
+			rules = append(rules, t.leaf(names[0]))
 		} else {
 			below := t.grow(next, names[:n])
 			if t.chains == nil {
 				t.chains = map[string][]Rule{}
 			}
 			t.chains[t.chain+next] = below
-			add(next+"+", Rule{t.step + t.chain + next, strconv.Itoa(n) + " workloads"})
+			rules = append(rules, Rule{t.flag + " " + next + "+ " + t.step + t.chain + next, "workloads"})
 		}
 		names = names[n:]
 	}

@@ -44,7 +44,7 @@ type Compiler struct {
 	locals   map[uint32]*local  // by the pod's id
 	ifaces   map[string][]*local
 	groups   map[ChainKey]*group
-	leaves   [2][2]map[string]leaf
+	leaves   [2][2]leaves // by family and direction
 
 	// trees has the names of the chains below each root.
 	trees map[ChainKey][]string
@@ -84,7 +84,7 @@ func NewCompiler() *Compiler {
 	}
 	for f := range c.leaves {
 		for b := range c.leaves[f] {
-			c.leaves[f][b] = map[string]leaf{}
+			c.leaves[f][b].rules = map[string]Rule{}
 		}
 	}
 	return c
@@ -96,6 +96,9 @@ func NewCompiler() *Compiler {
 func (c *Compiler) Update(in Input) (Delta, []caracal.Problem) {
 	was, now := c.in.Snapshot, in.Snapshot
 	c.begin(len(c.sets) == 0)
+	if c.tx.first {
+		c.reserve(now.Workloads.Len())
+	}
 	wasNeighbors, wasUnnumbered := c.in.Neighbors, c.in.Unnumbered
 	c.in = in
 
@@ -125,6 +128,13 @@ func (c *Compiler) Update(in Input) (Delta, []caracal.Problem) {
 		c.renderFixed()
 	}
 	return c.delta(), c.problems()
+}
+
+// reserve makes room for the workloads of the first Snapshot.
+func (c *Compiler) reserve(n int) {
+	c.pods = make([]pod, 0, n)
+	c.podByID = make(map[string]uint32, n)
+	c.owners.v4 = make(map[[4]byte]uint32, n)
 }
 
 // Chains implements [Ruleset].

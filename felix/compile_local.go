@@ -13,6 +13,7 @@ import (
 type local struct {
 	id         uint32
 	key, iface string
+	about      string // key, as it may stand in a comment
 	space      *namespace
 	// policies are those that select it, sorted.
 	policies []*policy
@@ -37,8 +38,26 @@ type group struct {
 	refs int
 }
 
-// leaf is where the tree leads for one interface.
-type leaf struct{ chain, about string }
+// leaves are the interfaces of isolated workloads, sorted, with the rule that leads
+// to the group of each.
+type leaves struct {
+	names []string
+	rules map[string]Rule
+}
+
+func (l *leaves) put(name string, r Rule) {
+	if i, there := slices.BinarySearch(l.names, name); !there {
+		l.names = slices.Insert(l.names, i, name)
+	}
+	l.rules[name] = r
+}
+
+func (l *leaves) remove(name string) {
+	if i, there := slices.BinarySearch(l.names, name); there {
+		l.names = slices.Delete(l.names, i, i+1)
+	}
+	delete(l.rules, name)
+}
 
 // isLocal reports whether a workload is one that the rules lead to.
 func (c *Compiler) isLocal(w *caracal.Workload) bool {
@@ -72,7 +91,7 @@ func (c *Compiler) addLocal(id uint32, key string, w *caracal.Workload) {
 	if !c.isLocal(w) {
 		return
 	}
-	l := &local{id: id, key: key, iface: w.Interface, space: c.pods[id].space}
+	l := &local{id: id, key: key, about: cleanAbout(key, ""), iface: w.Interface, space: c.pods[id].space}
 	c.locals[id] = l
 	l.space.locals = append(l.space.locals, l)
 	c.ifaces[l.iface] = append(c.ifaces[l.iface], l)
@@ -201,7 +220,7 @@ func (c *Compiler) place(l *local) {
 			if p.family[f] && len(p.bound[b]) > 0 {
 				g := c.groupFor(f, b, p.bound[b])
 				p.groups[f][b] = g
-				c.leaves[f][b][l.iface] = leaf{g.key.Name, l.key}
+				c.leaves[f][b].put(l.iface, Rule{b.iface() + " " + l.iface + " -g " + g.key.Name, l.about})
 				c.tx.trees[f][b] = true
 			}
 		}
@@ -221,7 +240,7 @@ func (c *Compiler) unplace(l *local) {
 				if g.refs--; g.refs == 0 {
 					c.tx.groups = append(c.tx.groups, g)
 				}
-				delete(c.leaves[f][b], l.iface)
+				c.leaves[f][b].remove(l.iface)
 				c.tx.trees[f][b] = true
 			}
 		}

@@ -2,6 +2,7 @@ package felix_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -165,10 +166,11 @@ func (m *model) checkRule(t *testing.T, key felix.ChainKey, r felix.Rule) {
 // equal fails the test unless both hold the same.
 func (m *model) equal(t *testing.T, other *model) {
 	t.Helper()
-	a, b := m.lines(), other.lines()
-	if slices.Equal(a, b) {
+	same := maps.Equal(m.sets, other.sets) && maps.EqualFunc(m.member, other.member, maps.Equal) && maps.EqualFunc(m.chains, other.chains, slices.Equal)
+	if same {
 		return
 	}
+	a, b := m.lines(), other.lines()
 	for _, l := range a {
 		if _, there := slices.BinarySearch(b, l); !there {
 			t.Errorf("only the first has: %s", l)
@@ -220,7 +222,6 @@ const (
 
 // forward walks a packet that the node routes.
 func (m *model) forward(t *testing.T, p packet) string {
-	t.Helper()
 	if m.hook(t, felix.RawTable, "PREROUTING", p) == drop {
 		return drop
 	}
@@ -228,7 +229,6 @@ func (m *model) forward(t *testing.T, p packet) string {
 }
 
 func (m *model) hook(t *testing.T, table felix.Table, chain string, p packet) string {
-	t.Helper()
 	rule, ok := m.hooks[felix.ChainKey{Family: p.family, Table: table, Name: chain}]
 	if !ok {
 		t.Fatalf("no hook in %v %s", table, chain)
@@ -238,7 +238,6 @@ func (m *model) hook(t *testing.T, table felix.Table, chain string, p packet) st
 }
 
 func (m *model) walk(t *testing.T, key felix.ChainKey, p packet, steps *int) string {
-	t.Helper()
 	rules, there := m.chains[key]
 	if !there {
 		t.Fatalf("walked to chain %v, which there is not", key)
@@ -261,7 +260,6 @@ func (m *model) walk(t *testing.T, key felix.ChainKey, p packet, steps *int) str
 // walkRule returns a verdict, "continue" if the rule does not match, "RETURN", or
 // "gone" if a goto came back without a verdict.
 func (m *model) walkRule(t *testing.T, key felix.ChainKey, r felix.Rule, p packet, steps *int) string {
-	t.Helper()
 	match, words := m.matches(t, strings.Fields(r.Spec), p)
 	if !match {
 		return "continue"
@@ -282,7 +280,6 @@ func (m *model) walkRule(t *testing.T, key felix.ChainKey, r felix.Rule, p packe
 
 // matches evaluates the matches of a rule and returns its target's words.
 func (m *model) matches(t *testing.T, words []string, p packet) (bool, []string) {
-	t.Helper()
 	for len(words) > 0 {
 		ok, used := true, 2
 		switch words[0] {
@@ -330,7 +327,6 @@ func ifaceMatches(pattern, name string) bool {
 }
 
 func portMatches(t *testing.T, pattern string, port uint16) bool {
-	t.Helper()
 	low, high, ranged := strings.Cut(pattern, ":")
 	if !ranged {
 		high = low
@@ -344,7 +340,6 @@ func portMatches(t *testing.T, pattern string, port uint16) bool {
 }
 
 func (m *model) inSet(t *testing.T, name, flags string, p packet) bool {
-	t.Helper()
 	set, first, second := m.sets[name], p.src, p.in
 	which, other, _ := strings.Cut(flags, ",")
 	if which == "dst" {
