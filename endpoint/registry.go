@@ -86,6 +86,7 @@ type Registry struct {
 	turn        int            // of the endpoints whose links are looked at closely
 	writing     sync.WaitGroup // of records that only tests wait for
 	refused     bool           // the allocator did not take all that endpoints have
+	lasting     []lasting      // what the start found wrong, as far as it is so still
 	// orphans are since when addresses have no endpoint, by handle.
 	orphans map[string]watch
 	// crash, in tests, ends an operation after a step by its error.

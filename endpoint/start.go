@@ -33,7 +33,7 @@ type beginning struct {
 	rebuilt []*Endpoint
 	// release are handles of which no endpoint was ever answered for.
 	release  []string
-	problems []caracal.Problem
+	problems []lasting
 }
 
 // planBegin is pure. A lost record is made anew if the link is there: its
@@ -68,14 +68,14 @@ func planBegin(f found) beginning {
 			continue
 		}
 		b.rebuilt = append(b.rebuilt, e)
-		b.problems = append(b.problems, trouble(e.Key(), fmt.Sprintf(
+		b.problems = append(b.problems, ofEndpoint(e, fmt.Sprintf(
 			"the record of container %s was lost; it was made again from its addresses and its link %s, without labels and MTU, until the container is made anew", e.ID, link)))
 		delete(lost, link)
 	}
 	for _, d := range lost {
 		if _, there := f.links[d.hostInterface]; there {
-			b.problems = append(b.problems, trouble("", fmt.Sprintf(
-				"record %s cannot be used: %s. Its container still has the link %s, but its address is not known: make the container anew", d.file, d.reason, d.hostInterface)))
+			b.problems = append(b.problems, lasting{link: d.hostInterface, problem: trouble("", fmt.Sprintf(
+				"record %s cannot be used: %s. Its container still has the link %s, but its address is not known: make the container anew", d.file, d.reason, d.hostInterface))})
 		}
 	}
 	slices.SortFunc(b.rebuilt, byAge)
@@ -183,7 +183,7 @@ func (r *Registry) tryBegin(ctx context.Context) error {
 		return fmt.Errorf("read which addresses are in use: %w", err)
 	}
 	b := planBegin(f)
-	r.overlay.report("start", append(b.problems, r.carryOut(ctx, b)...))
+	r.tell(append(b.problems, r.carryOut(ctx, b)...))
 	r.reassert(ctx)
 	r.claim(ctx)
 	r.begun.Store(true)
@@ -224,36 +224,36 @@ func (r *Registry) published(list []*Endpoint) (out []*Endpoint) {
 
 // carryOut is for a start at which nothing else is done yet. What fails is left to
 // the audit, or to the next start.
-func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []caracal.Problem) {
-	failed := func(what string, err error) {
-		problems = append(problems, trouble(what, "at the start of the daemon: "+err.Error()))
+func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []lasting) {
+	failed := func(e *Endpoint, err error) {
+		problems = append(problems, ofEndpoint(e, "at the start of the daemon: "+err.Error()))
 	}
 	for _, e := range b.rebuilt {
 		if e.NetNSID, _ = r.o.Ground.NetNS(e.NetNS); e.MTU == 0 {
 			e.MTU = defaultMTU
 		}
 		if err := r.save(e); err != nil {
-			failed(e.Key(), err)
+			failed(e, err)
 		}
 		r.put(e)
 		r.overlay.set(e)
 	}
 	for _, e := range b.promoted {
 		if err := r.save(e); err != nil {
-			failed(e.Key(), err)
+			failed(e, err)
 		}
 		r.put(e)
 	}
 	r.overlay.set(b.promoted...)
 	for _, e := range b.free {
 		if _, err := r.finish(ctx, e); err != nil {
-			failed(e.Key(), err)
+			failed(e, err)
 		}
 	}
 	for _, h := range b.release {
 		addrs, err := r.releaseUnknown(ctx, h)
 		if err != nil {
-			failed(h, err)
+			problems = append(problems, lasting{handle: h, problem: trouble(h, "at the start of the daemon: "+err.Error())})
 			continue
 		}
 		r.o.Log.Warn("endpoint: addresses of a container that was never wired up are free again", "handle", h, "addresses", addrs)
