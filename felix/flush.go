@@ -45,3 +45,16 @@ func Forbidden(snap *caracal.Snapshot, own []netip.Addr, list []Connection) []in
 	}
 	return out
 }
+
+// midway are the rules, where forbidden connections are to end, for what is in the
+// middle of a TCP connection that the kernel does not know (any more). Conntrack
+// takes the first such packet for the beginning of a connection
+// (nf_conntrack_tcp_loose), so one that was ended would live on the other way round
+// with what its server says next. A workload that is isolated for the direction in
+// which the connection was judged cannot begin it the other way.
+func (c *Compiler) midway(free, end string) []Rule {
+	if !c.in.Snapshot.Dataplane.Policy.FlushConntrack {
+		return nil
+	}
+	return []Rule{{"-p tcp ! --syn -m set ! --match-set " + free + " " + end + " -j DROP", "the middle of no connection"}}
+}
