@@ -39,9 +39,17 @@ func TestRangeMoved(t *testing.T) {
 	if next := w.addReady(request("c2")); !pfx("10.2.0.0/24").Contains(next.Addrs[0]) {
 		t.Errorf("the next has %v", next.Addrs)
 	}
-	w.clean(2)
+	_, _, problems, err := w.CheckUse(context.Background())
+	if err != nil || len(problems) != 1 || problems[0].Addr != got.Addrs[0] || !strings.Contains(problems[0].Problem, "it is node b's now") || problems[0].Advice == "" {
+		t.Errorf("check says %+v, %v", problems, err)
+	}
 	give("a", pfx("10.1.0.0/24"), pfx("10.2.0.0/24"), pfx("fd00:1::/120"))
 	if p := told(); len(p) != 0 {
 		t.Errorf("still told: %q", p)
+	}
+	w.clean(2)
+	w.ground.Link("car0123456789a", true)
+	if _, _, problems, _ = w.CheckUse(context.Background()); len(problems) != 1 || !strings.Contains(problems[0].Problem, "car0123456789a") {
+		t.Errorf("of a link without a record: %+v", problems)
 	}
 }

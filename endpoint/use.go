@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -158,6 +159,7 @@ func (r *Registry) CheckUse(ctx context.Context) (allocated, endpoints int, prob
 	if err != nil {
 		return 0, 0, nil, fmt.Errorf("endpoint: check addresses: %w", err)
 	}
+	before := r.List() // an interface goes before its endpoint
 	links, err := r.o.Ground.Links()
 	if err != nil {
 		return 0, 0, nil, fmt.Errorf("endpoint: check addresses: %w", err)
@@ -170,6 +172,10 @@ func (r *Registry) CheckUse(ctx context.Context) (allocated, endpoints int, prob
 	for _, e := range all {
 		problems = append(problems, r.checkOwner(e, links)...)
 	}
+	eachOutside(*r.plan.Load(), r.o.Source.Snapshot(), all, func(e *Endpoint, a netip.Addr, text string) {
+		problems = append(problems, Problem{a, e.Handle(), text, outsideAdvice})
+	})
+	problems = append(problems, strange(links, slices.Concat(before, all))...)
 	return len(list), len(all), problems, nil
 }
 
@@ -197,6 +203,22 @@ func compare(list []ipam.Allocation, all []*Endpoint) (problems []Problem) {
 				}
 				problems = append(problems, Problem{a, e.Handle(), problem, "make the container anew"})
 			}
+		}
+	}
+	return problems
+}
+
+// strange finds interfaces of containers that no endpoint has: what its container has
+// for an address, nobody knows. It is pure.
+func strange(links map[string]bool, all []*Endpoint) (problems []Problem) {
+	owned := map[string]bool{}
+	for _, e := range all {
+		owned[e.HostInterface()] = true
+	}
+	for _, link := range slices.Sorted(maps.Keys(links)) {
+		if !owned[link] {
+			problems = append(problems, Problem{Problem: "interface " + link + " leads to a container of which there is no record, and nothing is routed to it",
+				Advice: "make the container anew; if there is none, ip link delete " + link})
 		}
 	}
 	return problems
