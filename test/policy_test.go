@@ -1,0 +1,513 @@
+package test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"caracal.dev/caracal/lab"
+)
+
+// floodPort is what the floods of forbidden datagrams are sent to.
+const floodPort = 7777
+
+// guarded is a lab of two nodes on which pod a1 accepts friends only: a2 on its
+// own node and b1 on the other. a3 and b2 are strangers.
+type guarded struct {
+	t *testing.T
+	l *lab.Lab
+}
+
+const guard = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: guard}
+spec:
+  podSelector: {matchLabels: {role: guarded}}
+  ingress: [{from: [{podSelector: {matchLabels: {role: friend}}}]}]
+`
+
+// policySettings are a DataplaneConfiguration: audits come often, so that stories
+// see them.
+func policySettings(options string) string {
+	return "apiVersion: caracal.dev/v1\nkind: DataplaneConfiguration\nmetadata: {name: default}\nspec: {auditInterval: 2s, policy: {" + options + "}}\n"
+}
+
+// policed is the topology of [guarded].
+func policed(options string) lab.Topology {
+	top := lab.Mesh(lab.MeshOptions{Nodes: 2, PodsPerNode: 3})
+	roles := map[string]string{"a1": "guarded", "a2": "friend", "b1": "friend", "a3": "stranger", "b2": "stranger", "b3": "other"}
+	for _, n := range top.Nodes {
+		for i := range n.Pods {
+			n.Pods[i].Labels = map[string]string{"role": roles[n.Pods[i].Name]}
+		}
+	}
+	top.Objects = append(top.Objects, guard, policySettings(options))
+	return top
+}
+
+// withGuard builds the lab, starts its daemons, and waits until what is allowed
+// goes through.
+func withGuard(t *testing.T, options string) *guarded {
+	t.Helper()
+	l := start(t, policed(options))
+	if err := l.StartAll(); err != nil {
+		t.Fatal(err)
+	}
+	settle(t, l, "a1", "a2", "b1")
+	g := &guarded{t, l}
+	eventually(t, 20*time.Second, func() string { return g.policyError("a") + g.policyError("b") })
+	return g
+}
+
+// status is what a node says of its rules.
+func (g *guarded) status(node string) (text string) {
+	g.t.Helper()
+	out, err := g.l.Node(node).CLI(g.t.Context(), "show", "policy")
+	if err != nil {
+		return out + err.Error()
+	}
+	return out
+}
+
+// policyError is what is wrong with a node's rules; empty if nothing is.
+func (g *guarded) policyError(node string) string {
+	g.t.Helper()
+	out, err := g.l.Node(node).CLI(g.t.Context(), "show", "status", "-o", "json")
+	if err != nil {
+		return err.Error()
+	}
+	var st struct {
+		Policy struct{ Error, Waiting string }
+	}
+	if err := json.Unmarshal([]byte(out), &st); err != nil {
+		return err.Error() + ": " + out
+	}
+	return st.Policy.Error + st.Policy.Waiting
+}
+
+// An alarm is a flood of strangers towards a1 from both nodes by both families,
+// and the sniffer at a1 that must see nothing of it.
+type alarm struct {
+	t       *testing.T
+	floods  []*lab.Flood
+	sniffer *lab.Sniffer
+}
+
+func (g *guarded) alarm() *alarm {
+	g.t.Helper()
+	a := &alarm{t: g.t, sniffer: must(lab.Sniff(g.l.Pod("a1").NS, floodPort))(g.t)}
+	g.t.Cleanup(func() { a.sniffer.Stop() })
+	var to []netip.AddrPort
+	for _, addr := range g.l.Pod("a1").Addrs {
+		to = append(to, netip.AddrPortFrom(addr, floodPort))
+	}
+	for _, from := range []string{"a3", "b2"} {
+		f := must(g.l.Pod(from).StartFlood(g.t.Context(), to, 200*time.Microsecond))(g.t)
+		g.t.Cleanup(func() { f.Stop() })
+		a.floods = append(a.floods, f)
+	}
+	return a
+}
+
+// silent fails the test if a datagram has come through, or none was sent.
+func (a *alarm) silent(after string) {
+	a.t.Helper()
+	if n := a.sniffer.Count(); n > 0 {
+		from, _ := a.sniffer.From()
+		a.t.Errorf("after %s: %d forbidden datagrams have come through, from %v", after, n, from)
+	}
+	for _, f := range a.floods {
+		if f.Sent() == 0 {
+			a.t.Errorf("after %s: the flood has sent nothing", after)
+		}
+	}
+}
+
+// stop ends the floods and says how many were sent.
+func (a *alarm) stop() (sent int) {
+	for _, f := range a.floods {
+		sent += f.Stop()
+	}
+	a.sniffer.Stop()
+	return sent
+}
+
+// lossless starts an allowed flow of each family between friends and a1, of the
+// same node and of the other; stop fails the test if a packet was lost.
+func (g *guarded) lossless() (stop func()) {
+	g.t.Helper()
+	near, far := flows(g.t, g.l, "a1", "a2"), flows(g.t, g.l, "a1", "b1")
+	return func() {
+		g.t.Helper()
+		for _, r := range []lab.LossReport{near(), far()} {
+			if r.Lost() > 0 {
+				g.t.Errorf("an allowed flow lost packets: %v", r)
+			}
+		}
+	}
+}
+
+// reaches tries a UDP datagram, in each family, and returns which arrive.
+func (g *guarded) reaches(from, to string) (open []string) {
+	g.t.Helper()
+	for _, a := range g.l.Pod(to).Addrs {
+		s := must(lab.Sniff(g.l.Pod(to).NS, 9))(g.t)
+		f := must(g.l.Pod(from).StartFlood(g.t.Context(), []netip.AddrPort{netip.AddrPortFrom(a, 9)}, 5*time.Millisecond))(g.t)
+		for begin := time.Now(); s.Count() == 0 && time.Since(begin) < 300*time.Millisecond; {
+			time.Sleep(5 * time.Millisecond)
+		}
+		f.Stop()
+		if s.Stop() > 0 {
+			open = append(open, a.String())
+		}
+	}
+	return open
+}
+
+// allowed waits until a pod reaches another, or does not.
+func (g *guarded) allowed(from, to string, want bool) {
+	g.t.Helper()
+	eventually(g.t, 20*time.Second, func() string {
+		open := g.reaches(from, to)
+		if want && len(open) < len(g.l.Pod(to).Addrs) || !want && len(open) > 0 {
+			return fmt.Sprintf("%s reaches %s at %v; wanted: %t", from, to, open, want)
+		}
+		return ""
+	})
+}
+
+// policy writes or replaces a policy of the namespace default.
+func (g *guarded) policy(name, spec string) {
+	g.t.Helper()
+	doc := "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: " + name + "}\nspec: " + spec + "\n"
+	if err := g.l.WriteConfig("policy-"+name+".yaml", doc); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// TestPolicyRestart: when the daemon is dead the rules stay, and a start moves
+// nothing.
+func TestPolicyRestart(t *testing.T) {
+	t.Parallel()
+	g := withGuard(t, "")
+	a, stop := g.alarm(), g.lossless()
+	for i, sig := range []os.Signal{os.Kill, syscall.SIGTERM, os.Kill} {
+		n := g.l.Node("a")
+		before := g.rules("a")
+		if err := n.Kill(sig); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			time.Sleep(300 * time.Millisecond)
+		}
+		if diff := same(g.rules("a"), before); diff != "" {
+			t.Errorf("the end by %v changed rules:\n%s", sig, diff)
+		}
+		a.silent(fmt.Sprint("the end by ", sig))
+		must(n.Restart(os.Kill))(t)
+		eventually(t, 20*time.Second, func() string { return g.policyError("a") })
+		if diff := same(g.rules("a"), before); diff != "" {
+			t.Errorf("the start after %v changed rules:\n%s", sig, diff)
+		}
+	}
+	t.Logf("%d forbidden datagrams were sent", a.stop())
+	a.silent("three restarts")
+	stop()
+}
+
+// rules are the rules of all tables that are there, and the members of all sets.
+func (g *guarded) rules(node string) (out []string) {
+	g.t.Helper()
+	for _, argv := range [][]string{{"iptables-save"}, {"ip6tables-save"}, {"ipset", "save", "-sorted"}} {
+		for line := range strings.Lines(run(g.t, g.l.Node(node), argv...)) {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, "#") || strings.HasPrefix(line, ":") {
+				continue // times and counters
+			}
+			// Of a set only what it holds: its size in memory is its own affair.
+			if strings.HasPrefix(line, "create ") {
+				line, _, _ = strings.Cut(line, " hashsize")
+			}
+			out = append(out, line)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TestPolicyNAT: what leaves the pools for outside comes from the node; between
+// pods, and from pods to nodes, nothing is translated.
+func TestPolicyNAT(t *testing.T) {
+	t.Parallel()
+	top := policed("")
+	for i := range top.Pools {
+		top.Pools[i].NATOutgoing = true
+	}
+	outside := []netip.Prefix{netip.MustParsePrefix("192.168.77.240/24"), netip.MustParsePrefix("fd00:77::f0/64")}
+	top.Nodes = append(top.Nodes, lab.NodeSpec{Name: "out", Router: true, Links: []lab.Link{{Name: "eth0", Switch: top.Switches[0], Addrs: outside}}})
+	l := start(t, top)
+	for _, n := range l.Nodes() {
+		must(n.StartCaracald())(t)
+	}
+	settle(t, l, "a1", "a2", "b1")
+	nodes := map[bool]netip.Addr{}
+	for _, f := range lab.Families() {
+		nodes[f == lab.IPv6] = l.Node("a").Addr(f)
+	}
+	for i, p := range outside {
+		v6 := i == 1
+		f := lab.Families()[i]
+		srv := listen(t, l.Node("out"), p.Addr(), 0)
+		if src, _ := dialled(t, l.Pod("a2"), netip.AddrPortFrom(p.Addr(), srv.port), srv); src != nodes[v6] {
+			t.Errorf("a pod's connection to outside comes from %s, not from its node, %s", src, nodes[v6])
+		}
+		pod := l.Pod("a2").Addr(f)
+		for name, to := range map[string]struct {
+			at   place
+			addr netip.Addr
+		}{
+			"a pod of its node":     {l.Pod("a3"), l.Pod("a3").Addr(f)},
+			"a pod of another node": {l.Pod("b3"), l.Pod("b3").Addr(f)},
+			"its own node":          {l.Node("a"), l.Node("a").Addr(f)},
+			"another node":          {l.Node("b"), l.Node("b").Addr(f)},
+		} {
+			srv := listen(t, to.at, to.addr, 0)
+			if src, _ := dialled(t, l.Pod("a2"), netip.AddrPortFrom(to.addr, srv.port), srv); src != pod {
+				t.Errorf("a pod's connection to %s comes from %s, not from the pod, %s", name, src, pod)
+			}
+		}
+	}
+}
+
+// TestPolicyProtection: pods reach no node's BGP port and send no IPIP to one, nor
+// packets from addresses that are not theirs; strangers do not reach BGP either.
+func TestPolicyProtection(t *testing.T) {
+	t.Parallel()
+	top := policed("")
+	strangers := []netip.Prefix{netip.MustParsePrefix("192.168.77.240/24"), netip.MustParsePrefix("fd00:77::f0/64")}
+	top.Nodes = append(top.Nodes, lab.NodeSpec{Name: "out", Router: true, Links: []lab.Link{{Name: "eth0", Switch: top.Switches[0], Addrs: strangers}}})
+	l := start(t, top)
+	for _, n := range l.Nodes() {
+		must(n.StartCaracald())(t)
+	}
+	settle(t, l, "a1", "a2", "b1")
+	for _, f := range lab.Families() {
+		for _, from := range []struct {
+			name string
+			at   place
+		}{{"pod a2", l.Pod("a2")}, {"a stranger", l.Node("out")}} {
+			for _, n := range l.Nodes() {
+				err := from.at.Do(func() error {
+					c, err := net.DialTimeout("tcp", netip.AddrPortFrom(n.Addr(f), 179).String(), 300*time.Millisecond)
+					if err == nil {
+						c.Close()
+					}
+					return err
+				})
+				var timeout net.Error
+				if !errors.As(err, &timeout) || !timeout.Timeout() {
+					t.Errorf("%s to BGP of node %s by %v: %v; it must not be answered", from.name, n.Name, f, err)
+				}
+			}
+		}
+	}
+	// A packet of IPIP from a pod, to its own node and to the other.
+	for _, n := range l.Nodes() {
+		addr := n.Addr(lab.IPv4).As4()
+		got := rawCount(t, n, unix.IPPROTO_IPIP, func() {
+			err := l.Pod("a2").Do(func() error { return sendRaw(unix.IPPROTO_IPIP, make([]byte, 20), addr) })
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+		if n.Name != "a" && got > 0 {
+			t.Errorf("%d packets of IPIP from a pod came to node %s", got, n.Name)
+		}
+	}
+	// False sources, towards a pod that anybody may reach.
+	target := l.Pod("b3")
+	s := must(lab.Sniff(target.NS, floodPort))(t)
+	for _, f := range lab.Families() {
+		spoofed := map[lab.Family]string{lab.IPv4: l.Pod("a3").Addr(f).String() + "/32", lab.IPv6: l.Pod("a3").Addr(f).String() + "/128"}[f]
+		run(t, l.Node("a"), "ip", "netns", "exec", l.Pod("a2").NS, "ip", "addr", "add", spoofed, "dev", "eth0")
+		for i := range 5 {
+			err := l.Pod("a2").Do(func() error {
+				c, err := net.DialUDP("udp", &net.UDPAddr{IP: l.Pod("a3").Addr(f).AsSlice()}, &net.UDPAddr{IP: target.Addr(f).AsSlice(), Port: floodPort})
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				_, err = fmt.Fprint(c, i)
+				return err
+			})
+			if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				t.Fatal(err)
+			}
+		}
+	}
+	f := must(l.Pod("a3").StartFlood(t.Context(), []netip.AddrPort{netip.AddrPortFrom(target.Addr(lab.IPv4), floodPort)}, time.Second))(t)
+	eventually(t, 10*time.Second, func() string {
+		if s.Count() == 0 {
+			return "a true source does not come through"
+		}
+		return ""
+	})
+	f.Stop()
+	from, _ := s.From()
+	s.Stop()
+	if n := s.Count(); n > f.Sent() {
+		t.Errorf("%d datagrams came, of which only %d had a true source: %v", n, f.Sent(), from)
+	}
+}
+
+// sendRaw sends a packet of a protocol, over IPv4, from where the thread is.
+func sendRaw(proto int, payload []byte, to [4]byte) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, proto)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Sendto(fd, payload, 0, &unix.SockaddrInet4{Addr: to})
+}
+
+// rawCount counts the packets of a protocol that a place takes in while fn runs,
+// and half a second after.
+func rawCount(t *testing.T, at place, proto int, fn func()) (n int) {
+	t.Helper()
+	fd := -1
+	err := at.Do(func() (err error) {
+		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, proto)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 500_000})
+	fn()
+	for {
+		if _, _, err := unix.Recvfrom(fd, make([]byte, 100), 0); err != nil {
+			return n
+		}
+		n++
+	}
+}
+
+// TestPolicyExplain: explain says what the kernel does, and its counter counts.
+func TestPolicyExplain(t *testing.T) {
+	t.Parallel()
+	g := withGuard(t, "")
+	a := g.l.Node("a")
+	pods := map[string]bool{"a2": true, "b1": true, "a3": false, "b2": false}
+	for _, from := range slices.Sorted(maps.Keys(pods)) {
+		out, _ := a.CLI(t.Context(), "explain", "policy", "--from", from, "--to", "a1", "--port", "9/udp")
+		if allowed := strings.HasPrefix(out, "allowed"); allowed != pods[from] || strings.HasPrefix(out, "denied") == pods[from] {
+			t.Errorf("explain of %s to a1, which is allowed: %t:\n%s", from, pods[from], out)
+		}
+		if !pods[from] {
+			g.allowed(from, "a1", false)
+			continue
+		}
+		if !strings.Contains(out, "default/guard") {
+			t.Errorf("explain does not name the policy:\n%s", out)
+		}
+		before := counted(t, a, from)
+		g.allowed(from, "a1", true)
+		if after := counted(t, a, from); after <= before {
+			t.Errorf("the rule that allows %s has counted %d packets before a connection and %d after", from, before, after)
+		}
+	}
+}
+
+// counted is how many packets the rule has counted that lets a pod in to a1.
+func counted(t *testing.T, n *lab.Node, from string) int {
+	t.Helper()
+	out, err := n.CLI(t.Context(), "explain", "policy", "--from", from, "--to", "a1", "--port", "9/udp", "-o", "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Ingress struct {
+			Packets json.Number
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	packets, _ := v.Ingress.Packets.Int64()
+	return int(packets)
+}
+
+// TestPolicyFlushConntrack: with flushConntrack a deny ends a connection that it
+// forbids, and no other; without, the connection goes on.
+func TestPolicyFlushConntrack(t *testing.T) {
+	t.Parallel()
+	for _, flush := range []bool{true, false} {
+		t.Run(fmt.Sprint(flush), func(t *testing.T) {
+			t.Parallel()
+			g := withGuard(t, fmt.Sprintf("flushConntrack: %t", flush))
+			forbidden, kept := g.connect("b1", "a1"), g.connect("a2", "a1")
+			g.policy("guard2", `{podSelector: {matchLabels: {role: other}}}`) // a change that forbids neither
+			forbidden(true)
+			kept(true)
+			// From now on b1 is no friend.
+			text := must(os.ReadFile(filepath.Join(g.l.ConfigDir(), "cluster", "node-b.yaml")))(t)
+			if err := g.l.WriteConfig("node-b.yaml", strings.Replace(string(text), `role: "friend"`, `role: "foe"`, 1)); err != nil {
+				t.Fatal(err)
+			}
+			g.allowed("b1", "a1", false)
+			forbidden(!flush)
+			kept(true)
+		})
+	}
+}
+
+// connect makes TCP connections of each family from one pod to another; what it
+// returns holds that they still carry data, or that they do not.
+func (g *guarded) connect(from, to string) func(alive bool) {
+	g.t.Helper()
+	type pair struct{ a, b net.Conn }
+	var pairs []pair
+	for _, addr := range g.l.Pod(to).Addrs {
+		srv := listen(g.t, g.l.Pod(to), addr, 0)
+		var a net.Conn
+		err := g.l.Pod(from).Do(func() (err error) {
+			a, err = net.DialTimeout("tcp", srv.Addr().String(), 5*time.Second)
+			return err
+		})
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		b := must(srv.Accept())(g.t)
+		g.t.Cleanup(func() { a.Close(); b.Close() })
+		pairs = append(pairs, pair{a, b})
+	}
+	return func(alive bool) {
+		g.t.Helper()
+		for _, p := range pairs {
+			wait := 10 * time.Second
+			if !alive {
+				wait = time.Second
+			}
+			if _, err := p.a.Write([]byte("x")); err != nil {
+				g.t.Fatal(err)
+			}
+			p.b.SetReadDeadline(time.Now().Add(wait))
+			if _, err := p.b.Read(make([]byte, 1)); (err == nil) != alive {
+				g.t.Errorf("connection %s to %s: alive %t, wanted %t (%v)", from, p.b.LocalAddr(), err == nil, alive, err)
+			}
+		}
+	}
+}
