@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -137,7 +138,7 @@ func (c *checker) policyCIDR(path, s string) (netip.Prefix, bool) {
 	p, ok := parseCIDR(s)
 	switch {
 	case ok || s == "":
-	case canParseAddr(s):
+	case canParseAddr(s) && !strings.Contains(s, "/"): // a zone may have one
 		c.failf(path, "%s has no prefix length; for this address alone write %s", clip(s), caracal.HostPrefix(mustAddr(s)))
 	default:
 		c.failf(path, "%q is not an address with a prefix length, such as 10.0.0.0/24 or 2001:db8::/64", clip(s))

@@ -28,12 +28,12 @@ func BenchmarkOneChange(b *testing.B) {
 	s := New(Options{Dir: dir, StateDir: b.TempDir(), Node: "n0"})
 	s.loadAccepted()
 	time.Sleep(100 * time.Millisecond)
-	s.pass(passOptions{atOnce: true})
+	s.pass(passOptions{atOnce: true, asked: true})
 	if s.Snapshot().Nodes.Len() != 5000 || len(s.Snapshot().Problems) > 0 {
 		b.Fatalf("%d nodes, problems %v", s.Snapshot().Nodes.Len(), s.Snapshot().Problems)
 	}
 	for i := 0; b.Loop(); i++ {
 		write(7, 6000+i%1000)
-		s.pass(passOptions{atOnce: true})
+		s.pass(passOptions{atOnce: true, asked: true})
 	}
 }
