@@ -26,9 +26,8 @@ import (
 //	  caracal-from        established: ACCEPT, invalid: DROP
 //	                      to the pod itself: ACCEPT  (set local, src,dst)
 //	                      IPIP to set nodes, tcp to BGP ports of set bgp: DROP
-//	                                              => caracal-out
-//	  caracal-out         the tree of the pods that are isolated for egress: down
-//	                      caracal-out-PREFIX ...  => caracal-e-HASH
+//	                      the tree of the pods that are isolated for egress, down
+//	                      caracal-from-PREFIX     => caracal-e-HASH
 //	                      not in it               => caracal-free-out
 //	  caracal-free-out    set free-out            => caracal-to
 //	                      DROP
@@ -38,9 +37,8 @@ import (
 //	  caracal-to          to car+                 => caracal-into
 //	                      ACCEPT
 //	  caracal-into        established: ACCEPT, invalid: DROP
-//	                                              => caracal-in
-//	  caracal-in          the tree of the pods that are isolated for ingress, as above
-//	                      caracal-in-PREFIX ...   => caracal-i-HASH
+//	                      the tree of the pods that are isolated for ingress, down
+//	                      caracal-into-PREFIX     => caracal-i-HASH
 //	                      not in it               => caracal-free-in
 //	  caracal-free-in     set free-in: ACCEPT
 //	                      DROP
@@ -49,6 +47,10 @@ import (
 //	  caracal-pi-HASH     what a rule allows: ACCEPT
 //	nat POSTROUTING
 //	  caracal-nat         from set nat to outside of set nonat: MASQUERADE
+//
+// nf_tables takes 15 chains of ours below one of the kernel's, gotos included
+// (NFT_JUMP_STACK_SIZE, nf_tables.h). The longest way through these has 8, and 6 more
+// where the trees are as deep as they may be: see treeDepth.
 //
 // A pod that no policy isolates is in the free sets alone, so that most pods come and
 // go without a change of rules. The tree comes first: when a policy's change frees
@@ -67,10 +69,8 @@ const (
 	chainBGP     = Prefix + "bgp"
 	chainForward = Prefix + "forward"
 	chainFrom    = Prefix + "from"
-	chainOut     = Prefix + "out"
 	chainTo      = Prefix + "to"
 	chainInto    = Prefix + "into"
-	chainIn      = Prefix + "in"
 	chainFreeOut = Prefix + "free-out"
 	chainFreeIn  = Prefix + "free-in"
 	chainNAT     = Prefix + "nat"
@@ -81,6 +81,14 @@ const podPrefix = "car"
 
 // bucketSize is how many interfaces a chain of a tree tells apart one by one.
 const bucketSize = 16
+
+// treeDepth and otherDepth are how many chains may be below the root of a tree of
+// isolated workloads, and of one of interfaces of other names. What is still together
+// there stands in one list: with the names that CNI makes beyond 4,096 workloads.
+const (
+	treeDepth  = 2
+	otherDepth = 1
+)
 
 // defaultBGPPort is IANA's (RFC 4271 section 8.2.1).
 const defaultBGPPort = 179
@@ -156,30 +164,35 @@ func (c *Compiler) renderInput(f Family) {
 
 func (c *Compiler) renderForward(f Family, others []string) {
 	set := func(name string, rules ...Rule) { c.setChain(ChainKey{f, FilterTable, name}, rules) }
-	known := []Rule{
-		{"-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", "connections that were allowed"},
-		{"-m conntrack --ctstate INVALID -j DROP", "of no connection"},
-	}
 	toPods := c.fromPods(f, FilterTable, "-o", others, chainInto)
 	set(chainForward, append(c.fromPods(f, FilterTable, "-i", others, chainFrom), toPods...)...)
 	set(chainTo, append(slices.Clone(toPods), Rule{"-j ACCEPT", "to no workload of this node"})...)
+	unknown := Rule{"-j DROP", "no workload known"}
+	set(chainFreeOut, Rule{matchSet(setFreeOut.name(f), "src,src") + " -g " + chainTo, "not isolated for egress"}, unknown)
+	set(chainFreeIn, Rule{matchSet(setFreeIn.name(f), "dst,dst") + " -j ACCEPT", "not isolated for ingress"}, unknown)
+}
 
-	from := append(slices.Clone(known), Rule{matchSet(setLocal.name(f), "src,dst") + " -j ACCEPT", "to itself"})
+// before are the rules before the tree of a direction.
+func (c *Compiler) before(f Family, b bound) []Rule {
+	rules := []Rule{
+		{"-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT", "connections that were allowed"},
+		{"-m conntrack --ctstate INVALID -j DROP", "of no connection"},
+	}
+	if b == inbound {
+		return rules
+	}
+	rules = append(rules, Rule{matchSet(setLocal.name(f), "src,dst") + " -j ACCEPT", "to itself"})
 	if f == IPv4 {
-		from = append(from, Rule{"-p 4 " + matchSet(setNodes.name(f), "dst") + " -j DROP", "IPIP is of nodes"})
+		rules = append(rules, Rule{"-p 4 " + matchSet(setNodes.name(f), "dst") + " -j DROP", "IPIP is of nodes"})
 	}
 	var ports [][2]int
 	for _, p := range append(slices.Collect(maps.Keys(c.bgpPorts)), defaultBGPPort) {
 		ports = append(ports, [2]int{int(p), int(p)})
 	}
 	for _, m := range portMatches(ports) {
-		from = append(from, Rule{"-p tcp " + m + " " + matchSet(setBGP.name(f), "dst") + " -j DROP", "BGP is of nodes"})
+		rules = append(rules, Rule{"-p tcp " + m + " " + matchSet(setBGP.name(f), "dst") + " -j DROP", "BGP is of nodes"})
 	}
-	set(chainFrom, append(from, Rule{"-g " + chainOut, "egress"})...)
-	set(chainInto, append(slices.Clone(known), Rule{"-g " + chainIn, "ingress"})...)
-	unknown := Rule{"-j DROP", "no workload known"}
-	set(chainFreeOut, Rule{matchSet(setFreeOut.name(f), "src,src") + " -g " + chainTo, "not isolated for egress"}, unknown)
-	set(chainFreeIn, Rule{matchSet(setFreeIn.name(f), "dst,dst") + " -j ACCEPT", "not isolated for ingress"}, unknown)
+	return rules
 }
 
 // groupRules are the rules of the workloads that some policies isolate.
@@ -196,10 +209,10 @@ func groupRules(policies []*policy, b bound) []Rule {
 func (c *Compiler) fromPods(f Family, t Table, flag string, others []string, to string) []Rule {
 	rules := []Rule{{flag + " " + podPrefix + "+ -g " + to, "workloads"}}
 	tr := tree{
-		flag: flag, chain: Prefix + "x" + flag[1:] + "-", step: "-j ",
+		flag: flag, chain: Prefix + "x" + flag[1:] + "-", step: "-j ", depth: otherDepth,
 		leaf: func(name string) Rule { return Rule{flag + " " + name + " -g " + to, "workloads"} },
 	}
-	rules = append(rules, tr.grow("", others)...)
+	rules = append(rules, tr.grow(others, 0)...)
 	c.setTree(ChainKey{f, t, tr.chain}, tr.chains)
 	return rules
 }
@@ -208,16 +221,16 @@ func (c *Compiler) fromPods(f Family, t Table, flag string, others []string, to 
 func (c *Compiler) renderTrees() {
 	for _, f := range families {
 		for _, b := range bounds {
-			if !c.tx.trees[f][b] && !c.tx.first {
+			if !c.tx.trees[f][b] && !c.tx.fixed && !c.tx.first {
 				continue
 			}
 			leaves := &c.leaves[f][b]
-			root, free := [...]string{chainIn, chainOut}[b], [...]string{chainFreeIn, chainFreeOut}[b]
+			root, free := [...]string{chainInto, chainFrom}[b], [...]string{chainFreeIn, chainFreeOut}[b]
 			tr := tree{
-				flag: b.iface(), chain: root + "-", step: "-g ", end: []Rule{{"-g " + free, "not isolated"}},
+				flag: b.iface(), chain: root + "-", step: "-g ", depth: treeDepth, end: []Rule{{"-g " + free, "not isolated"}},
 				leaf: func(name string) Rule { return leaves.rules[name] },
 			}
-			rules := tr.grow("", leaves.names)
+			rules := append(c.before(f, b), tr.grow(leaves.names, 0)...)
 			c.setChain(ChainKey{f, FilterTable, root}, rules)
 			c.setTree(ChainKey{f, FilterTable, tr.chain}, tr.chains)
 		}
@@ -249,21 +262,22 @@ type tree struct {
 	step  string                 // how to go down: "-g ", or "-j " where the root has more rules
 	leaf  func(name string) Rule // for one interface
 	end   []Rule                 // of each chain
+	depth int                    // how many chains may be below one another
 
 	chains map[string][]Rule
 }
 
-// grow returns the rules for sorted names that all begin with prefix, and adds the
+// grow returns the rules for sorted names, depth chains below the root, and adds the
 // chains below.
-func (t *tree) grow(prefix string, names []string) []Rule {
+func (t *tree) grow(names []string, depth int) []Rule {
 	rules := make([]Rule, 0, bucketSize+len(t.end))
-	if len(names) <= bucketSize {
+	if len(names) <= bucketSize || depth == t.depth {
 		for _, n := range names {
 			rules = append(rules, t.leaf(n))
 		}
 		return append(rules, t.end...)
 	}
-	prefix = shared(names[0], names[len(names)-1])
+	prefix := shared(names[0], names[len(names)-1])
 	for len(names) > 0 {
 		if len(names[0]) == len(prefix) {
 			rules = append(rules, t.leaf(prefix))
@@ -278,7 +292,7 @@ func (t *tree) grow(prefix string, names []string) []Rule {
 		if n == 1 {
 			rules = append(rules, t.leaf(names[0]))
 		} else {
-			below := t.grow(next, names[:n])
+			below := t.grow(names[:n], depth+1)
 			if t.chains == nil {
 				t.chains = map[string][]Rule{}
 			}
