@@ -69,7 +69,9 @@ type Filter struct {
 	tables  map[TableRef]*tableState
 	sets    map[string]SetHeader // ours
 	unused  []Set                // to be destroyed
-	without map[Family]error     // families that this host does not have
+	// destroyCost is how long it took to destroy one, 0 before the first.
+	destroyCost time.Duration
+	without     map[Family]error // families that this host does not have
 }
 
 func newFilter(host Host, backend string) *Filter {
@@ -121,9 +123,7 @@ func (f *Filter) apply(ctx context.Context, rs Ruleset, d Delta, res *Result) er
 	if chains == nil {
 		errs = append(errs, f.writeStage(ctx, after, res))
 		f.unused = append(f.unused, gone...)
-		if len(f.unused) > manyUnused {
-			errs = append(errs, f.destroy(ctx, 1, res))
-		}
+		errs = append(errs, f.destroyQuickly(ctx, res))
 	}
 	return errors.Join(errs...)
 }

@@ -50,8 +50,8 @@ func (f *Filter) audit(ctx context.Context, rs Ruleset, res *Result) error {
 	// Whatever became of the chains: a member that is too much may open something.
 	errs = append(errs, f.writeStage(ctx, after, res))
 	if tables == nil {
-		errs = append(errs, f.clearOther(ctx, res))
-		errs = append(errs, f.destroy(ctx, destroyPerAudit, res))
+		f.clearOther(ctx, res)
+		errs = append(errs, f.destroySome(ctx, destroyInAudit, res))
 	}
 	return errors.Join(errs...)
 }
@@ -252,25 +252,28 @@ func (f *Filter) read(ctx context.Context, ref TableRef) (*tableState, error) {
 }
 
 // clearOther removes what is left of ours in the other variant of iptables, from
-// before it was changed.
-func (f *Filter) clearOther(ctx context.Context, res *Result) error {
+// before it was changed. The kernel may not have that one, so a failure is no more
+// than worth a word.
+func (f *Filter) clearOther(ctx context.Context, res *Result) {
 	other := BackendNFT
 	if f.backend == BackendNFT {
 		other = BackendLegacy
 	}
-	return f.clear(ctx, other, res)
+	if err := f.clear(ctx, other, res); err != nil {
+		res.Notes = append(res.Notes, err.Error())
+	}
 }
 
 // clear removes all that is ours from a variant of iptables. That the variant is
 // not to be had is fine: then nothing of ours is there.
 func (f *Filter) clear(ctx context.Context, backend string, res *Result) error {
-	return f.eachTable(ctx, backend, func(ref TableRef, have *tableState) error {
-		err := f.restore(ctx, ref, have, planAudit(ref.Table, have, have, &tableWant{}, false), res)
-		if err != nil {
-			return fmt.Errorf("clear what is left in iptables-%s: %w", backend, err)
-		}
-		return nil
+	err := f.eachTable(ctx, backend, func(ref TableRef, have *tableState) error {
+		return f.restore(ctx, ref, have, planAudit(ref.Table, have, have, &tableWant{}, false), res)
 	})
+	if err != nil {
+		return fmt.Errorf("look for what is left of ours in iptables-%s: %w", backend, err)
+	}
+	return nil
 }
 
 // eachTable reads each table of a variant.

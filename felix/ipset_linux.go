@@ -260,7 +260,7 @@ func (w *setWriter) whole(op SetOp) {
 		return
 	}
 	cmd := map[SetVerb]uint8{FlushSet: setCmdFlush, SwapSets: setCmdSwap, DestroySet: setCmdDestroy}[op.Verb]
-	w.out.begin(cmd, 0, w.seq)
+	w.out.begin(cmd, unix.NLM_F_EXCL, w.seq) // to destroy what is not there is an error
 	w.out.text(setAttrName, op.Set.Name)
 	if op.Verb == SwapSets {
 		w.out.text(setAttrName2, op.Other)

@@ -12,7 +12,7 @@ import (
 // thread, in both variants of iptables, for people: "12 chains in IPv4 filter
 // (nft)". The set and rule of room ipip are not among it.
 func Remains(ctx context.Context, o FilterOptions) ([]string, error) {
-	f, err := openAny(o)
+	f, err := Open(o)
 	if err != nil {
 		return nil, err
 	}
@@ -28,8 +28,9 @@ func Remains(ctx context.Context, o FilterOptions) ([]string, error) {
 		}
 		return nil
 	}
-	err = errors.Join(f.eachTable(ctx, BackendNFT, count), f.eachTable(ctx, BackendLegacy, count))
-	if err != nil {
+	other := map[string]string{BackendNFT: BackendLegacy, BackendLegacy: BackendNFT}[f.backend]
+	_ = f.eachTable(ctx, other, count) // the kernel may not have it
+	if err := f.eachTable(ctx, f.backend, count); err != nil {
 		return lines, fmt.Errorf("felix: look for rules: %w", err)
 	}
 	if err := f.listOurs(ctx); err != nil {
@@ -46,19 +47,20 @@ func Remains(ctx context.Context, o FilterOptions) ([]string, error) {
 // from then on. A second one does nothing.
 func Remove(ctx context.Context, o FilterOptions) (Result, error) {
 	var res Result
-	f, err := openAny(o)
+	f, err := Open(o)
 	if err != nil {
 		return res, err
 	}
 	defer f.Close()
-	errs := []error{f.clear(ctx, BackendNFT, &res), f.clear(ctx, BackendLegacy, &res)}
+	errs := []error{f.clear(ctx, f.backend, &res)}
+	f.clearOther(ctx, &res)
 	if err := f.listOurs(ctx); err != nil {
 		errs = append(errs, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.sets)) {
 		f.unused = append(f.unused, f.sets[name].Set)
 	}
-	const atOnce = 16 // at 40 ms each, so that ctx is looked at
+	const atOnce = 16 // so that ctx is looked at
 	for range (len(f.unused) + atOnce - 1) / atOnce {
 		errs = append(errs, ctx.Err(), f.destroy(ctx, atOnce, &res))
 	}
@@ -67,14 +69,6 @@ func Remove(ctx context.Context, o FilterOptions) (Result, error) {
 		return res, fmt.Errorf("felix: remove: %w", err)
 	}
 	return res, nil
-}
-
-// openAny opens a Filter for which it does not matter which variant is in use.
-func openAny(o FilterOptions) (*Filter, error) {
-	if o.Backend == "" {
-		o.Backend = BackendNFT
-	}
-	return Open(o)
 }
 
 // listOurs reads which sets of ours there are.
