@@ -19,6 +19,9 @@ import (
 // tunnelModules are what the stories need of a kernel that has IPIP, beside ipip.
 var tunnelModules = []string{
 	"veth", "bridge", "ipv6", "ip_tables", "iptable_filter", "xt_set", "xt_comment", "ip_set_hash_ip",
+	// And felix.
+	"iptable_raw", "iptable_nat", "ip6_tables", "ip6table_filter", "ip6table_raw", "ip6table_nat", "nf_conntrack_netlink",
+	"xt_conntrack", "xt_multiport", "xt_tcpudp", "xt_MASQUERADE", "ip_set_hash_net", "ip_set_hash_ipport", "ip_set_hash_netiface",
 }
 
 // inUML runs the calling test in a kernel with IPIP, which that of the machine
