@@ -105,6 +105,29 @@ func (p part) decode(f *file, words *store.Words) reading {
 	case err == nil && value == nil:
 		return reading{}
 	}
+	if ident.Kind == "List" {
+		if items, isList, bad := v1.Items(p.text); bad != nil {
+			err = bad
+		} else if isList {
+			return p.decodeItems(f, items, words)
+		}
+	}
+	return reading{docs: []document{p.document(f, value, ident, err, words)}}
+}
+
+// decodeItems reads the objects of a List as if each were a document of its own.
+func (p part) decodeItems(f *file, items [][]byte, words *store.Words) reading {
+	var r reading
+	for _, text := range items {
+		item := part{text: append(text, '\n'), line: p.line}
+		value, ident, err := decode(item.text)
+		r.docs = append(r.docs, item.document(f, value, ident, err, words))
+	}
+	return r
+}
+
+// document wraps what the text of a document was decoded to.
+func (p part) document(f *file, value v1.Object, ident v1.Ident, err error, words *store.Words) document {
 	d := document{file: f, line: p.line}
 	if err == nil {
 		d.obj, err = store.NewObject(value, f.path, string(p.text), words)
@@ -117,7 +140,7 @@ func (p part) decode(f *file, words *store.Words) reading {
 			d.bad.policy = &policy
 		}
 	}
-	return reading{docs: []document{d}}
+	return d
 }
 
 // decode is [v1.Decode], and refuses what files cannot be the source of: two nodes
