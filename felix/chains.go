@@ -179,7 +179,7 @@ func (c *Compiler) before(f Family, b bound) []Rule {
 		{"-m conntrack --ctstate INVALID -j DROP", "of no connection"},
 	}
 	if b == inbound {
-		return rules
+		return append(rules, c.midway(setFreeOut.name(f), "dst,dst")...)
 	}
 	rules = append(rules, Rule{matchSet(setLocal.name(f), "src,dst") + " -j ACCEPT", "to itself"})
 	if f == IPv4 {
@@ -192,7 +192,7 @@ func (c *Compiler) before(f Family, b bound) []Rule {
 	for _, m := range portMatches(ports) {
 		rules = append(rules, Rule{"-p tcp " + m + " " + matchSet(setBGP.name(f), "dst") + " -j DROP", "BGP is of nodes"})
 	}
-	return rules
+	return append(rules, c.midway(setFreeIn.name(f), "src,src")...)
 }
 
 // groupRules are the rules of the workloads that some policies isolate.

@@ -120,7 +120,7 @@ func (c *Compiler) Update(in Input) (Delta, []caracal.Problem) {
 	c.dropSpaces()
 
 	c.updateNode(was, wasNeighbors)
-	if !slices.Equal(wasUnnumbered, in.Unnumbered) {
+	if !slices.Equal(wasUnnumbered, in.Unnumbered) || was.Dataplane.Policy.FlushConntrack != now.Dataplane.Policy.FlushConntrack {
 		c.tx.fixed = true
 	}
 	c.renderTrees()
