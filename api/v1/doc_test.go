@@ -44,10 +44,25 @@ func TestConfigurationPage(t *testing.T) {
 			t.Errorf("the section %s has no example", kind)
 		}
 	}
-	for i, part := range strings.Split(string(text), "```yaml\n")[1:] {
+	checkExamples(t, string(text))
+}
+
+// TestPolicyPage holds the examples of docs/POLICY.md to what is accepted.
+func TestPolicyPage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/POLICY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkExamples(t, string(text))
+}
+
+func checkExamples(t *testing.T, page string) {
+	for i, part := range strings.Split(page, "```yaml\n")[1:] {
 		example, _, _ := strings.Cut(part, "```")
-		if o, _, err := Decode([]byte(example)); err != nil || o == nil {
-			t.Errorf("example %d is not accepted: %v", i+1, err)
+		for _, doc := range strings.Split(example, "---\n") {
+			if o, _, err := Decode([]byte(doc)); err != nil || o == nil || len(o.Warnings()) > 0 {
+				t.Errorf("example %d is not accepted: %v", i+1, err)
+			}
 		}
 	}
 }
