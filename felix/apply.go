@@ -231,7 +231,11 @@ func (f *Filter) applyChains(ctx context.Context, rs Ruleset, d Delta, res *Resu
 		}
 		have := f.table(ref)
 		p := planRestore(ref.Table, have, changes[ref], wrongHooks(have, have, hooks[ref]))
-		errs = append(errs, f.restore(ctx, ref, have, p, res))
+		err := f.restore(ctx, ref, have, p, res)
+		errs = append(errs, err)
+		if errors.Is(err, ErrStuck) {
+			break
+		}
 	}
 	return errors.Join(errs...)
 }

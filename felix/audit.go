@@ -36,48 +36,44 @@ func (f *Filter) Audit(ctx context.Context, rs Ruleset) (Result, error) {
 func (f *Filter) audit(ctx context.Context, rs Ruleset, res *Result) error {
 	want := wantedTables(rs)
 	present, err := f.families(ctx, rs, res)
-	if err != nil {
-		return err
-	}
+	errs := []error{err}
 	before, after, wrong, err := f.readSets(ctx, rs, res)
-	if err != nil {
-		return err
-	}
-	errs := []error{f.replaceWrong(ctx, wrong, present)}
+	errs = append(errs, err, f.replaceWrong(ctx, wrong, present))
 	errs = append(errs, f.writeStage(ctx, before, res))
 	tables := f.auditTables(ctx, want, present, res)
-	errs = append(errs, tables)
 	// Whatever became of the chains: a member that is too much may open something.
-	errs = append(errs, f.writeStage(ctx, after, res))
-	if tables == nil {
+	errs = append(errs, tables, f.writeStage(ctx, after, res))
+	if tables == nil && len(present) > 0 {
 		f.clearOther(ctx, res)
 		errs = append(errs, f.destroySome(ctx, destroyInAudit, res))
 	}
 	return errors.Join(errs...)
 }
 
-// families asks which families and tables there are. Without a family it is an
-// error if a workload has an address of it.
+// families asks which families and tables there are: the tables of those that can
+// be written, and whether they hold anything. Without IPv6 it is an error if a
+// workload has an address of it.
 func (f *Filter) families(ctx context.Context, rs Ruleset, res *Result) (map[TableRef]bool, error) {
 	present := map[TableRef]bool{}
 	clear(f.without)
+	var errs []error
 	for _, family := range []Family{IPv4, IPv6} {
 		tables, err := f.host.Tables.Present(ctx, f.backend, family)
 		switch {
 		case err == nil:
+			for _, t := range []Table{RawTable, FilterTable, NATTable} {
+				present[TableRef{f.backend, family, t}] = slices.Contains(tables, t)
+			}
 		case !errors.Is(err, ErrNoFamily) || family == IPv4:
-			return nil, fmt.Errorf("look for the %s tables: %w", family, err)
+			errs = append(errs, fmt.Errorf("look for the %s tables: %w", family, err))
 		case needsFamily(rs, family):
-			return nil, fmt.Errorf("a workload has %s addresses: %w", family, err)
+			errs = append(errs, fmt.Errorf("a workload has %s addresses: %w", family, err))
 		default:
 			f.without[family] = err
 			res.Notes = append(res.Notes, fmt.Sprintf("no rules for %s, which no workload has: %v", family, err))
 		}
-		for _, t := range tables {
-			present[TableRef{f.backend, family, t}] = true
-		}
 	}
-	return present, nil
+	return present, errors.Join(errs...)
 }
 
 // needsFamily reports whether a local workload has an address of the family: its
@@ -173,18 +169,24 @@ func (f *Filter) readSet(ctx context.Context, rs Ruleset, s Set, h SetHeader, be
 	return nil
 }
 
-// auditTables puts the tables right, one after the other.
+// auditTables puts the tables right, one after the other, of the families that
+// can be written.
 func (f *Filter) auditTables(ctx context.Context, want map[Family]map[Table]*tableWant, present map[TableRef]bool, res *Result) error {
 	var errs []error
 	for _, ref := range tablesOf(f.backend) {
-		if f.without[ref.Family] != nil {
+		there, usable := present[ref]
+		if !usable {
 			continue
 		}
 		w := want[ref.Family][ref.Table]
 		if w == nil {
 			w = &tableWant{}
 		}
-		errs = append(errs, f.auditTable(ctx, ref, w, present[ref], res))
+		err := f.auditTable(ctx, ref, w, there, res)
+		errs = append(errs, err)
+		if errors.Is(err, ErrStuck) {
+			break
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -214,7 +216,7 @@ func (f *Filter) auditTable(ctx context.Context, ref TableRef, want *tableWant, 
 			return nil
 		}
 		failed = err
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrStuck) {
 			break
 		}
 	}

@@ -64,7 +64,7 @@ func sorted(s string) string {
 // TestRandomFailures goes from ruleset to ruleset while anything may be refused;
 // an Audit without refusals makes it right, and a second one writes nothing.
 func TestRandomFailures(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(12) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		k := NewFake()
 		f := openFake(t, k)

@@ -104,10 +104,7 @@ func TestSetsOfEachType(t *testing.T) {
 func TestSetFailures(t *testing.T) {
 	s := openSets(t, nstest.New(t))
 	set := Set{"caracal-net", HashNet, IPv4}
-	var members []Member
-	for _, m := range hosts(3000) {
-		members = append(members, m)
-	}
+	members := hosts(3000)
 	bad := []int{0, 7, 1500, 2999}
 	for _, i := range bad {
 		members[i].Net = netip.MustParsePrefix("0.0.0.0/0") // hash:net has no such

@@ -299,6 +299,7 @@ func (p *programs) explain(ctx context.Context, path string, err error, said str
 		err = fmt.Errorf("%w; line %d is %q", err, n, lineOf(text, n))
 	}
 	if ctx.Err() != nil || strings.Contains(said, "xtables lock") {
+		err = fmt.Errorf("%w: %w", ErrStuck, err)
 		if who := lockHolder(); who != "" {
 			err = fmt.Errorf("%w; the lock %s is held by %s", err, lockFile(), who)
 		}

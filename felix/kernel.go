@@ -121,6 +121,10 @@ var (
 	ErrSetMismatch = errors.New("the set is of another type")
 )
 
+// ErrStuck is in the errors of a [TableHost] for programs that did not end in time
+// or did not get the lock: others will not either.
+var ErrStuck = errors.New("iptables is held up")
+
 // ErrNoFamily is what a [TableHost] answers for a family that the kernel or the
 // programs do not have.
 var ErrNoFamily = errors.New("not to be had on this host")

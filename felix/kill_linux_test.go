@@ -75,7 +75,7 @@ func TestKilled(t *testing.T) {
 			right[rs] = dump(ns, backend)
 		}
 		random := rand.New(rand.NewPCG(1, 2))
-		for i := range 8 {
+		for i := range 6 {
 			kill(t, ns, backend, time.Duration(random.IntN(400))*time.Millisecond)
 			rs := []*plainRuleset{one, two}[i%2]
 			settle(t, openFilter(t, ns, FilterOptions{Backend: backend}), rs)
