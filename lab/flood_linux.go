@@ -19,6 +19,7 @@ type Flood struct {
 	stop context.CancelFunc
 	done chan struct{}
 	sent atomic.Int64
+	err  atomic.Pointer[error]
 }
 
 // StartFlood starts a flood from the pod to all of the addresses, with a pause
@@ -39,10 +40,11 @@ func (p *Pod) StartFlood(ctx context.Context, to []netip.AddrPort, pause time.Du
 		defer conn.Close()
 		for ctx.Err() == nil {
 			for _, a := range to {
-				// An error is that of an earlier datagram, which was refused.
-				if _, err := conn.WriteToUDPAddrPort([]byte("flood"), a); err == nil {
-					f.sent.Add(1)
+				if _, err := conn.WriteToUDPAddrPort([]byte("flood"), a); err != nil {
+					f.err.Store(&err)
+					continue
 				}
+				f.sent.Add(1)
 			}
 			time.Sleep(pause)
 		}
@@ -52,6 +54,14 @@ func (p *Pod) StartFlood(ctx context.Context, to []netip.AddrPort, pause time.Du
 
 // Sent is how many datagrams have been sent.
 func (f *Flood) Sent() int { return int(f.sent.Load()) }
+
+// Err is the last error of a send; nil if there was none.
+func (f *Flood) Err() error {
+	if err := f.err.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
 
 // Stop ends the flood and returns how many datagrams were sent.
 func (f *Flood) Stop() int {

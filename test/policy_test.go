@@ -89,12 +89,15 @@ func (g *guarded) policyError(node string) string {
 		return err.Error()
 	}
 	var st struct {
-		Policy struct{ Error, Waiting string }
+		Policy struct{ Problem, Waiting, Since string }
 	}
 	if err := json.Unmarshal([]byte(out), &st); err != nil {
 		return err.Error() + ": " + out
 	}
-	return st.Policy.Error + st.Policy.Waiting
+	if st.Policy.Since == "" {
+		return "no rules yet: " + out
+	}
+	return st.Policy.Problem + st.Policy.Waiting
 }
 
 // An alarm is a flood of strangers towards a1 from both nodes by both families,
@@ -139,6 +142,9 @@ func (a *alarm) silent(after string) {
 func (a *alarm) stop() (sent int) {
 	for _, f := range a.floods {
 		sent += f.Stop()
+		if err := f.Err(); err != nil {
+			a.t.Logf("the last error of a flood: %v", err)
+		}
 	}
 	a.sniffer.Stop()
 	return sent
