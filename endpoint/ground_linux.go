@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -135,6 +136,30 @@ func (h *Host) DeleteLink(name string) error {
 		return fmt.Errorf("delete interface %s: %w", name, err)
 	}
 	return nil
+}
+
+// AddrsOf returns the addresses of which there is a permanent neighbor entry on a
+// link: those that were given to the container at its other end.
+func (h *Host) AddrsOf(link string) ([]netip.Addr, error) {
+	l, err := h.links.LinkByName(link)
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: look for interface %s: %w", link, err)
+	}
+	list, err := h.links.NeighList(l.Attrs().Index, netlink.FAMILY_ALL)
+	for i := 0; i < 20 && errors.Is(err, netlink.ErrDumpInterrupted); i++ {
+		list, err = h.links.NeighList(l.Attrs().Index, netlink.FAMILY_ALL)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: list neighbors on %s: %w", link, err)
+	}
+	var addrs []netip.Addr
+	for _, n := range list {
+		if a, ok := netip.AddrFromSlice(n.IP); ok && n.State == netlink.NUD_PERMANENT && n.Family != unix.AF_BRIDGE {
+			addrs = append(addrs, a.Unmap())
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs, nil
 }
 
 // Forget implements [Ground]. It reads the kernel's whole table of connections,

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,6 +84,13 @@ func TestHostLinks(t *testing.T) {
 	}
 	if err := h.DeleteLink("p1"); err == nil {
 		t.Error("a foreign interface was deleted")
+	}
+	n.Run("ip", "neigh", "add", "10.65.0.7", "lladdr", "02:00:00:00:00:07", "dev", up, "nud", "permanent")
+	n.Run("ip", "neigh", "add", "fd00:65::7", "lladdr", "02:00:00:00:00:07", "dev", up, "nud", "permanent")
+	n.Run("ip", "neigh", "add", "10.65.0.8", "lladdr", "02:00:00:00:00:08", "dev", up, "nud", "stale")
+	n.Run("ip", "neigh", "add", "10.65.0.9", "lladdr", "02:00:00:00:00:09", "dev", down, "nud", "permanent")
+	if addrs, err := h.AddrsOf(up); err != nil || !slices.Equal(addrs, []netip.Addr{ip("10.65.0.7"), ip("fd00:65::7")}) {
+		t.Errorf("addresses %v, %v", addrs, err)
 	}
 	foreign := caracal.HostInterface("c3", "eth0")
 	n.Run("ip", "link", "add", foreign, "type", "bridge")

@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"context"
 	"time"
 
 	"caracal.dev/caracal"
@@ -39,7 +40,7 @@ func (l lasting) lasts(links, owned map[string]bool, orphans map[string]watch, i
 
 // review forgets what a start found wrong and what is so no longer, since the
 // container is gone or was made anew.
-func (r *Registry) review(links map[string]bool) {
+func (r *Registry) review(ctx context.Context, links map[string]bool) {
 	if len(r.lasting) == 0 {
 		return
 	}
@@ -49,7 +50,7 @@ func (r *Registry) review(links map[string]bool) {
 	}
 	var left []lasting
 	for _, l := range r.lasting {
-		if l.lasts(links, owned, r.orphans, r.get(l.key)) {
+		if l.lasts(links, owned, r.orphans, r.get(l.key)) || l.link != "" && r.freeLost(ctx, l.link) != nil {
 			left = append(left, l)
 		}
 	}

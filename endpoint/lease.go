@@ -115,7 +115,7 @@ func (r *Registry) audit(ctx context.Context) {
 	// The plan is of the source's Snapshot; the overlay's may still be an older one.
 	r.overlay.report("outside", outside(*r.plan.Load(), r.o.Source.Snapshot(), r.List()))
 	r.freeOrphans(ctx, links)
-	r.review(links)
+	r.review(ctx, links)
 	if r.refused { // the disk was full, or the containers are gone by now
 		r.reassert(ctx)
 	}

@@ -65,6 +65,7 @@ func TestGoneWithoutAWord(t *testing.T) {
 	w.ground.Kill(req.NetNS, req.ID)
 	look := func(after time.Duration) {
 		w.pass(after)
+		w.writing.Wait() // or the audit passes over what is just being written
 		w.audit(ctx)
 	}
 	look(0)
@@ -326,8 +327,10 @@ func crashAt(t *testing.T, point string, nth int, after string) {
 		}
 	default:
 		w.ground.Kill(req.NetNS, req.ID)
+		w.writing.Wait() // or the audit passes over what is just being written
 		w.audit(ctx)
 		w.pass(10 * time.Minute)
+		w.writing.Wait() // or the audit passes over what is just being written
 		w.audit(ctx)
 	}
 	w.clean(1)

@@ -29,6 +29,9 @@ type Options struct {
 	// the plugin leaves for the daemon in "deletions".
 	Dir    string
 	Ground Ground
+	// AddrsOf returns the addresses that the kernel knows of at the other end of a link;
+	// may be nil. It is asked where the records of a container are lost.
+	AddrsOf func(link string) ([]netip.Addr, error)
 	// Wires checks and mends the host's ends of links; may be nil.
 	Wires Wires
 	// Knows reports whether the store has a Pod, and may wait a few seconds for it;
@@ -83,10 +86,11 @@ type Registry struct {
 	bootID      string
 	haveRecords bool
 	damaged     []damaged
-	turn        int            // of the endpoints whose links are looked at closely
-	writing     sync.WaitGroup // of records that only tests wait for
-	refused     bool           // the allocator did not take all that endpoints have
-	lasting     []lasting      // what the start found wrong, as far as it is so still
+	turn        int               // of the endpoints whose links are looked at closely
+	writing     sync.WaitGroup    // of records that only tests wait for
+	refused     bool              // the allocator did not take all that endpoints have
+	lasting     []lasting         // what the start found wrong, as far as it is so still
+	kept        []ipam.Allocation // of containers without a record, see keepLost
 	// orphans are since when addresses have no endpoint, by handle.
 	orphans map[string]watch
 	// crash, in tests, ends an operation after a step by its error.

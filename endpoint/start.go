@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ type found struct {
 	allocations []ipam.Allocation
 	bootID      string
 	links       map[string]bool
+	addrsOf     func(link string) ([]netip.Addr, error)
 	now         time.Time
 }
 
@@ -34,6 +36,8 @@ type beginning struct {
 	// release are handles of which no endpoint was ever answered for.
 	release  []string
 	problems []lasting
+	// kept are the addresses of containers of which no record is left.
+	kept []ipam.Allocation
 }
 
 // planBegin is pure. A lost record is made anew if the link is there: its
@@ -74,10 +78,10 @@ func planBegin(f found) beginning {
 	}
 	for _, d := range lost {
 		if _, there := f.links[d.hostInterface]; there {
-			b.problems = append(b.problems, lasting{link: d.hostInterface, problem: trouble("", fmt.Sprintf(
-				"record %s cannot be used: %s. Its container still has the link %s, but its address is not known: make the container anew", d.file, d.reason, d.hostInterface))})
+			b.loseTrack(f, d)
 		}
 	}
+	b.keepLost(f)
 	slices.SortFunc(b.rebuilt, byAge)
 	slices.Sort(b.release)
 	return b
@@ -162,7 +166,7 @@ var errUnconfigured = errors.New("the configuration does not say yet which addre
 
 func (r *Registry) tryBegin(ctx context.Context) error {
 	began := time.Now()
-	f := found{now: r.o.Now()}
+	f := found{now: r.o.Now(), addrsOf: r.o.AddrsOf}
 	var err error
 	if f.bootID, err = r.o.Ground.BootID(); err != nil {
 		return err
@@ -183,6 +187,7 @@ func (r *Registry) tryBegin(ctx context.Context) error {
 		return fmt.Errorf("read which addresses are in use: %w", err)
 	}
 	b := planBegin(f)
+	r.kept = b.kept
 	r.tell(append(b.problems, r.carryOut(ctx, b)...))
 	r.reassert(ctx)
 	r.claim(ctx)
@@ -275,6 +280,7 @@ func (r *Registry) reassert(ctx context.Context) {
 			known = append(known, k)
 		}
 	}
+	known = append(known, r.kept...)
 	var problems []caracal.Problem
 	if err := r.o.IPAM.Adopt(ctx, known); err != nil {
 		problems = append(problems, trouble("", "addresses that containers have are not theirs in the address records; make these containers anew: "+err.Error()))

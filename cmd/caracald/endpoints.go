@@ -26,9 +26,9 @@ func newEndpoints(f flags, store *file.Store, log *slog.Logger) (*endpoint.Regis
 		Source: store,
 		IPAM:   ipam.New(&lateStore{path: filepath.Join(f.state, "ipam")}),
 		Dir:    f.state,
-		Ground: host,
-		Wires:  wires{},
-		Log:    log,
+		Ground: host, AddrsOf: host.AddrsOf,
+		Wires: wires{},
+		Log:   log,
 	}), nil
 }
 
