@@ -313,6 +313,7 @@ func (j *judge) side(f Flow, own, other party, ingress bool) Side {
 	s := Side{Workload: own.Workload, Node: own.w.Node}
 	var invalid []string
 	for _, p := range j.policies[own.w.Namespace] {
+		p = sound(p)
 		if !p.Pods.Matches(own.w.Labels) || !isolates(p, ingress) {
 			continue
 		}
@@ -346,6 +347,22 @@ func (j *judge) side(f Flow, own, other party, ingress bool) Side {
 	return s
 }
 
+// sound takes out of a policy's selector what is no condition that can be met or
+// missed, so that it selects all that it may have been meant for, and allows nothing.
+func sound(p caracal.Policy) caracal.Policy {
+	known := []caracal.LabelOperator{caracal.LabelIn, caracal.LabelNotIn, caracal.LabelExists, caracal.LabelDoesNotExist}
+	var rest []caracal.LabelRequirement
+	for _, r := range p.Pods.Requirements {
+		if slices.Contains(known, r.Op) {
+			rest = append(rest, r)
+		} else {
+			p.Invalid = cmp.Or(p.Invalid, fmt.Sprintf("its podSelector has the operator %q, which there is not", r.Op))
+		}
+	}
+	p.Pods.Requirements = rest
+	return p
+}
+
 // isolates reports whether a policy is of the direction. One that was rejected is
 // of both: what it was meant to be is not known.
 func isolates(p caracal.Policy, ingress bool) bool {
@@ -371,23 +388,19 @@ func (j *judge) isPeer(p caracal.Policy, pp caracal.PolicyPeer, other party) boo
 		in := func(n netip.Prefix) bool { return n.Contains(other.Addr) }
 		return in(pp.Net) && !slices.ContainsFunc(pp.Except, in)
 	}
-	if !other.pod {
+	if !other.pod || pp.Pods == nil && pp.Namespaces == nil {
 		return false
 	}
 	if pp.Namespaces == nil && other.w.Namespace != p.Namespace {
 		return false
 	}
-	if pp.Namespaces != nil && !pp.Namespaces.Matches(j.namespaceLabels(other.w.Namespace)) {
-		return false
+	if pp.Namespaces != nil {
+		ns, known := j.snap.Namespaces.Get(other.w.Namespace)
+		if !known || !pp.Namespaces.Matches(ns.Labels) {
+			return false
+		}
 	}
 	return pp.Pods == nil || pp.Pods.Matches(other.w.Labels)
-}
-
-func (j *judge) namespaceLabels(name string) map[string]string {
-	if ns, ok := j.snap.Namespaces.Get(name); ok {
-		return ns.Labels
-	}
-	return map[string]string{caracal.NamespaceNameLabel: name}
 }
 
 // isPort reports whether the flow goes to a port that a rule names. A name is one
