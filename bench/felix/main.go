@@ -20,7 +20,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 		return child(ctx, args[1:], out)
 	}
 	flags := flag.NewFlagSet("felix", flag.ExitOnError)
-	only := flags.String("only", "rules,packets", "what is measured")
+	only := flags.String("only", "rules,daemon,packets", "what is measured")
 	backends := flags.String("backends", "nft,legacy", "of iptables")
 	sizes := flags.String("sizes", "a,b,c,c-hard", "of the clusters whose rules are written")
 	changes := flags.Int("changes", 40, "how often each kind of change is made")
@@ -33,8 +33,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root to make network namespaces; run it with sudo")
 	}
-	_ = caracald
-	r := ruleOptions{backends: strings.Split(*backends, ","), sizes: strings.Split(*sizes, ","), changes: *changes, ipv6: *ipv6, profile: *profile}
+	r := ruleOptions{backends: strings.Split(*backends, ","), sizes: strings.Split(*sizes, ","), changes: *changes, ipv6: *ipv6, profile: *profile, caracald: *caracald}
 	p := packetOptions{backends: r.backends, rounds: *rounds, roundTrips: 400, connects: 150, bytes: 32 << 20}
 	for _, text := range strings.Split(*pods, ",") {
 		n, err := strconv.Atoi(text)
@@ -49,10 +48,12 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 		switch what {
 		case "rules":
 			err = rules(ctx, out, r)
+		case "daemon":
+			err = daemons(ctx, out, r)
 		case "packets":
 			err = packets(ctx, out, p)
 		default:
-			err = fmt.Errorf("--only %s: there are rules and packets", what)
+			err = fmt.Errorf("--only %s: there are rules, daemon and packets", what)
 		}
 		if err != nil {
 			return err

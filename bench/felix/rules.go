@@ -21,6 +21,7 @@ type ruleOptions struct {
 	changes         int
 	ipv6            bool
 	profile         string
+	caracald        string
 }
 
 func sizeOf(name string) (cluster.Size, error) {

@@ -16,6 +16,10 @@ type Change struct {
 	UndoName string
 }
 
+// RemoteLabel is the name of the Change of the labels of a pod that is on another
+// node: sets change, if any policy here is about it, and nothing else.
+const RemoteLabel = "label of a pod elsewhere"
+
 // Apply returns the Snapshot that one of the functions of a Change makes of another.
 func Apply(s *caracal.Snapshot, change func(*caracal.Snapshot)) *caracal.Snapshot {
 	next := *s
@@ -36,7 +40,7 @@ func (c *Cluster) Changes(i int) []Change {
 	}
 	if len(c.Near) > 0 { // not in a cluster of one node
 		near := c.Near[i*7919%len(c.Near)]
-		list = append(list, c.relabel("label of a pod elsewhere", near, "app", "app-9", "app-8"), c.add("pod elsewhere", near, true, i))
+		list = append(list, c.relabel(RemoteLabel, near, "app", "app-9", "app-8"), c.add("pod elsewhere", near, true, i))
 	}
 	return list
 }
