@@ -125,10 +125,32 @@ func (o *Overlay) take() {
 	o.base = cur
 	o.mergeBlocks()
 	o.spaces.rebase(cur.Namespaces)
+	o.remerge(dirty)
+	o.publish()
+}
+
+// remerge begins again with the table of the store, so that the two share what they
+// have in common, and writes the workloads of endpoints into it. Changed are the
+// keys that differ in the store.
+func (o *Overlay) remerge(changed map[string]bool) {
+	o.merged = o.base.Workloads
+	dirty := map[string]bool{}
+	for k := range o.groups {
+		dirty[k] = true
+	}
+	for a := range o.addrs {
+		if k, ok := o.configured[a]; ok {
+			dirty[k] = true
+		}
+	}
+	for k := range changed {
+		if len(o.problems["workload "+k]) > 0 {
+			dirty[k] = true
+		}
+	}
 	for k := range dirty {
 		o.regroup(k)
 	}
-	o.publish()
 }
 
 func forget(index map[netip.Addr]string, a netip.Addr, k string) {

@@ -99,7 +99,7 @@ type holder struct {
 // addressConflicts finds addresses that two objects claim: nodes, their tunnels
 // and workloads.
 func addressConflicts(all map[string][]*entry) []conflict {
-	first := map[netip.Addr]holder{}
+	first := make(map[netip.Addr]holder, len(all[v1.KindWorkload])+len(all[v1.KindNodeConfig]))
 	var found []conflict
 	claim := func(a netip.Addr, h holder) {
 		was, taken := first[a]
@@ -129,7 +129,7 @@ func addressConflicts(all map[string][]*entry) []conflict {
 		}
 	}
 	for _, e := range all[v1.KindWorkload] {
-		for _, a := range e.Noun.(*caracal.Workload).Addrs {
+		for _, a := range e.Value.(*caracal.Workload).Addrs {
 			claim(a, holder{e, "spec.ipNetworks", "an address"})
 		}
 	}
@@ -154,7 +154,7 @@ func configConflicts(all map[string][]*entry) []conflict {
 			}
 			selA, selB := a.Value.(*v1.BGPConfiguration).Selection(), b.Value.(*v1.BGPConfiguration).Selection()
 			for _, n := range all[v1.KindNodeConfig] {
-				if labels := n.Value.Meta().Labels; selA.Selects(n.Name, labels) && selB.Selects(n.Name, labels) {
+				if labels := n.Value.(*v1.NodeConfig).Labels; selA.Selects(n.Name, labels) && selB.Selects(n.Name, labels) {
 					found = append(found, disagreement(a, b, n, field))
 				}
 			}

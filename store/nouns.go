@@ -37,7 +37,7 @@ func put[V any](t *caracal.Table[string, V], key string, o *Object) bool {
 		*t = t.Delete(key)
 		return had
 	}
-	noun := o.Noun.(*V)
+	noun := o.Value.(*V)
 	if had && reflect.DeepEqual(old, *noun) {
 		return false
 	}
@@ -91,7 +91,7 @@ func empty[V any](t caracal.Table[string, V], objects []*Object, kind string) ca
 func (b *builder) mentioned(objects []*Object) map[string]caracal.Namespace {
 	last := ""
 	for _, o := range objects {
-		if o.Noun == nil || last != "" && strings.HasPrefix(o.Name, last) {
+		if o.Kind != v1.KindWorkload && o.Kind != v1.KindNetworkPolicy || last != "" && strings.HasPrefix(o.Name, last) {
 			continue
 		}
 		name, _, _ := strings.Cut(o.Name, "/")

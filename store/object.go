@@ -22,14 +22,12 @@ func (k Key) String() string { return k.Kind + " " + k.Name }
 // Text.
 type Object struct {
 	Key
-	// Value is the resource; nil where Noun stands for it.
-	Value v1.Object
-	// Noun is a *caracal.Workload or a *caracal.Policy: the kinds that a cluster has
-	// a hundred thousand of. The resource says no more and takes three times the
-	// memory. It is nil for other kinds.
-	Noun any
-	// Warnings are those of the resource by itself.
-	Warnings v1.Errors
+	// Value is the resource, a [v1.Object]; or, of the kinds that a cluster has a
+	// hundred thousand of, the noun: a *caracal.Workload or a *caracal.Policy. The
+	// resource says no more and takes three times the memory.
+	Value any
+	// Warnings are those of the resource by itself; nil if there are none.
+	Warnings *v1.Errors
 	// Sum and RawSum are of the canonical JSON, by which two objects mean the same,
 	// and of the document as it was written.
 	Sum, RawSum Sum
@@ -63,29 +61,32 @@ func NewObject(value v1.Object, source, raw string, words *Words) (*Object, erro
 		return nil, fmt.Errorf("store: %w", err)
 	}
 	o := &Object{
-		Key: Key{value.ResourceKind(), v1.ObjectName(value)}, Value: value, Warnings: value.Warnings(), Source: source,
+		Key: Key{value.ResourceKind(), v1.ObjectName(value)}, Value: value, Source: source,
 		Sum: SumOf(text), RawSum: SumOf([]byte(raw)), Text: &Text{Canonical: string(text), Raw: raw},
+	}
+	if w := value.Warnings(); len(w) > 0 {
+		o.Warnings = &w
 	}
 	switch v := value.(type) {
 	case *v1.Workload:
 		w := v.Workload(source)
 		words.workload(&w, o.Name)
-		o.Value, o.Noun = nil, &w
+		o.Value = &w
 	case *v1.NetworkPolicy:
 		p := v.Policy(source)
 		words.policy(&p, o.Name)
-		o.Value, o.Noun = nil, &p
+		o.Value = &p
 	}
 	return o, nil
 }
 
 // Same reports whether two objects are the same reading of the same document.
-func (o *Object) Same(other *Object) bool { return o.Value == other.Value && o.Noun == other.Noun }
+func (o *Object) Same(other *Object) bool { return o.Value == other.Value }
 
 // RejectedPolicy is what stands in for a NetworkPolicy that was refused and has no
 // accepted version; see [v1.RejectedPolicy]. It is never accepted itself.
 func RejectedPolicy(p caracal.Policy) *Object {
-	return &Object{Key: Key{v1.KindNetworkPolicy, p.Key()}, Noun: &p, Source: p.Source}
+	return &Object{Key: Key{v1.KindNetworkPolicy, p.Key()}, Value: &p, Source: p.Source}
 }
 
 // from names the object and its file in a message about another.

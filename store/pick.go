@@ -79,7 +79,7 @@ func newPicker(nodes map[string]map[string]string) *picker {
 func pickerOf(nodes []*entry) *picker {
 	labels := make(map[string]map[string]string, len(nodes))
 	for _, n := range nodes {
-		labels[n.Name] = n.Value.Meta().Labels
+		labels[n.Name] = n.Value.(*v1.NodeConfig).Labels
 	}
 	return newPicker(labels)
 }

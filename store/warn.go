@@ -32,8 +32,7 @@ func Warnings(objects []*Object) []caracal.Problem {
 			w.reflectors[o.Name] = v.Spec.RouteReflectorClusterID != ""
 		case *v1.BGPFilter:
 			w.filters[o.Name] = true
-		}
-		if v, ok := o.Noun.(*caracal.Workload); ok {
+		case *caracal.Workload:
 			w.placed = append(w.placed, v.Addrs...)
 		}
 	}
@@ -69,8 +68,10 @@ func (w *warner) add(sort string, o *Object, format string, args ...any) {
 }
 
 func (w *warner) object(o *Object) {
-	for _, e := range o.Warnings {
-		w.add(o.Kind+" "+e.Path, o, "%v", e)
+	if o.Warnings != nil {
+		for _, e := range *o.Warnings {
+			w.add(o.Kind+" "+e.Path, o, "%v", e)
+		}
 	}
 	switch v := o.Value.(type) {
 	case *v1.NodeConfig:
@@ -89,8 +90,7 @@ func (w *warner) object(o *Object) {
 		w.reservation(o, v)
 	case *v1.IPAMConfiguration:
 		w.ipamConfiguration(o, v)
-	}
-	if v, ok := o.Noun.(*caracal.Workload); ok {
+	case *caracal.Workload:
 		w.workload(o, v)
 	}
 }

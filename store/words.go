@@ -1,6 +1,7 @@
 package store
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -20,12 +21,13 @@ type Words struct {
 	mu              sync.Mutex
 	words, oldWords map[string]string
 	sets, oldSets   map[string]map[string]string
+	ports           map[string][]caracal.Port
 	line            []byte
 }
 
 // NewWords returns an empty one.
 func NewWords() *Words {
-	return &Words{words: map[string]string{}, sets: map[string]map[string]string{}}
+	return &Words{words: map[string]string{}, sets: map[string]map[string]string{}, ports: map[string][]caracal.Port{}}
 }
 
 func (w *Words) lock() (unlock func()) {
@@ -88,10 +90,30 @@ func (w *Words) workload(o *caracal.Workload, key string) {
 	o.Namespace, o.Name, _ = strings.Cut(key, "/")
 	o.Namespace, o.Node, o.Source = w.word(o.Namespace), w.word(o.Node), w.word(o.Source)
 	o.Labels = w.labels(o.Labels)
-	for i := range o.Ports {
-		p := &o.Ports[i]
+	o.Ports = w.portList(o.Ports)
+}
+
+// portList returns a list of the same ports, which must not be changed.
+func (w *Words) portList(ports []caracal.Port) []caracal.Port {
+	if w == nil || len(ports) == 0 {
+		return ports
+	}
+	w.line = w.line[:0]
+	for _, p := range ports {
+		w.line = fmt.Appendf(w.line, "%s\n%s\n%d\n", p.Name, p.Protocol, p.Port)
+	}
+	if known, ok := w.ports[string(w.line)]; ok {
+		return known
+	}
+	for i := range ports {
+		p := &ports[i]
 		p.Name, p.Protocol = w.word(p.Name), w.word(p.Protocol)
 	}
+	if len(w.ports) >= maxWords {
+		w.ports = map[string][]caracal.Port{}
+	}
+	w.ports[string(w.line)] = ports
+	return ports
 }
 
 // policy does the same for a policy.

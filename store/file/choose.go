@@ -92,7 +92,7 @@ func (p *pass) propose(d *document, acc *store.Object) {
 		return
 	}
 	o.AcceptedAt = time.Time{}
-	p.proposal.Changed = append(p.proposal.Changed, o)
+	p.changed = append(p.changed, o)
 	p.kept[o.Key] = true
 }
 
@@ -149,7 +149,7 @@ func (p *pass) keepSpoiled(o *store.Object) {
 func (p *pass) misfits() {
 	for again := len(p.removed) > 0; again; {
 		again = false
-		for _, r := range store.Judge(p.proposal).Rejected {
+		for _, r := range store.Judge(p.proposed()).Rejected {
 			for kind, gone := range p.removed {
 				p.removed[kind] = slices.DeleteFunc(gone, func(o *store.Object) bool {
 					if o.Source != r.Object.Source {
@@ -195,7 +195,7 @@ func enumerate(list []string) string {
 
 // finish judges the proposal and puts the outcome together.
 func (p *pass) finish() outcome {
-	verdict := store.Judge(p.proposal)
+	verdict := store.Judge(p.proposed())
 	for _, r := range verdict.Rejected {
 		message := store.Sentence(r.Object.Source, r.Object.Key, r.Reason)
 		if r.InForce != nil {
@@ -221,7 +221,7 @@ func (p *pass) finish() outcome {
 	p.missingSelf(accepted)
 	lost := p.lost()
 	out.state = state{
-		accepted: accepted, held: p.held, heldAt: p.old.heldAt, recent: p.old.recent, lost: lost,
+		accepted: accepted, objects: out.objects, held: p.held, heldAt: p.old.heldAt, recent: p.old.recent, lost: lost,
 		selfSeen: p.old.selfSeen || p.found[p.selfKey()] != nil, stands: out.stands,
 		synced: p.old.synced || len(p.old.accepted) > 0 || p.scan.err == nil && p.documents > 0,
 	}

@@ -17,8 +17,9 @@ import (
 // state is what the store remembers from one pass to the next. A pass does not
 // change it but returns the next one.
 type state struct {
-	// accepted are the objects in force.
+	// accepted are the objects in force, and objects the same sorted by kind and name.
 	accepted map[store.Key]*store.Object
+	objects  []*store.Object
 	// held are the removals that wait for a confirmation.
 	held map[store.Key]bool
 	// heldAt is when a removal was last held; zero if none is.
@@ -71,9 +72,12 @@ type pass struct {
 	// shielded are sources whose objects cannot be missed: path or directory.
 	shielded []string
 	// spoiled are the files with a refused document.
-	spoiled   map[string]bool
-	proposal  store.Proposal
-	kept      map[store.Key]bool
+	spoiled map[string]bool
+	changed []*store.Object // new objects and new versions
+	kept    map[store.Key]bool
+	// moved are objects in force that were read anew, from wherever they are now.
+	moved     map[store.Key]*store.Object
+	inForce   int
 	removed   map[string][]*store.Object // by kind
 	held      map[store.Key]bool
 	problems  []caracal.Problem
@@ -105,8 +109,7 @@ func plan(in input) outcome {
 		input: in, found: make(map[store.Key]*document, len(in.old.accepted)), more: map[store.Key][]*document{},
 		stands: map[string]*store.Object{}, spoiled: map[string]bool{},
 		kept: make(map[store.Key]bool, len(in.old.accepted)), removed: map[string][]*store.Object{}, held: map[store.Key]bool{},
-		incompl:  map[string]string{},
-		proposal: store.Proposal{Accepted: in.old.accepted},
+		incompl: map[string]string{}, moved: map[store.Key]*store.Object{},
 	}
 	if in.scan.err != nil {
 		p.unreadableDir()
@@ -125,8 +128,31 @@ func plan(in input) outcome {
 func (p *pass) keep(o *store.Object) {
 	if !p.kept[o.Key] {
 		p.kept[o.Key] = true
-		p.proposal.InForce = append(p.proposal.InForce, o)
+		if o != p.old.accepted[o.Key] {
+			p.moved[o.Key] = o
+		}
+		p.inForce++
 	}
+}
+
+// proposed is what is to be judged so far. What is in force is listed in its own
+// order, which spares Judge to sort it.
+func (p *pass) proposed() store.Proposal {
+	q := store.Proposal{Changed: p.changed, Accepted: p.old.accepted, InForce: make([]*store.Object, 0, p.inForce)}
+	isChanged := make(map[store.Key]bool, len(p.changed))
+	for _, o := range p.changed {
+		isChanged[o.Key] = true
+	}
+	for _, o := range p.old.objects {
+		if !p.kept[o.Key] || isChanged[o.Key] {
+			continue
+		}
+		if again, ok := p.moved[o.Key]; ok {
+			o = again
+		}
+		q.InForce = append(q.InForce, o)
+	}
+	return q
 }
 
 func (p *pass) problem(sev caracal.Severity, source string, key store.Key, message string) {

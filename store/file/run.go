@@ -122,8 +122,9 @@ func (s *Store) pass(o passOptions) passResult {
 	if s.deferring(out.deferred); len(out.deferred) > 0 {
 		res.again = s.opts.Quiet
 	}
+	was := s.state.objects
 	s.state = out.state
-	s.adopt(out)
+	s.adopt(was, out)
 	if s.publish(out) && res.again == 0 {
 		res.again = 100 * time.Millisecond
 	}

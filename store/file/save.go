@@ -18,13 +18,13 @@ import (
 
 // adopt notes what an outcome changes on disk. A text that is on disk already is
 // not kept in memory; nor is an object twice that is in force as it was read.
-func (s *Store) adopt(out outcome) {
+func (s *Store) adopt(was []*store.Object, out outcome) {
 	for _, d := range out.fresh {
 		if o := out.state.accepted[d.obj.Key]; o != nil && o.Same(d.obj) {
 			d.obj = o
 		}
 	}
-	store.Changes(s.objects, out.objects, func(old, cur *store.Object) {
+	store.Changes(was, out.objects, func(old, cur *store.Object) {
 		switch {
 		case cur == nil:
 			s.unsaved[old.Key] = true
@@ -34,7 +34,6 @@ func (s *Store) adopt(out outcome) {
 			cur.Text = nil
 		}
 	})
-	s.objects = out.objects
 }
 
 // saveTogether is how many records are made at a time.
@@ -114,7 +113,7 @@ func (s *Store) loadAccepted() {
 		s.state.accepted[o.Key] = o
 		return nil
 	})
-	s.objects = slices.SortedFunc(maps.Values(s.state.accepted), func(a, b *store.Object) int {
+	s.state.objects = slices.SortedFunc(maps.Values(s.state.accepted), func(a, b *store.Object) int {
 		if a.Kind != b.Kind {
 			return strings.Compare(a.Kind, b.Kind)
 		}

@@ -85,10 +85,10 @@ type Store struct {
 	vault   *vault
 	kept    *accepted.Dir
 	state   state
-	// objects are those in force by key, and built those that the Snapshot is made
-	// of; unsaved are the keys whose record on disk is not that of objects.
-	objects, built []*store.Object
-	unsaved        map[store.Key]bool
+	// built are the objects that the Snapshot is made of; unsaved are the keys whose
+	// record on disk is not that of the object in force.
+	built   []*store.Object
+	unsaved map[store.Key]bool
 	// disk are Problems with the directory of accepted objects: those of loading
 	// it, and that of the last save.
 	loading []caracal.Problem
