@@ -108,10 +108,11 @@ func (p *programs) program(ref TableRef, what string) (string, error) {
 	if p.dir != "" {
 		where = p.dir
 	}
-	return "", fmt.Errorf("%w: %s is not in %s; install iptables", errNoProgram, name, where)
+	return "", fmt.Errorf("%w: %s is not in %s; install iptables", ErrNoProgram, name, where)
 }
 
-var errNoProgram = errors.New("a program is missing")
+// ErrNoProgram: a program of iptables is not on this host.
+var ErrNoProgram = errors.New("a program is missing")
 
 func (p *programs) look(name string) (string, error) {
 	if p.dir != "" {
