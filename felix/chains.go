@@ -14,7 +14,7 @@ import (
 //	raw PREROUTING
 //	  caracal-raw         from car+               => caracal-source
 //	  caracal-source      address and interface in set local: RETURN
-//	                      neighbor discovery and MLD (IPv6): RETURN
+//	                      neighbor discovery and MLD of the link (IPv6): RETURN
 //	                      DROP                       unknown interfaces, false sources
 //	filter INPUT
 //	  caracal-input       tcp to the BGP port     => caracal-bgp
@@ -46,7 +46,8 @@ import (
 //	                      DROP
 //	  caracal-pi-HASH     what a rule allows: ACCEPT
 //	nat POSTROUTING
-//	  caracal-nat         from set nat to outside of set nonat: MASQUERADE
+//	  caracal-nat         IPIP, tcp to BGP ports: RETURN
+//	                      from set nat to outside of set nonat: MASQUERADE
 //
 // nf_tables takes 15 chains of ours below one of the kernel's, gotos included
 // (NFT_JUMP_STACK_SIZE, nf_tables.h). The longest way through these has 8, and 6 more
@@ -119,9 +120,31 @@ func (c *Compiler) renderFixed() {
 		c.renderRaw(f, others)
 		c.renderInput(f)
 		c.renderForward(f, others)
-		nat := "-m set --match-set " + setNAT.name(f) + " src -m set ! --match-set " + setNoNAT.name(f) + " dst -j MASQUERADE --random-fully"
-		c.setChain(ChainKey{f, NATTable, chainNAT}, []Rule{{nat, "natOutgoing"}})
+		c.renderNAT(f)
 	}
+}
+
+// renderNAT makes the chain of natOutgoing. What nodes and neighbors trust for its
+// source never gets the node's: they have more addresses than we know to protect.
+func (c *Compiler) renderNAT(f Family) {
+	var rules []Rule
+	if f == IPv4 {
+		rules = append(rules, Rule{"-p 4 -j RETURN", "IPIP is of nodes"})
+	}
+	for _, m := range c.bgpMatches() {
+		rules = append(rules, Rule{"-p tcp " + m + " -j RETURN", "BGP is of nodes"})
+	}
+	nat := "-m set --match-set " + setNAT.name(f) + " src -m set ! --match-set " + setNoNAT.name(f) + " dst -j MASQUERADE --random-fully"
+	c.setChain(ChainKey{f, NATTable, chainNAT}, append(rules, Rule{nat, "natOutgoing"}))
+}
+
+// bgpMatches are the matches of the ports that some node's BGP listens on.
+func (c *Compiler) bgpMatches() []string {
+	var ports [][2]int
+	for _, p := range append(slices.Collect(maps.Keys(c.bgpPorts)), defaultBGPPort) {
+		ports = append(ports, [2]int{int(p), int(p)})
+	}
+	return portMatches(ports)
 }
 
 func (c *Compiler) renderRaw(f Family, others []string) {
@@ -130,8 +153,12 @@ func (c *Compiler) renderRaw(f Family, others []string) {
 	if f == IPv6 {
 		// RFC 4861: a pod asks for routers and neighbors, and answers for itself; what
 		// is forbidden to it is to be a router. RFC 2710 and 3810: it joins groups.
-		for _, kind := range []int{133, 135, 136, 130, 131, 132, 143} {
-			source = append(source, Rule{fmt.Sprintf("-p ipv6-icmp -m icmp6 --icmpv6-type %d -j RETURN", kind), "neighbor discovery and MLD"})
+		// Only from addresses that no router forwards (ip6_forward, ip6_output.c), or it
+		// would be a way to other pods with any address.
+		for _, from := range []string{"fe80::/10", "::/128"} {
+			for _, kind := range []int{133, 135, 136, 130, 131, 132, 143} {
+				source = append(source, Rule{fmt.Sprintf("-s %s -p ipv6-icmp -m icmp6 --icmpv6-type %d -j RETURN", from, kind), "neighbor discovery and MLD"})
+			}
 		}
 	}
 	c.setChain(ChainKey{f, RawTable, chainSource}, append(source, Rule{"-j DROP", "no address of the workload, or no workload known"}))
@@ -185,11 +212,7 @@ func (c *Compiler) before(f Family, b bound) []Rule {
 	if f == IPv4 {
 		rules = append(rules, Rule{"-p 4 " + matchSet(setNodes.name(f), "dst") + " -j DROP", "IPIP is of nodes"})
 	}
-	var ports [][2]int
-	for _, p := range append(slices.Collect(maps.Keys(c.bgpPorts)), defaultBGPPort) {
-		ports = append(ports, [2]int{int(p), int(p)})
-	}
-	for _, m := range portMatches(ports) {
+	for _, m := range c.bgpMatches() {
 		rules = append(rules, Rule{"-p tcp " + m + " " + matchSet(setBGP.name(f), "dst") + " -j DROP", "BGP is of nodes"})
 	}
 	return append(rules, c.midway(setFreeIn.name(f), "src,src")...)
