@@ -191,8 +191,9 @@ func TestHangAndBell(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("no bell")
 	}
-	if res := mustAudit(t, f, rs); res.Chains != 3 || res.Hooks != 1 || len(res.Repairs) != 4 {
-		t.Errorf("the repair is %+v", res)
+	res, err := f.Repair(testContext(t), rs)
+	if err != nil || res.Chains != 3 || res.Hooks != 1 || len(res.Repairs) != 4 {
+		t.Errorf("the repair is %+v, %v", res, err)
 	}
 	mustBeRight(t, f, rs)
 }

@@ -45,8 +45,9 @@ func TestWatch(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatalf("it did not ring when %s", c.name)
 			}
-			if res := mustAudit(t, f, two); !res.Wrote() {
-				t.Errorf("when %s there was nothing to repair", c.name)
+			res, err := f.Repair(testContext(t), two)
+			if err != nil || !res.Wrote() || len(res.Repairs) == 0 {
+				t.Errorf("when %s the repair was %+v, %v", c.name, res, err)
 			}
 		}
 		settle(t, f, two)
