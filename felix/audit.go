@@ -228,7 +228,13 @@ func (f *Filter) auditTable(ctx context.Context, ref TableRef, want *tableWant, 
 		}
 		p := planAudit(ref.Table, was, have, want, keep)
 		noteRepairs(res, ref, have, p)
-		err := f.restore(ctx, ref, have, p, res)
+		some, err := f.preload(ctx, ref, have, want, res)
+		if some {
+			p = planAudit(ref.Table, was, have, want, keep)
+		}
+		if err == nil {
+			err = f.restore(ctx, ref, have, p, res)
+		}
 		if err == nil {
 			f.tables[ref] = have
 			if failed != nil && len(have.chains) > len(want.chains) {

@@ -2,6 +2,7 @@ package felix
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -92,5 +93,27 @@ func TestAuditAndApplyTwice(t *testing.T) {
 		if out := ns.Run("ipset", "list", "-n"); strings.Contains(out, "ports4") {
 			t.Errorf("the unused set is still there:\n%s", out)
 		}
+	})
+}
+
+// TestManyChains makes more chains than one transaction does, which lead to each
+// other.
+func TestManyChains(t *testing.T) {
+	eachBackend(t, func(t *testing.T, ns *nstest.NS, backend string) {
+		rs := newPlainRuleset()
+		const n = 2*chainsAtOnce + 10
+		for i := range n {
+			spec := "-j DROP"
+			if i > 0 { // a tree whose root is the last
+				spec = fmt.Sprintf("-i car%d -g caracal-c%d", i, i*7919%n*i/n)
+			}
+			rs.chain(IPv4, FilterTable, fmt.Sprintf("caracal-c%d", i), spec)
+		}
+		rs.hook(IPv4, FilterTable, "FORWARD", fmt.Sprintf("-j caracal-c%d", n-1))
+		f := openFilter(t, ns, FilterOptions{Backend: backend})
+		if res := mustAudit(t, f, rs); res.Chains != n || res.Hooks != 1 {
+			t.Errorf("it wrote %+v", res)
+		}
+		mustBeRight(t, f, rs)
 	})
 }
