@@ -85,10 +85,6 @@ func (x *index[T]) each(labels map[string]string, fn func(T)) {
 	ask(x.rest, labels, fn)
 }
 
-func (x *index[T]) empty() bool {
-	return len(x.values) == 0 && len(x.keys) == 0 && len(x.rest) == 0
-}
-
 func (x *index[T]) choose(s caracal.LabelSelector) int {
 	best, others, exact := noAnchor, 0, false
 	for i, r := range s.Requirements {

@@ -130,11 +130,36 @@ func (m *model) check(t *testing.T) {
 			m.checkRule(t, key, r)
 		}
 	}
+	depths := map[felix.ChainKey]int{}
+	for key := range m.chains {
+		// NFT_JUMP_STACK_SIZE, nf_tables.h: a chain of the kernel's is the first of 16.
+		if d := m.depth(key, depths); d > 15 {
+			t.Fatalf("%v has %d chains below one another", key, d)
+		}
+	}
 	for name, s := range m.sets {
 		if len(name) > 31 || !strings.HasPrefix(name, felix.Prefix) || s.Name != name {
 			t.Fatalf("bad name of a set: %s", name)
 		}
 	}
+}
+
+// depth is how many chains a packet may be in at once, gotos included, from key on.
+func (m *model) depth(key felix.ChainKey, known map[felix.ChainKey]int) int {
+	if d, ok := known[key]; ok {
+		return d
+	}
+	below := 0
+	for _, r := range m.chains[key] {
+		words := strings.Fields(r.Spec)
+		if at := slices.IndexFunc(words, func(w string) bool { return w == "-j" || w == "-g" }); strings.HasPrefix(words[at+1], felix.Prefix) {
+			to := key
+			to.Name = words[at+1]
+			below = max(below, m.depth(to, known))
+		}
+	}
+	known[key] = below + 1
+	return below + 1
 }
 
 func (m *model) checkRule(t *testing.T, key felix.ChainKey, r felix.Rule) {
