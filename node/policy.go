@@ -87,6 +87,7 @@ type policyTask struct {
 	tidy             bool // unused sets are left to be destroyed
 	running          bool
 	gone             bool // removed, since it is disabled
+	bare             bool // nothing was in the kernel when it was enabled again
 	failures         int
 	retry            time.Time // after a failure; zero without one
 	audited          time.Time

@@ -26,7 +26,7 @@ type policyWait struct {
 // policies of this moment; or, without open, when nothing of it is left. When ctx
 // ends before, the error says why they are not.
 func (t *policyTask) await(ctx context.Context, w caracal.Workload, open bool) error {
-	if t.state.Load().off {
+	if t.unasked() {
 		return nil
 	}
 	wait := &policyWait{w: w, open: open, since: t.store.Snapshot().Generation, done: make(chan struct{})}
@@ -78,14 +78,22 @@ func (t *policyTask) answerWaits() {
 	}
 }
 
+// unasked reports whether nobody need wait for rules: there are none, and none are
+// asked for at this moment.
+func (t *policyTask) unasked() bool {
+	return t.state.Load().off && (t.open == nil || t.store.Snapshot().Dataplane.Policy.Disabled)
+}
+
 // missing says why a workload's rules are not in force as it is waited for.
 func (t *policyTask) missing(wait *policyWait) error {
-	st := t.state.Load()
-	if st.off {
+	if t.unasked() {
 		return nil
 	}
+	st := t.state.Load()
 	why := ""
 	switch {
+	case st.off:
+		why = "it was disabled until now"
 	case st.err != nil:
 		why = fmt.Sprintf("the kernel's rules cannot be written: %v", st.err)
 	case st.waiting != "":

@@ -45,7 +45,12 @@ func (t *policyTask) begin(ctx context.Context) {
 		t.disabled(ctx)
 		return
 	}
-	t.gone = false
+	if t.gone {
+		t.gone, t.bare = false, true
+	}
+	if t.state.Load().off {
+		t.publish(func(s *policyState) { s.waiting, s.off = "it was disabled until now", false })
+	}
 	if why := t.mustWait(snap); why != "" {
 		if t.state.Load().waiting != why {
 			t.publish(func(s *policyState) { s.waiting, s.off = why, false })
@@ -85,7 +90,7 @@ func (t *policyTask) mustWait(snap *caracal.Snapshot) string {
 		return ""
 	case t.plan.Load() == nil && time.Since(t.began) < policyPlanWait:
 		return "BGP has not said yet who its neighbors are"
-	case !t.adopted: // the kernel was bare when we came: whatever is written only closes
+	case !t.adopted || t.bare: // whatever is written only closes
 		return ""
 	}
 	var missing []string
