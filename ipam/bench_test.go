@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"caracal.dev/caracal/internal/memory"
 )
 
 // handles makes the names in advance, so that a benchmark does not measure that.
@@ -44,6 +46,7 @@ const million = 1_000_000
 // node's own range: with 250 addresses in use at a time, as on a full node, and
 // with all at once.
 func BenchmarkMillion(b *testing.B) {
+	memory.Tune() // as the daemon does
 	for _, together := range []int{250, million} {
 		names := handles(together)
 		b.Run(fmt.Sprintf("together=%d", together), func(b *testing.B) {
