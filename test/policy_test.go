@@ -169,15 +169,29 @@ func (g *guarded) lossless() (stop func()) {
 func (g *guarded) reaches(from, to string) (open []string) {
 	g.t.Helper()
 	for _, a := range g.l.Pod(to).Addrs {
-		s := must(lab.Sniff(g.l.Pod(to).NS, 9))(g.t)
-		f := must(g.l.Pod(from).StartFlood(g.t.Context(), []netip.AddrPort{netip.AddrPortFrom(a, 9)}, 5*time.Millisecond))(g.t)
-		for begin := time.Now(); s.Count() == 0 && time.Since(begin) < 300*time.Millisecond; {
-			time.Sleep(5 * time.Millisecond)
+		var here, there net.PacketConn
+		err := errors.Join(
+			g.l.Pod(to).Do(func() (err error) {
+				there, err = net.ListenPacket("udp", netip.AddrPortFrom(a, 9).String())
+				return err
+			}),
+			g.l.Pod(from).Do(func() (err error) {
+				here, err = net.ListenPacket("udp", "")
+				return err
+			}))
+		if err != nil {
+			g.t.Fatal(err)
 		}
-		f.Stop()
-		if s.Stop() > 0 {
-			open = append(open, a.String())
+		for range 30 {
+			here.WriteTo([]byte("x"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, 9)))
+			there.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+			if _, _, err := there.ReadFrom(make([]byte, 1)); err == nil {
+				open = append(open, a.String())
+				break
+			}
 		}
+		here.Close()
+		there.Close()
 	}
 	return open
 }
