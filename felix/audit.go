@@ -18,9 +18,9 @@ import (
 // follows each failed Apply, and it is made from time to time.
 func (f *Filter) Audit(ctx context.Context, rs Ruleset) (Result, error) {
 	var res Result
-	first := !f.audited
+	first, known := !f.audited, f.known
 	f.known = false
-	err := f.audit(ctx, rs, &res)
+	err := f.audit(ctx, rs, known, &res)
 	f.known = err == nil
 	f.audited = f.audited || f.known
 	res.Unused = len(f.unused)
@@ -33,14 +33,24 @@ func (f *Filter) Audit(ctx context.Context, rs Ruleset) (Result, error) {
 	return res, nil
 }
 
-func (f *Filter) audit(ctx context.Context, rs Ruleset, res *Result) error {
+func (f *Filter) audit(ctx context.Context, rs Ruleset, known bool, res *Result) error {
 	want := wantedTables(rs)
 	present, err := f.families(ctx, rs, res)
 	errs := []error{err}
+	// Chains that were in need no set that was not there: if somebody flushed
+	// them, they are back before large sets are read.
+	var tables error
+	early := known && f.wrote(want)
+	if early {
+		tables = f.auditTables(ctx, want, present, res)
+		early = tables == nil || errors.Is(tables, ErrStuck)
+	}
 	before, after, wrong, err := f.readSets(ctx, rs, res)
 	errs = append(errs, err, f.replaceWrong(ctx, wrong, present))
 	errs = append(errs, f.writeStage(ctx, before, res))
-	tables := f.auditTables(ctx, want, present, res)
+	if !early || len(wrong) > 0 {
+		tables = f.auditTables(ctx, want, present, res)
+	}
 	// Whatever became of the chains: a member that is too much may open something.
 	errs = append(errs, tables, f.writeStage(ctx, after, res))
 	if tables == nil && len(present) > 0 {
@@ -48,6 +58,21 @@ func (f *Filter) audit(ctx context.Context, rs Ruleset, res *Result) error {
 		errs = append(errs, f.destroySome(ctx, destroyInAudit, res))
 	}
 	return errors.Join(errs...)
+}
+
+// wrote reports whether the chains that are wanted are those that we knew to be in.
+func (f *Filter) wrote(want map[Family]map[Table]*tableWant) bool {
+	for family, tables := range want {
+		for t, w := range tables {
+			have := f.table(TableRef{f.backend, family, t}).chains
+			for name, rules := range w.chains {
+				if c, ok := have[name]; !ok || c.digest != digestOf(name, rules) {
+					return false
+				}
+			}
+		}
+	}
+	return true
 }
 
 // Repair is what Audit does to chains, without a look at the sets, which takes
