@@ -168,7 +168,7 @@ func (c *Compiler) settleLocals() {
 		if len(c.ifaces[l.iface]) == 1 {
 			c.place(l)
 		}
-		if tighter(was, l.placed) {
+		if tighter(was, l.placed) || was == nil && l.unwatched() {
 			c.tx.tightened = true
 		}
 	}
@@ -199,6 +199,12 @@ func tighter(was, is *placed) bool {
 		}
 	}
 	return false
+}
+
+// unwatched reports whether an isolated workload may have connections from before
+// its interface was known. CNI's may not: ADD comes first, and DEL ends them.
+func (l *local) unwatched() bool {
+	return l.placed != nil && len(l.placed.bound[inbound])+len(l.placed.bound[outbound]) > 0 && !strings.HasPrefix(l.iface, podPrefix)
 }
 
 func (c *Compiler) place(l *local) {

@@ -183,7 +183,7 @@ func (r *rendering) rule(rule caracal.PolicyRule) {
 // the peers select, or, within ranges of addresses and for everybody, of any pod.
 func (r *rendering) namedOut(names []namedPort, peers rulePeers, everybody bool) {
 	for _, n := range names {
-		for _, p := range peers.pods {
+		for _, p := range r.shown(peers.pods) {
 			r.add(n.match(), r.setMatch(r.c.peerSet(r.family, p, n.name, n.proto), "dst,dst"))
 		}
 		for _, to := range r.addresses(rulePeers{nets: peers.nets, split: peers.split}, everybody) {
@@ -215,7 +215,7 @@ func matchSet(name, flags string) string { return "-m set --match-set " + name +
 
 // rulePeers are the peers of one rule that are of the family.
 type rulePeers struct {
-	pods []*peer
+	pods []*caracal.PolicyPeer
 	nets []netip.Prefix
 	// split says that nets are what exceptions left.
 	split bool
@@ -231,9 +231,7 @@ func (r *rendering) peers(peers []caracal.PolicyPeer) rulePeers {
 		switch {
 		case workloads == (pp.Net != netip.Prefix{}):
 		case workloads:
-			if p := r.c.peerFor(r.space, pp); !slices.Contains(out.pods, p) {
-				out.pods = append(out.pods, p)
-			}
+			out.pods = append(out.pods, pp)
 		case !pp.Net.IsValid() || familyOf(pp.Net.Addr()) != r.family || slices.ContainsFunc(pp.Except, func(e netip.Prefix) bool { return !e.IsValid() }):
 		default:
 			out.nets = append(out.nets, subtract(pp.Net, pp.Except)...)
@@ -244,6 +242,18 @@ func (r *rendering) peers(peers []caracal.PolicyPeer) rulePeers {
 	return out
 }
 
+// shown returns the workloads that some peers select, each pair of selectors once,
+// for sets to be made of them: one without a set would never be dropped.
+func (r *rendering) shown(pods []*caracal.PolicyPeer) []*peer {
+	var out []*peer
+	for _, pp := range pods {
+		if p := r.c.peerFor(r.space, pp); !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // addresses returns one match of the other end's address for each alternative; the
 // empty one matches all.
 func (r *rendering) addresses(peers rulePeers, everybody bool) []string {
@@ -251,7 +261,7 @@ func (r *rendering) addresses(peers rulePeers, everybody bool) []string {
 		return []string{""}
 	}
 	var out []string
-	for _, p := range peers.pods {
+	for _, p := range r.shown(peers.pods) {
 		out = append(out, r.setMatch(r.c.peerSet(r.family, p, "", 0), r.bound.match()))
 	}
 	if len(peers.nets) > plainNets || peers.split && len(peers.nets) > 1 {
