@@ -16,7 +16,8 @@ import (
 // What is where:
 //
 //	compile_pods.go      Workloads and Namespaces: who is in which set
-//	compile_peers.go     the selectors of peers, and the sets that show them
+//	compile_peers.go     the selectors of peers, and whom they select
+//	compile_sets.go      the sets, and who has an address
 //	compile_policies.go  which policies are in force here, and their chains
 //	compile_local.go     the node's own workloads: groups, and the trees to them
 //	compile_node.go      nodes, pools and neighbors

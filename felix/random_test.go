@@ -243,7 +243,7 @@ func (h *history) changePool(s *caracal.Snapshot) string {
 // its Deltas against a kernel that they are written to, and its rules against the
 // plain words of the API.
 func TestRandomHistories(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			h := newHistory(seed)
