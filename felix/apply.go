@@ -32,7 +32,8 @@ type Result struct {
 	Chains, Rules, Hooks int
 	// Sets were created, exchanged or destroyed; members were added and removed.
 	Sets, Added, Removed int
-	// Repairs says what others had changed; empty at the first Audit.
+	// Repairs says what others had changed, as far as it can be told from changes
+	// of the Ruleset; empty at the first Audit and after a failure.
 	Repairs []string
 	// Notes says what was left out, and why.
 	Notes []string
@@ -64,11 +65,10 @@ type Filter struct {
 
 	// known says that what follows is what the kernel has, as far as nobody else
 	// changed it. It is not so before the first Audit and after any failure.
-	known   bool
-	audited bool // once at least
-	tables  map[TableRef]*tableState
-	sets    map[string]SetHeader // ours
-	unused  []Set                // to be destroyed
+	known  bool
+	tables map[TableRef]*tableState
+	sets   map[string]SetHeader // ours
+	unused []Set                // to be destroyed
 	// destroyCost is how long it took to destroy one, 0 before the first.
 	destroyCost time.Duration
 	without     map[Family]error // families that this host does not have

@@ -18,13 +18,12 @@ import (
 // follows each failed Apply, and it is made from time to time.
 func (f *Filter) Audit(ctx context.Context, rs Ruleset) (Result, error) {
 	var res Result
-	first, known := !f.audited, f.known
+	known := f.known
 	f.known = false
 	err := f.audit(ctx, rs, known, &res)
 	f.known = err == nil
-	f.audited = f.audited || f.known
 	res.Unused = len(f.unused)
-	if first {
+	if !known { // what we had left undone ourselves is among it
 		res.Repairs = nil
 	}
 	if err != nil {
@@ -140,9 +139,11 @@ func needsFamily(rs Ruleset, family Family) bool {
 // chains what is missing, after them what is too much. wrong are those that have
 // our names and cannot be swapped.
 func (f *Filter) readSets(ctx context.Context, rs Ruleset, res *Result) (before, after setStage, wrong []SetHeader, err error) {
+	was := maps.Clone(f.sets)
 	if err := f.listOurs(ctx); err != nil {
 		return before, after, nil, err
 	}
+	f.noteSets(was, res)
 	wanted := map[string]bool{}
 	for s := range rs.Sets() {
 		if f.without[s.Family] != nil {
@@ -152,10 +153,8 @@ func (f *Filter) readSets(ctx context.Context, rs Ruleset, res *Result) (before,
 		h, there := f.sets[s.Name]
 		switch {
 		case !there:
-			res.repaired("ipset %s was gone", s.Name)
 			f.planMissing(&before, rs, s)
 		case !fits(h, s):
-			res.repaired("ipset %s was of another type", s.Name)
 			wrong = append(wrong, h)
 			f.planMissing(&before, rs, s)
 		default:
@@ -199,11 +198,8 @@ func (f *Filter) readSet(ctx context.Context, rs Ruleset, s Set, h SetHeader, be
 		}
 	}
 	diff := r.done()
-	if len(diff.missing)+len(diff.extra) > 0 || diff.odd {
-		res.repaired("ipset %s lacked %d members and had %d too many", s.Name, len(diff.missing), len(diff.extra))
-	}
 	switch {
-	case h.Odd || diff.odd || h.MaxElem < n || h.Elements+len(diff.missing) > h.MaxElem:
+	case diff.odd || h.Odd || h.MaxElem < n || h.Elements+len(diff.missing) > h.MaxElem:
 		f.planExchange(before, s, slices.Collect(rs.Members(s.Name)))
 	case len(diff.extra) > largeChange && len(diff.extra) > h.Elements/2:
 		before.add(s, diff.missing)
@@ -252,7 +248,7 @@ func (f *Filter) auditTable(ctx context.Context, ref TableRef, want *tableWant, 
 			}
 		}
 		p := planAudit(ref.Table, was, have, want, keep)
-		noteRepairs(res, ref, have, p)
+		noteRepairs(res, ref, was, have, want, p)
 		some, err := f.preload(ctx, ref, have, want, res)
 		if some {
 			p = planAudit(ref.Table, was, have, want, keep)
@@ -276,9 +272,13 @@ func (f *Filter) auditTable(ctx context.Context, ref TableRef, want *tableWant, 
 	return failed
 }
 
-// noteRepairs says what was wrong, in words.
-func noteRepairs(res *Result, ref TableRef, have *tableState, p restorePlan) {
+// noteRepairs says what others changed in a table: what was right and is not now,
+// and what was not there.
+func noteRepairs(res *Result, ref TableRef, was, have *tableState, want *tableWant, p restorePlan) {
 	for _, name := range slices.Sorted(maps.Keys(p.chains)) {
+		if was.chains[name].digest != p.chains[name].digest {
+			continue
+		}
 		word := "was gone"
 		if _, ok := have.chains[name]; ok {
 			word = "was changed"
@@ -286,10 +286,36 @@ func noteRepairs(res *Result, ref TableRef, have *tableState, p restorePlan) {
 		res.repaired("chain %s of %s %s %s", name, ref.Family, ref.Table, word)
 	}
 	for _, name := range p.gone {
-		res.repaired("chain %s of %s %s was not wanted", name, ref.Family, ref.Table)
+		if _, ok := was.chains[name]; !ok {
+			res.repaired("chain %s of %s %s was not ours", name, ref.Family, ref.Table)
+		}
 	}
 	for _, chain := range slices.Sorted(maps.Keys(p.hooks)) {
-		res.repaired("our rule was not the first of chain %s of %s %s", chain, ref.Family, ref.Table)
+		if hooksRight(nil, was.hooks[chain], chain, want.hooks[chain]) {
+			res.repaired("our rule was not the first of chain %s of %s %s", chain, ref.Family, ref.Table)
+		}
+	}
+}
+
+// noteSets says what others changed of the sets, as far as that shows in what
+// there is to know of them beside their members.
+func (f *Filter) noteSets(was map[string]SetHeader, res *Result) {
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		old := was[name]
+		h, there := f.sets[name]
+		switch {
+		case !there:
+			res.repaired("ipset %s was gone", name)
+		case h.Set != old.Set || h.Odd != old.Odd:
+			res.repaired("ipset %s was of another type", name)
+		case h.Elements != old.Elements:
+			res.repaired("ipset %s had %d members instead of %d", name, h.Elements, old.Elements)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.sets)) {
+		if _, ok := was[name]; !ok {
+			res.repaired("ipset %s was not ours", name)
+		}
 	}
 }
 

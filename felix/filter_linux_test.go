@@ -50,7 +50,7 @@ func mustAudit(t testing.TB, f *Filter, rs Ruleset) Result {
 // mustBeRight fails unless a new look finds nothing to write.
 func mustBeRight(t testing.TB, f *Filter, rs Ruleset) {
 	t.Helper()
-	if res := mustAudit(t, f, rs); res.Wrote() {
+	if res := mustAudit(t, f, rs); res.Wrote() || len(res.Repairs) > 0 {
 		t.Fatalf("an audit of what should be right wrote %+v", res)
 	}
 }
@@ -88,6 +88,10 @@ func TestAuditAndApplyTwice(t *testing.T) {
 			t.Errorf("the audit after Apply did more than destroy the unused set: %+v", res)
 		}
 		mustBeRight(t, f, two)
+		if res := mustAudit(t, f, one); len(res.Repairs) > 0 {
+			t.Errorf("a change of what is wanted counts as a repair: %q", res.Repairs)
+		}
+		settle(t, f, two)
 		fresh := openFilter(t, ns, FilterOptions{Backend: backend})
 		mustBeRight(t, fresh, two)
 		if out := ns.Run("ipset", "list", "-n"); strings.Contains(out, "ports4") {
