@@ -222,7 +222,7 @@ func (c *Compiler) before(f Family, b bound) []Rule {
 func groupRules(policies []*policy, b bound) []Rule {
 	rules := make([]Rule, 0, len(policies)+1)
 	for _, p := range policies {
-		rules = append(rules, Rule{"-j " + p.chains[b], cleanAbout(p.key, "")})
+		rules = append(rules, Rule{"-j " + p.chain(b), cleanAbout(p.key, "")})
 	}
 	return append(rules, ruleDrop)
 }

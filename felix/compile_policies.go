@@ -16,8 +16,8 @@ type policy struct {
 	spec   caracal.Policy
 	space  *namespace
 	anchor int // in space.policies
-	// chains are the names of its chains, for each direction.
-	chains [2]string
+	// names are those of its chains, for each direction, once it needs them.
+	names [2]string
 	// count is how many local workloads with an address of a family it selects.
 	count [2]int
 	// sets are those that its chains refer to, by family and direction; made says
@@ -29,6 +29,15 @@ type policy struct {
 }
 
 func (p *policy) matches(labels map[string]string) bool { return p.spec.Pods.Matches(labels) }
+
+// chain returns the name of its chain for a direction. It is of the policy and not of
+// its rules, so that a change of them changes one chain.
+func (p *policy) chain(b bound) string {
+	if p.names[b] == "" {
+		p.names[b] = hashName([...]string{"pi", "pe"}[b], p.key)
+	}
+	return p.names[b]
+}
 
 func (p *policy) active() bool { return p.count != [2]int{} }
 
@@ -52,7 +61,6 @@ func (c *Compiler) changePolicy(key string, was, is *caracal.Policy) {
 	p := c.policies[key]
 	if p == nil {
 		p = &policy{key: key, space: c.space(spec.Namespace)}
-		p.chains = [2]string{hashName("pi", key), hashName("pe", key)}
 		c.policies[key] = p
 		p.space.count++
 	} else {
@@ -143,8 +151,11 @@ func (c *Compiler) settlePolicies() {
 }
 
 func (c *Compiler) settleChain(p *policy, f Family, b bound) {
-	key := ChainKey{f, FilterTable, p.chains[b]}
 	had, has := p.made[f][b], !p.gone && p.count[f] > 0 && isolates(p.spec, b == inbound)
+	if !had && !has {
+		return
+	}
+	key := ChainKey{f, FilterTable, p.chain(b)}
 	old := p.sets[f][b]
 	switch {
 	case has && (!had || p.changed):

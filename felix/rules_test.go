@@ -93,7 +93,7 @@ func TestRules(t *testing.T) {
 			com := NewCompiler()
 			com.Update(Input{Snapshot: explainWorld(p)})
 			for b, want := range []string{c.in, c.out} {
-				chain := com.policies[p.Key()].chains[b]
+				chain := com.policies[p.Key()].chain(bound(b))
 				rules, made := com.chains[ChainKey{IPv4, FilterTable, chain}]
 				if !made {
 					t.Fatal("the policy has no chain")
