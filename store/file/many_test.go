@@ -73,7 +73,7 @@ func liveHeap() uint64 {
 // restart, and to take a change of one.
 // It reports what each object holds of the heap.
 func BenchmarkMany(b *testing.B) {
-	for _, size := range []struct{ workloads, policies int }{{100_000, 10_000}, {100_000, 0}, {10_000, 1_000}} {
+	for _, size := range []struct{ workloads, policies int }{{100_000, 10_000}, {20_000, 0}, {0, 20_000}} {
 		b.Run(fmt.Sprintf("%d+%d", size.workloads, size.policies), func(b *testing.B) {
 			dir, state := b.TempDir(), b.TempDir()
 			change := many(b, dir, size.workloads, size.policies)

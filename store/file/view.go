@@ -3,9 +3,6 @@ package file
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/store"
@@ -17,12 +14,12 @@ import (
 func (s *Store) Views(ctx context.Context, nodes []string) ([]*caracal.Snapshot, error) {
 	var out []*caracal.Snapshot
 	err := s.request(ctx, func() {
-		objects := slices.SortedFunc(maps.Values(s.state.accepted), func(a, b *store.Object) int {
-			return strings.Compare(a.Key.String(), b.Key.String())
-		})
 		now := s.Snapshot()
 		for _, name := range nodes {
-			v, _, _ := store.Build(caracal.NewSnapshot(name), objects, nil)
+			base := caracal.NewSnapshot(name)
+			// These are the same for every node.
+			base.Workloads, base.Policies, base.Namespaces = now.Workloads, now.Policies, now.Namespaces
+			v, _, _ := store.Rebuild(base, s.built, s.built, nil)
 			v.Generation, v.Digest, v.Synced = now.Generation, now.Digest, now.Synced
 			out = append(out, v)
 		}
