@@ -232,6 +232,17 @@ var changeCases = []policyCase{
 		- z/b,z/c > * *
 		- * > z/b,z/c *
 		+ * > * *`},
+	{name: "a rejected policy", says: "no sentence of the API: what it would refuse closes the pods that it may select, both ways",
+		policies: policies(rejected(np("x/p", `{podSelector: {matchLabels: {pod: a}}}`)), np("x/all", `{podSelector: {matchLabels: {pod: b}}, ingress: [{}]}`)), want: `
+		- x/a > * *
+		- * > x/a *
+		+ * > * *`},
+	{name: "a rejected policy beside another", says: "spec.ingress: rules of the policies that are in force count all the same",
+		policies: policies(rejected(np("x/p", `{podSelector: {}}`)), np("x/q", `{podSelector: {matchLabels: {pod: a}}, ingress: [{ports: [{port: 80}], from: [{namespaceSelector: {matchLabels: {ns: z}}}]}]}`)), want: `
+		- x/* > * *
+		+ z/* > x/a tcp/80
+		- * > x/* *
+		+ * > * *`},
 	{name: "a pod with many policies", says: "spec.ingress: rules across all policies", ports: "tcp/3001 tcp/3010 tcp/3020 tcp/3021",
 		policies: manyPolicies(20), want: `
 		+ * > x/a tcp/3001 tcp/3010 tcp/3020

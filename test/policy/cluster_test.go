@@ -117,6 +117,13 @@ func (c *cluster) isNode(name string, a netip.Addr) bool {
 	return slices.ContainsFunc(c.nodes, func(n node) bool { return n.name == name && slices.Contains(n.addrs, a) })
 }
 
+// rejected returns the policy as one that was refused, and that no earlier version
+// is known of.
+func rejected(p *netpol) *netpol {
+	p.rejected, p.Spec.Ingress, p.Spec.Egress = true, nil, nil
+	return p
+}
+
 // np makes a policy of the spec in YAML; a mistake in it panics.
 func np(key, spec string) *netpol {
 	p := &netpol{}
@@ -240,6 +247,10 @@ func (p *netpol) policy() caracal.Policy {
 		Ingress: len(p.Spec.PolicyTypes) == 0 || slices.Contains(p.Spec.PolicyTypes, "Ingress"),
 		Egress:  len(p.Spec.PolicyTypes) == 0 && len(p.Spec.Egress) > 0 || slices.Contains(p.Spec.PolicyTypes, "Egress"),
 	}
+	if p.rejected {
+		q.Ingress, q.Egress, q.Invalid = true, true, "spec: made up for a test"
+		return q
+	}
 	for _, r := range p.Spec.Ingress {
 		q.IngressRules = append(q.IngressRules, parsedRule(r.From, r.Ports))
 	}
@@ -311,7 +322,7 @@ func (c *cluster) text() string {
 	}
 	for _, p := range c.policies {
 		spec, _ := yaml.Marshal(p.Spec)
-		fmt.Fprintf(&b, "--- %s/%s\n%s", p.Namespace, p.Name, spec)
+		fmt.Fprintf(&b, "--- %s/%s rejected: %t\n%s", p.Namespace, p.Name, p.rejected, spec)
 	}
 	return b.String()
 }

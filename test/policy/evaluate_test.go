@@ -21,6 +21,9 @@ type expression struct {
 type netpol struct {
 	Namespace, Name string
 	Spec            netpolSpec
+	// rejected: it cannot be read beyond its podSelector, so it isolates those pods
+	// both ways and allows nothing.
+	rejected bool
 }
 
 type netpolSpec struct {
@@ -117,7 +120,9 @@ func (c *cluster) enters(from, to *pod, f flow) bool {
 // policyTypes all affect ingress, and those with egress rules affect egress.
 func (p *netpol) isolates(pod *pod, direction string) bool {
 	types := p.Spec.PolicyTypes
-	if len(types) == 0 {
+	if p.rejected {
+		types = []string{"Ingress", "Egress"}
+	} else if len(types) == 0 {
 		types = []string{"Ingress"}
 		if len(p.Spec.Egress) > 0 {
 			types = append(types, "Egress")

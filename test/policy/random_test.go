@@ -66,6 +66,10 @@ func (g generator) cluster(c *cluster) {
 			c.namespaces[name] = labels
 		}
 	}
+	// The addresses of the one that has ended have gone to somebody.
+	if done := c.pod("x/done"); g.IntN(2) == 0 {
+		done.addrs = pick(g, c.pods...).addrs
+	}
 	list := slices.DeleteFunc(slices.Clone(c.policies), func(*netpol) bool { return g.IntN(2) == 0 })
 	for range g.IntN(5) {
 		p := g.policy()
@@ -81,6 +85,9 @@ func (g generator) policy() *netpol {
 	p.Spec.PolicyTypes = pick(g, nil, nil, []string{"Ingress"}, []string{"Egress"}, []string{"Ingress", "Egress"})
 	p.Spec.Ingress = some(g, 3, func() ingress { return ingress{some(g, 3, g.peer), some(g, 3, g.port)} })
 	p.Spec.Egress = some(g, 3, func() egress { return egress{some(g, 3, g.peer), some(g, 3, g.port)} })
+	if g.IntN(12) == 0 {
+		return rejected(p)
+	}
 	return p
 }
 

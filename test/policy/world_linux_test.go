@@ -3,9 +3,6 @@ package policy
 import (
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -151,25 +148,6 @@ func (w *world) nodeAddr(name string, v6 bool) string {
 		}
 	}
 	panic("there is no node " + name)
-}
-
-// useBackend makes the names iptables, iptables-restore and so on mean one
-// backend's programs for this process, as update-alternatives does for a host.
-func useBackend(t testing.TB, backend string) {
-	t.Helper()
-	dir := t.TempDir()
-	for _, family := range []string{"iptables", "ip6tables"} {
-		for _, verb := range []string{"", "-restore", "-save"} {
-			target := "/usr/sbin/" + family + "-" + backend + verb
-			if _, err := os.Stat(target); err != nil {
-				t.Fatalf("%v; install the Debian package iptables", err)
-			}
-			if err := os.Symlink(target, filepath.Join(dir, family+verb)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	t.Setenv("PATH", dir+":"+strings.TrimPrefix(os.Getenv("PATH"), dir+":"))
 }
 
 // forgetConnections empties the nodes' tables of connections, so that no probe
