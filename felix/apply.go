@@ -132,7 +132,7 @@ func (f *Filter) apply(ctx context.Context, rs Ruleset, d Delta, res *Result) er
 // the host does not have.
 func (f *Filter) neededFamilies(d Delta) error {
 	for _, c := range d.Sets {
-		if err := f.without[c.Family]; err != nil && c.Type == HashNetIface && len(c.Add) > 0 {
+		if err := f.without[c.Family]; err != nil && c.Type == HashNetIface && len(c.Add)+len(c.AddLate) > 0 {
 			return fmt.Errorf("a workload has %s addresses: %w", c.Family, err)
 		}
 	}
@@ -152,20 +152,34 @@ func (f *Filter) planDelta(rs Ruleset, d Delta) (before, after setStage, gone []
 			}
 		case c.New || !there:
 			f.planNew(&before, c, h, there)
-		case h.Elements+len(c.Add) > h.MaxElem:
+		case h.Elements+len(c.Add)+len(c.AddLate) > h.MaxElem:
 			f.planBigger(rs, &before, &after, c)
 		case isLarge(c, h):
 			before.add(c.Set, c.Add)
-			members := slices.AppendSeq(slices.Clone(c.RemoveLate), rs.Members(c.Name))
-			f.planExchange(&before, c.Set, members)
+			f.planExchange(&before, c.Set, append(earlyMembers(rs, c), c.RemoveLate...))
+			after.add(c.Set, c.AddLate)
 			after.drop(c.Set, c.RemoveLate)
 		default:
 			before.add(c.Set, c.Add)
 			before.drop(c.Set, c.Remove)
+			after.add(c.Set, c.AddLate)
 			after.drop(c.Set, c.RemoveLate)
 		}
 	}
 	return before, after, gone
+}
+
+// earlyMembers returns what a set is to hold, without what is added late.
+func earlyMembers(rs Ruleset, c SetChange) []Member {
+	members := slices.Collect(rs.Members(c.Name))
+	if len(c.AddLate) == 0 {
+		return members
+	}
+	late := make(map[Member]bool, len(c.AddLate))
+	for _, m := range c.AddLate {
+		late[m] = true
+	}
+	return slices.DeleteFunc(members, func(m Member) bool { return late[m] })
 }
 
 // planNew makes a set. One of the name may be left from when it was wanted last.
@@ -186,10 +200,10 @@ func (f *Filter) planNew(st *setStage, c SetChange, h SetHeader, there bool) {
 // planBigger exchanges a set that is full for a bigger one. What only goes later
 // is in the bigger one as well.
 func (f *Filter) planBigger(rs Ruleset, before, after *setStage, c SetChange) {
-	members := slices.Collect(rs.Members(c.Name))
-	members = append(append(members, c.Remove...), c.RemoveLate...)
+	members := append(append(earlyMembers(rs, c), c.Remove...), c.RemoveLate...)
 	f.planExchange(before, c.Set, members)
 	before.drop(c.Set, c.Remove)
+	after.add(c.Set, c.AddLate)
 	after.drop(c.Set, c.RemoveLate)
 }
 

@@ -2,6 +2,7 @@ package felix
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -16,6 +17,8 @@ type transaction struct {
 	policies []*policy
 	groups   []*group   // that may have lost their last workload
 	idle     []*liveSet // that may have lost their last reference
+	// tighter are the local workloads to which something may be forbidden now.
+	tighter map[uint32]bool
 	// scopes and the peers of fresh are new.
 	scopes, fresh []*scope
 	trees         [2][2]bool
@@ -107,7 +110,7 @@ func (c *Compiler) setChanges() []SetChange {
 	}
 	for _, s := range c.tx.changed {
 		if c.sets[s.Name] == s {
-			if change := c.setChange(s); len(change.Add)+len(change.Remove)+len(change.RemoveLate) > 0 {
+			if change := c.setChange(s); len(change.Add)+len(change.AddLate)+len(change.Remove)+len(change.RemoveLate) > 0 {
 				out = append(out, change)
 			}
 		}
@@ -122,12 +125,15 @@ func (c *Compiler) setChanges() []SetChange {
 
 // setChange returns what came and went of a set that stays. A workload leaves a set
 // of those that are not isolated only when the chains that isolate it are in, unless
-// it leaves the node altogether.
+// it leaves the node altogether. It is a peer of more than before, and an address of
+// an interface that may have been another's, only when its own chains are in.
 func (c *Compiler) setChange(s *liveSet) SetChange {
 	change := SetChange{Set: s.Set}
 	free := s.Name == setFreeIn.name(s.Family) || s.Name == setFreeOut.name(s.Family)
 	for m, n := range s.changed {
 		switch {
+		case n > 0 && (s.Name == setLocal.name(s.Family) || s.peer != nil && c.isTightened(m.Net.Addr())):
+			change.AddLate = append(change.AddLate, m)
 		case n > 0:
 			change.Add = append(change.Add, m)
 		case n < 0 && free && c.sets[setLocal.name(s.Family)].counts[m] > 0:
@@ -136,8 +142,14 @@ func (c *Compiler) setChange(s *liveSet) SetChange {
 			change.Remove = append(change.Remove, m)
 		}
 	}
-	for _, list := range [][]Member{change.Add, change.Remove, change.RemoveLate} {
+	for _, list := range [][]Member{change.Add, change.AddLate, change.Remove, change.RemoveLate} {
 		slices.SortFunc(list, compareMembers)
 	}
 	return change
+}
+
+// isTightened reports whether this Update isolates a workload more that has the
+// address.
+func (c *Compiler) isTightened(a netip.Addr) bool {
+	return len(c.tx.tighter) > 0 && c.owners.any(a, func(id uint32) bool { return c.tx.tighter[id] })
 }

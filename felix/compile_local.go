@@ -170,6 +170,10 @@ func (c *Compiler) settleLocals() {
 		}
 		if tighter(was, l.placed) || was == nil && l.unwatched() {
 			c.tx.tightened = true
+			if c.tx.tighter == nil {
+				c.tx.tighter = map[uint32]bool{}
+			}
+			c.tx.tighter[l.id] = true
 		}
 	}
 	for _, g := range c.tx.groups {

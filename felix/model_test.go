@@ -54,7 +54,7 @@ func modelOf(t *testing.T, r felix.Ruleset) *model {
 func (m *model) apply(t *testing.T, d felix.Delta, between func(step string)) {
 	t.Helper()
 	for _, s := range d.Sets {
-		if _, there := m.sets[s.Name]; there == s.New || s.New && s.Gone || s.Gone && len(s.Add)+len(s.Remove)+len(s.RemoveLate) > 0 {
+		if _, there := m.sets[s.Name]; there == s.New || s.New && s.Gone || (s.New || s.Gone) && len(s.AddLate)+len(s.Remove)+len(s.RemoveLate) > 0 || s.Gone && len(s.Add) > 0 {
 			t.Fatalf("set %s: new %v, gone %v, there %v", s.Name, s.New, s.Gone, there)
 		}
 		if s.New {
@@ -81,6 +81,12 @@ func (m *model) apply(t *testing.T, d felix.Delta, between func(step string)) {
 	}
 	m.check(t)
 	between("chains written")
+	for _, s := range d.Sets {
+		for _, member := range s.AddLate {
+			m.add(t, s.Name, member)
+		}
+	}
+	between("members added late")
 	for _, s := range d.Sets {
 		m.remove(t, s.Name, s.RemoveLate)
 		if s.Gone {

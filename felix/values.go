@@ -90,6 +90,9 @@ type SetChange struct {
 	New, Gone bool
 	// Add is written before the chains change.
 	Add []Member
+	// AddLate is written after the chains have changed, before RemoveLate: members
+	// that may do more than before by it, and less by the new chains.
+	AddLate []Member
 	// Remove is written before the chains change as well, but after Add.
 	Remove []Member
 	// RemoveLate is written after the chains have changed: members that were exempt

@@ -328,7 +328,7 @@ func (z policySizes) take(d felix.Delta) {
 		if s.Gone {
 			delete(z.sets, s.Name)
 		} else {
-			z.sets[s.Name] += len(s.Add) - len(s.Remove) - len(s.RemoveLate)
+			z.sets[s.Name] += len(s.Add) + len(s.AddLate) - len(s.Remove) - len(s.RemoveLate)
 		}
 	}
 }
