@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,5 +291,24 @@ func TestPolicyFlush(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the last Snapshot was not judged by")
 		}
+	}
+}
+
+// TestFirstAnnouncement: nothing is announced before the rules are in for the first
+// time; from then on a failing pass withdraws nothing.
+func TestFirstAnnouncement(t *testing.T) {
+	block := netip.MustParsePrefix("10.0.0.0/26")
+	unruled := true
+	task := &speakerTask{gate: &atomic.Pointer[gate]{}, unruled: func() bool { return unruled }}
+	task.gate.Store(&gate{block: {}})
+	if open := task.announceable(); len(open) != 0 {
+		t.Errorf("announced without rules: %v", open)
+	}
+	unruled = false
+	for range 2 {
+		if open := task.announceable(); len(open) != 1 {
+			t.Errorf("not announced: %v", open)
+		}
+		unruled = true // as after policy was disabled and enabled again
 	}
 }
