@@ -31,13 +31,7 @@ spec:
 	friendNear, friendFar := c.inNamespace("a", "fnear", "friends"), c.l.Pod("b1")
 	strangers := []*lab.Pod{c.inNamespace("a", "snear", "strangers"), c.inNamespace("b", "sfar", "strangers")}
 
-	var to []netip.AddrPort
-	for _, f := range lab.Families() {
-		block := c.l.Node("a").Block(f)
-		for a := block.Addr(); block.Contains(a); a = a.Next() {
-			to = append(to, netip.AddrPortFrom(a, floodPort))
-		}
-	}
+	to := everyAddress(c.l.Node("a"))
 	var floods []*lab.Flood
 	for _, s := range strangers {
 		floods = append(floods, must(s.StartFlood(t.Context(), to, 2*time.Millisecond))(t))
@@ -79,7 +73,14 @@ spec:
 		t.Errorf("only %d datagrams were sent: less than one to each address for each container", sent)
 	}
 
-	// The alarm works: to a container that nothing isolates the flood comes.
+	c.alarmWorks(strangers[1])
+}
+
+// alarmWorks holds that to a container that nothing isolates a stranger's flood
+// comes, and is seen.
+func (c *containers) alarmWorks(stranger *lab.Pod) {
+	t := c.t
+	t.Helper()
 	open := c.make("a", "open")
 	open.Args = kubernetesArgs("strangers", "open")
 	s := must(lab.Sniff(open.NetNS, floodPort))(t)
@@ -87,7 +88,7 @@ spec:
 	if err := c.hosts["a"].Add(t.Context(), open); err != nil {
 		t.Fatal(err)
 	}
-	f := must(strangers[1].StartFlood(t.Context(), []netip.AddrPort{netip.AddrPortFrom(open.Addr(false), floodPort)}, time.Millisecond))(t)
+	f := must(stranger.StartFlood(t.Context(), []netip.AddrPort{netip.AddrPortFrom(open.Addr(false), floodPort)}, time.Millisecond))(t)
 	defer f.Stop()
 	eventually(t, 20*time.Second, func() string {
 		if s.Count() == 0 {
@@ -95,6 +96,18 @@ spec:
 		}
 		return ""
 	})
+}
+
+// everyAddress returns all that a container of a node may get, with the port of the
+// floods.
+func everyAddress(n *lab.Node) (out []netip.AddrPort) {
+	for _, f := range lab.Families() {
+		block := n.Block(f)
+		for a := block.Addr(); block.Contains(a); a = a.Next() {
+			out = append(out, netip.AddrPortFrom(a, floodPort))
+		}
+	}
+	return out
 }
 
 // kubernetesArgs are the CNI_ARGS by which runtimes tell which pod it is.

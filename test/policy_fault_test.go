@@ -25,69 +25,85 @@ func TestPolicyTampering(t *testing.T) {
 	t.Parallel()
 	g := withGuard(t, "iptablesBackend: NFT")
 	a := g.alarm()
-	n := g.l.Node("a")
-	peer := g.peerSet("a")
-	for _, fault := range []struct {
-		name string
-		// opens says that the fault may let something through until it is repaired;
-		// closes that it may drop what is allowed.
-		opens, closes bool
-		argv          [][]string
-	}{
+	for _, f := range tamperings(g.peerSet("a"), g.l.Pod("a3").Addr(lab.IPv4).String(), g.l.Pod("b2").Addr(lab.IPv4).String()) {
+		g.tamper(a, f)
+	}
+	a.stop()
+	if out := g.status("a"); !strings.Contains(out, "repaired") {
+		t.Errorf("show policy does not say that something was repaired:\n%s", out)
+	}
+}
+
+// A tampering is what somebody else does to our rules.
+type tampering struct {
+	name string
+	// opens says that the fault may let something through until it is repaired;
+	// closes that it may drop what is allowed.
+	opens, closes bool
+	argv          [][]string
+}
+
+// tamperings are those of the story: peer is the set of the friends, near and far
+// are strangers.
+func tamperings(peer, near, far string) []tampering {
+	return []tampering{
 		{"iptables -F", true, false, [][]string{{"iptables-nft", "-F"}, {"ip6tables-nft", "-F"}}},
 		{"iptables -F of raw", false, false, [][]string{{"iptables-nft", "-t", "raw", "-F"}, {"ip6tables-nft", "-t", "raw", "-F"}}},
 		// Some of it may find rules that are back already, and fails then.
 		{"iptables -F and -X of all tables", true, false, [][]string{{"sh", "-c", `for p in iptables ip6tables; do for t in filter raw nat; do
 			$p-nft -t $t -F; $p-nft -t $t -X; done; done 2>/dev/null; true`}}},
+		{"all chains and sets destroyed", true, true, [][]string{{"sh", "-c", `for p in iptables ip6tables; do for t in raw filter nat; do
+			$p-nft -t $t -F; $p-nft -t $t -X; done; done 2>/dev/null; ipset destroy 2>/dev/null; true`}}},
 		{"the hook deleted", true, false, [][]string{{"sh", "-c", "iptables-nft -D FORWARD 1"}}},
 		{"a rule put before ours", true, false, [][]string{{"iptables-nft", "-I", "FORWARD", "1", "-p", "udp", "--dport", fmt.Sprint(floodPort), "-j", "ACCEPT"}}},
 		{"a rule put into a chain of ours", true, false, [][]string{{"iptables-nft", "-I", "caracal-into", "1", "-j", "ACCEPT"}}},
 		{"a rule of ours deleted", false, true, [][]string{{"iptables-nft", "-D", "caracal-forward", "1"}}},
 		{"a chain of ours flushed", true, true, [][]string{{"iptables-nft", "-F", "caracal-forward"}}},
-		{"a member put into a set", true, false, [][]string{{"ipset", "add", peer, g.l.Pod("b2").Addr(lab.IPv4).String()}, {"ipset", "add", peer, g.l.Pod("a3").Addr(lab.IPv4).String()}}},
+		{"a member put into a set", true, false, [][]string{{"ipset", "add", peer, far}, {"ipset", "add", peer, near}}},
 		{"a set flushed", false, true, [][]string{{"ipset", "flush", peer}}},
 		{"the set of local pods flushed", false, true, [][]string{{"ipset", "flush", "caracal-local4"}}},
-		{"our set swapped for another", true, true, [][]string{{"sh", "-c", "ipset create other hash:ip && ipset add other " + g.l.Pod("b2").Addr(lab.IPv4).String() + " && ipset swap other " + peer + " && ipset destroy other"}}},
-	} {
-		before := g.rules("a")
-		seen := a.sniffer.Count()
-		stop := func() {}
-		if !fault.closes {
-			stop = g.lossless()
-		}
-		begin := time.Now()
-		for _, argv := range fault.argv {
-			run(t, n, argv...)
-		}
-		eventually(t, repairWait, func() string {
-			return same(g.withoutOthers(g.rules("a")), g.withoutOthers(before))
-		})
-		took := time.Since(begin)
-		through := a.sniffer.Count() - seen
-		_, last := a.sniffer.From()
-		if fault.name == "a rule put before ours" {
-			// It is another's rule and stays; ours come before it again.
-			run(t, n, "iptables-nft", "-D", "FORWARD", "-p", "udp", "--dport", fmt.Sprint(floodPort), "-j", "ACCEPT")
-		}
-		switch {
-		case through > 0 && !fault.opens:
-			t.Errorf("%s: %d forbidden datagrams came through", fault.name, through)
-		case through > 0 && last.Sub(begin) > took:
-			t.Errorf("%s: a forbidden datagram came through %v after it, when it was repaired", fault.name, last.Sub(begin))
-		}
-		t.Logf("%s: repaired after %v, %d datagrams came through for %v", fault.name, took.Round(time.Millisecond), through, max(0, last.Sub(begin)).Round(time.Millisecond))
-		stop()
-		g.allowed("b1", "a1", true)
-		eventually(t, repairWait, func() string { return g.policyError("a") })
-		after := a.sniffer.Count()
-		g.allowed("b2", "a1", false)
-		if n := a.sniffer.Count() - after; n > 0 {
-			t.Errorf("%s: %d forbidden datagrams came through after the repair", fault.name, n)
-		}
+		{"our set swapped for another", true, true, [][]string{{"sh", "-c", "ipset create other hash:ip && ipset add other " + far + " && ipset swap other " + peer + " && ipset destroy other"}}},
 	}
-	a.stop()
-	if out := g.status("a"); !strings.Contains(out, "repaired") {
-		t.Errorf("show policy does not say that something was repaired:\n%s", out)
+}
+
+// tamper does one, and waits for the repair.
+func (g *guarded) tamper(a *alarm, fault tampering) {
+	t, n := g.t, g.l.Node("a")
+	t.Helper()
+	before := g.rules("a")
+	seen := a.sniffer.Count()
+	stop := func() {}
+	if !fault.closes {
+		stop = g.lossless()
+	}
+	begin := time.Now()
+	for _, argv := range fault.argv {
+		run(t, n, argv...)
+	}
+	eventually(t, repairWait, func() string {
+		return same(g.withoutOthers(g.rules("a")), g.withoutOthers(before))
+	})
+	took := time.Since(begin)
+	through := a.sniffer.Count() - seen
+	_, last := a.sniffer.From()
+	if fault.name == "a rule put before ours" {
+		// It is another's rule and stays; ours come before it again.
+		run(t, n, "iptables-nft", "-D", "FORWARD", "-p", "udp", "--dport", fmt.Sprint(floodPort), "-j", "ACCEPT")
+	}
+	switch {
+	case through > 0 && !fault.opens:
+		t.Errorf("%s: %d forbidden datagrams came through", fault.name, through)
+	case through > 0 && last.Sub(begin) > took:
+		t.Errorf("%s: a forbidden datagram came through %v after it, when it was repaired", fault.name, last.Sub(begin))
+	}
+	t.Logf("%s: repaired after %v, %d datagrams came through for %v", fault.name, took.Round(time.Millisecond), through, max(0, last.Sub(begin)).Round(time.Millisecond))
+	stop()
+	g.allowed("b1", "a1", true)
+	eventually(t, repairWait, func() string { return g.policyError("a") })
+	after := a.sniffer.Count()
+	g.allowed("b2", "a1", false)
+	if n := a.sniffer.Count() - after; n > 0 {
+		t.Errorf("%s: %d forbidden datagrams came through after the repair", fault.name, n)
 	}
 }
 
