@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -148,8 +149,8 @@ func (h *host) edit(ctx context.Context, handle *netlink.Handle, was, is *caraca
 	}
 	begin := time.Now()
 	set, member, want := delta.Sets[0], felix.Member{}, true
-	if len(set.Add) > 0 {
-		member = set.Add[0]
+	if added := slices.Concat(set.Add, set.AddLate); len(added) > 0 {
+		member = added[0]
 	} else {
 		member, want = set.Remove[0], false
 	}
@@ -189,9 +190,12 @@ func reportDaemons(out io.Writer, list []whole) {
 			wall = append(wall, milli(c.Wall))
 			cpu += c.CPU
 		}
-		fmt.Fprintf(out, "| %s | %s | %d | **%s** | %s | %d MB | %d MB | %.1f ms | %.1f ms | %.1f ms |\n",
-			w.size.Name, w.backend, w.rules, w.first, w.again, w.rss>>20, w.peak>>20,
-			quantile(wall, 50), quantile(wall, 100), milli(cpu/time.Duration(max(1, len(w.edits)))))
+		fmt.Fprintf(out, "| %s | %s | %d | **%s** | %s | %d MB | %d MB |", w.size.Name, w.backend, w.rules, w.first, w.again, w.rss>>20, w.peak>>20)
+		if n := len(w.edits); n > 0 {
+			fmt.Fprintf(out, " %.1f ms | %.1f ms | %.1f ms |\n", quantile(wall, 50), quantile(wall, 100), milli(cpu/time.Duration(n)))
+		} else { // no pod is elsewhere
+			fmt.Fprintln(out, " – | – | – |")
+		}
 	}
 	fmt.Fprintln(out)
 }
