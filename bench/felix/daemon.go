@@ -156,7 +156,7 @@ func (h *host) metrics(ctx context.Context) (map[string]float64, error) {
 // inForce waits until the daemon says that the kernel's rules are as they must be,
 // and returns how many there are.
 func (h *host) inForce(ctx context.Context) (rules int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	for {
 		m, err := h.metrics(ctx)
