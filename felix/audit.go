@@ -45,6 +45,9 @@ func (f *Filter) audit(ctx context.Context, rs Ruleset, known bool, res *Result)
 		early = tables == nil || errors.Is(tables, ErrStuck)
 	}
 	before, after, wrong, err := f.readSets(ctx, rs, res)
+	if !early {
+		before.putOff(&after)
+	}
 	errs = append(errs, err, f.replaceWrong(ctx, wrong, present))
 	errs = append(errs, f.writeStage(ctx, before, res))
 	if !early || len(wrong) > 0 {
@@ -170,6 +173,25 @@ func (f *Filter) readSets(ctx context.Context, rs Ruleset, res *Result) (before,
 		}
 	}
 	return before, after, wrong, nil
+}
+
+// putOff moves to the stage after the chains what lets workloads do more that the
+// chains which are not in yet may forbid; see [SetChange.AddLate]. It is missing now,
+// so nobody loses anything. Sets that are made in this stage need their members.
+func (st *setStage) putOff(after *setStage) {
+	made := map[string]bool{}
+	st.fill = slices.DeleteFunc(st.fill, func(op SetOp) bool {
+		if op.Verb != AddMembers {
+			made[op.Set.Name] = true
+			return false
+		}
+		peers := op.Set.Type == HashIPPort || op.Set.Type == HashIP && !fixedName(op.Set.Name) || op.Set.Name == setLocal.name(op.Set.Family)
+		if !peers || made[op.Set.Name] {
+			return false
+		}
+		after.fill = append(after.fill, op)
+		return true
+	})
 }
 
 // uses reports whether an op of the stage is about a set.
