@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
@@ -19,6 +21,11 @@ import (
 // adopt notes what an outcome changes on disk. A text that is on disk already is
 // not kept in memory; nor is an object twice that is in force as it was read.
 func (s *Store) adopt(was []*store.Object, out outcome) {
+	if len(out.fresh) >= manyObjects {
+		// To decode takes many times what is kept of it, which the runtime would give
+		// back over minutes. By then those who read the Snapshot have made theirs, too.
+		time.AfterFunc(tidyDelay, debug.FreeOSMemory)
+	}
 	for _, d := range out.fresh {
 		if o := out.state.accepted[d.obj.Key]; o != nil && o.Same(d.obj) {
 			d.obj = o
@@ -35,6 +42,13 @@ func (s *Store) adopt(was []*store.Object, out outcome) {
 		}
 	})
 }
+
+const (
+	// manyObjects are enough to give back the memory that it took to read them,
+	// tidyDelay later.
+	manyObjects = 10_000
+	tidyDelay   = 10 * time.Second
+)
 
 // saveTogether is how many records are made at a time.
 const saveTogether = 8192
