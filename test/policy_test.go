@@ -258,7 +258,8 @@ func (g *guarded) rules(node string) (out []string) {
 			if strings.HasPrefix(line, "create ") {
 				line, _, _ = strings.Cut(line, " hashsize")
 			}
-			out = append(out, line)
+			// The same line may be in both families, and be gone from one.
+			out = append(out, argv[0]+": "+line)
 		}
 	}
 	slices.Sort(out)
