@@ -106,3 +106,19 @@ func TestWords(t *testing.T) {
 		t.Errorf("%+v", plain)
 	}
 }
+
+// TestCompact: what is moved says the same.
+func TestCompact(t *testing.T) {
+	var list, want []*Object
+	for i := range 5 {
+		more := []string{"interfaceName: x, ipNetworks: [10.0.0.1, 10.0.1.1]", "hostNetwork: true"}[i%2]
+		text := fmt.Sprintf("apiVersion: caracal.dev/v1\nkind: Workload\nmetadata: {name: w%d, namespace: s}\nspec: {node: a, %s}", i, more)
+		list, want = append(list, decoded(t, nil, text)), append(want, decoded(t, nil, text))
+	}
+	text := "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: p}"
+	list, want = append(list, decoded(t, nil, text)), append(want, decoded(t, nil, text))
+	Compact(list)
+	if !reflect.DeepEqual(list, want) {
+		t.Errorf("%+v", list)
+	}
+}

@@ -61,6 +61,22 @@ func (f *file) parse(text []byte, words *store.Words) {
 	for _, r := range read {
 		f.docs = append(f.docs, r.docs...)
 	}
+	f.compact()
+}
+
+// compact moves the objects of the file next to each other.
+func (f *file) compact() {
+	var good []*document
+	var objects []*store.Object
+	for i := range f.docs {
+		if d := &f.docs[i]; d.obj != nil {
+			good, objects = append(good, d), append(objects, d.obj)
+		}
+	}
+	store.Compact(objects)
+	for i, d := range good {
+		d.obj = objects[i]
+	}
 }
 
 // inParallel calls do with 0 to n-1, on all processors if there are many.
