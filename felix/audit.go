@@ -118,7 +118,9 @@ func (f *Filter) families(ctx context.Context, rs Ruleset, res *Result) (map[Tab
 			errs = append(errs, fmt.Errorf("a workload has %s addresses: %w", family, err))
 		default:
 			f.without[family] = err
-			res.Notes = append(res.Notes, fmt.Sprintf("no rules for %s, which no workload has: %v", family, err))
+			if !errors.Is(err, errNoIPv6) {
+				res.Notes = append(res.Notes, fmt.Sprintf("%s is not filtered, neither for workloads that give themselves addresses nor for the node's BGP port: %v", family, err))
+			}
 		}
 	}
 	return present, errors.Join(errs...)

@@ -114,7 +114,7 @@ func (k *Fake) Present(ctx context.Context, backend string, family Family) ([]Ta
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if family == IPv6 && k.noIPv6 {
-		return nil, fmt.Errorf("%w: the kernel has no IPv6", ErrNoFamily)
+		return nil, errNoIPv6
 	}
 	var tables []Table
 	for _, t := range []Table{RawTable, FilterTable, NATTable} {

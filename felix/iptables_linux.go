@@ -149,7 +149,7 @@ func (p *programs) variant(path string) string {
 // /proc: to ask iptables-legacy would make them.
 func (p *programs) Present(ctx context.Context, backend string, family Family) ([]Table, error) {
 	if family == IPv6 && !p.hasIPv6() {
-		return nil, fmt.Errorf("%w: the kernel has no IPv6", ErrNoFamily)
+		return nil, errNoIPv6
 	}
 	if _, err := p.program(TableRef{Backend: backend, Family: family}, "restore"); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoFamily, err)

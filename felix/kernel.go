@@ -128,3 +128,7 @@ var ErrStuck = errors.New("iptables is held up")
 // ErrNoFamily is what a [TableHost] answers for a family that the kernel or the
 // programs do not have.
 var ErrNoFamily = errors.New("not to be had on this host")
+
+// errNoIPv6 is ErrNoFamily of a kernel without IPv6: nothing passes that rules could
+// miss.
+var errNoIPv6 = fmt.Errorf("%w: the kernel has no IPv6", ErrNoFamily)

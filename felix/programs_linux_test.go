@@ -221,3 +221,22 @@ func TestChooseBackend(t *testing.T) {
 		}
 	}
 }
+
+// TestNoIP6Tables lacks the programs of IPv6 on a kernel that has it: IPv4 is
+// protected all the same, and it is said that IPv6 is not.
+func TestNoIP6Tables(t *testing.T) {
+	eachBackend(t, func(t *testing.T, ns *nstest.NS, backend string) {
+		dir := shims(t)
+		replace(t, filepath.Join(dir, program(backend, IPv6, "-restore")), "")
+		f := openFilter(t, ns, FilterOptions{Backend: backend, Programs: dir})
+		four := sampleRuleset().clone()
+		four.set("caracal-local6", HashNetIface, IPv6)
+		res := mustAudit(t, f, four)
+		if len(res.Notes) != 1 || !strings.Contains(res.Notes[0], "IPv6 is not filtered") {
+			t.Errorf("the notes are %q", res.Notes)
+		}
+		if _, err := f.Audit(testContext(t), sampleRuleset()); err == nil || !strings.Contains(err.Error(), "a workload has IPv6 addresses") {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,7 +200,9 @@ func (t *policyTask) settle(d policyDone) {
 		t.tidy = d.result.Unused > 0
 	}
 	for _, note := range d.result.Notes {
-		t.log.Debug("policy: left out", "what", note)
+		if !slices.Contains(t.state.Load().notes, note) {
+			t.log.Warn("policy: " + note)
+		}
 	}
 	first := !t.state.Load().passed()
 	t.latency.Observe(now.Sub(d.begun).Seconds())
@@ -214,7 +217,7 @@ func (t *policyTask) settle(d policyDone) {
 			s.backend = t.kernel.Backend()
 		}
 		if d.op == policyAudit {
-			s.audited = now
+			s.audited, s.notes = now, d.result.Notes
 			if n := len(d.result.Repairs); n > 0 {
 				s.repaired += n
 				s.repairedAt, s.repairs = now, d.result.Repairs

@@ -33,6 +33,7 @@ type policyState struct {
 	repairedAt time.Time
 	repairs    []string
 	problems   []caracal.Problem // of the policies
+	notes      []string          // what the last audit left out, and why
 }
 
 // policyCounts are the sizes of what is in force.
@@ -72,6 +73,9 @@ func (s *policyState) unready(now time.Time) string {
 // issues are the problems that status shows.
 func (s *policyState) issues() []caracal.Problem {
 	out := append([]caracal.Problem(nil), s.problems...)
+	for _, note := range s.notes {
+		out = append(out, *problem("Policy", "", note))
+	}
 	if s.off && s.waiting != "" {
 		out = append(out, *problem("Policy", "", s.waiting))
 	}
