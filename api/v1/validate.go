@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"caracal.dev/caracal"
@@ -250,7 +251,7 @@ func (o *Workload) Validate() Errors {
 	if s.InterfaceName == "" && own {
 		c.failf("spec.interfaceName", "is missing; it is the host's end of the workload's link")
 	} else if s.InterfaceName != "" {
-		c.interfaceName("spec.interfaceName", s.InterfaceName)
+		c.podInterface("spec.interfaceName", s.InterfaceName)
 	}
 	if len(s.IPNetworks) == 0 && own {
 		c.failf("spec.ipNetworks", "is missing; a workload needs an address")
@@ -279,6 +280,20 @@ func (c *checker) interfaceName(path, n string) {
 	if n == "" || len(n) > 15 || n == "." || n == ".." || slices.ContainsFunc([]rune(n), badInInterface) {
 		c.failf(path, "%q is not a name of an interface: at most 15 bytes, no blanks, no / and no :", clip(n))
 	}
+}
+
+// podInterface is stricter: the rules of policies name the interface, and iptables
+// takes some names for options and a + at the end for any interface that begins so.
+func (c *checker) podInterface(path, n string) {
+	before := len(c.errs)
+	c.interfaceName(path, n)
+	if len(c.errs) == before && (n == "lo" || strings.ContainsAny(n[:1], "-!.") || strings.ContainsFunc(n, badInRule)) {
+		c.failf(path, "%q cannot be named in a rule of iptables, so policies could not protect the workload: use letters, digits and - _ . @, beginning with a letter or digit", clip(n))
+	}
+}
+
+func badInRule(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.@", r))
 }
 
 func badInInterface(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == 0x7f }
