@@ -61,6 +61,15 @@ func (w *watcher) writing(ref TableRef) (done func()) {
 // this process knows other numbers than the kernel tells; then the program's name
 // and the time decide.
 func (w *watcher) own(pid int32, name string) bool {
+	if w.ownNow(pid, name) {
+		return true
+	}
+	// It may be a process of ours that we have not noted yet.
+	time.Sleep(bellEvery / 5)
+	return w.ownNow(pid, name)
+}
+
+func (w *watcher) ownNow(pid int32, name string) bool {
 	for i := range w.pids {
 		if w.pids[i].Load() == pid {
 			return true
