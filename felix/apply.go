@@ -37,6 +37,8 @@ type Result struct {
 	Repairs []string
 	// Notes says what was left out, and why.
 	Notes []string
+	// Unfiltered says what no rule looks at, for want of a program, and why.
+	Unfiltered []string
 	// Unused sets are still to be destroyed, by later calls.
 	Unused int
 }

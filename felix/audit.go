@@ -119,7 +119,7 @@ func (f *Filter) families(ctx context.Context, rs Ruleset, res *Result) (map[Tab
 		default:
 			f.without[family] = err
 			if !errors.Is(err, errNoIPv6) {
-				res.Notes = append(res.Notes, fmt.Sprintf("%s is not filtered, neither for workloads that give themselves addresses nor for the node's BGP port: %v", family, err))
+				res.Unfiltered = append(res.Unfiltered, fmt.Sprintf("%s is not filtered, neither for workloads that give themselves addresses nor for the node's BGP port: %v", family, err))
 			}
 		}
 	}

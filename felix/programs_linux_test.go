@@ -232,8 +232,8 @@ func TestNoIP6Tables(t *testing.T) {
 		four := sampleRuleset().clone()
 		four.set("caracal-local6", HashNetIface, IPv6)
 		res := mustAudit(t, f, four)
-		if len(res.Notes) != 1 || !strings.Contains(res.Notes[0], "IPv6 is not filtered") {
-			t.Errorf("the notes are %q", res.Notes)
+		if len(res.Unfiltered) != 1 || !strings.Contains(res.Unfiltered[0], "IPv6 is not filtered") {
+			t.Errorf("unfiltered is %q", res.Unfiltered)
 		}
 		if _, err := f.Audit(testContext(t), sampleRuleset()); err == nil || !strings.Contains(err.Error(), "a workload has IPv6 addresses") {
 			t.Errorf("the error is %v", err)

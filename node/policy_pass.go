@@ -200,8 +200,11 @@ func (t *policyTask) settle(d policyDone) {
 		t.tidy = d.result.Unused > 0
 	}
 	for _, note := range d.result.Notes {
-		if !slices.Contains(t.state.Load().notes, note) {
-			t.log.Warn("policy: " + note)
+		t.log.Debug("policy: left out", "what", note)
+	}
+	for _, what := range d.result.Unfiltered {
+		if !slices.Contains(t.state.Load().unfiltered, what) {
+			t.log.Warn("policy: " + what)
 		}
 	}
 	first := !t.state.Load().passed()
@@ -217,7 +220,7 @@ func (t *policyTask) settle(d policyDone) {
 			s.backend = t.kernel.Backend()
 		}
 		if d.op == policyAudit {
-			s.audited, s.notes = now, d.result.Notes
+			s.audited, s.unfiltered = now, d.result.Unfiltered
 			if n := len(d.result.Repairs); n > 0 {
 				s.repaired += n
 				s.repairedAt, s.repairs = now, d.result.Repairs

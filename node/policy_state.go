@@ -33,7 +33,7 @@ type policyState struct {
 	repairedAt time.Time
 	repairs    []string
 	problems   []caracal.Problem // of the policies
-	notes      []string          // what the last audit left out, and why
+	unfiltered []string          // what no rule looks at
 }
 
 // policyCounts are the sizes of what is in force.
@@ -73,8 +73,8 @@ func (s *policyState) unready(now time.Time) string {
 // issues are the problems that status shows.
 func (s *policyState) issues() []caracal.Problem {
 	out := append([]caracal.Problem(nil), s.problems...)
-	for _, note := range s.notes {
-		out = append(out, *problem("Policy", "", note))
+	for _, what := range s.unfiltered {
+		out = append(out, *problem("Policy", "", what))
 	}
 	if s.off && s.waiting != "" {
 		out = append(out, *problem("Policy", "", s.waiting))
