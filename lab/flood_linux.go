@@ -77,7 +77,7 @@ type Sniffer struct {
 	port  uint16
 	once  sync.Once
 	done  chan struct{}
-	stop  atomic.Bool
+	stop  atomic.Pointer[time.Time] // when it was asked to end
 	count atomic.Int64
 
 	mu   sync.Mutex
@@ -110,10 +110,11 @@ func (s *Sniffer) run() {
 	buf := make([]byte, 256)
 	for {
 		n, from, err := unix.Recvfrom(s.fd, buf, 0)
+		// What others send to the namespace meanwhile may never let it rest.
+		if at := s.stop.Load(); at != nil && (err != nil || time.Since(*at) > sniffLonger) {
+			return
+		}
 		if err != nil {
-			if s.stop.Load() {
-				return
-			}
 			continue
 		}
 		if at, ok := from.(*unix.SockaddrLinklayer); !ok || at.Pkttype == unix.PACKET_OUTGOING {
@@ -156,10 +157,14 @@ func (s *Sniffer) From() (counts map[netip.Addr]int, last time.Time) {
 	return counts, s.last
 }
 
+// sniffLonger is how long a sniffer that is stopped takes what has come by then.
+const sniffLonger = time.Second
+
 // Stop ends the sniffer, when it has taken what has come, and returns the count.
 func (s *Sniffer) Stop() int {
 	s.once.Do(func() {
-		s.stop.Store(true)
+		now := time.Now()
+		s.stop.Store(&now)
 		<-s.done
 		unix.Close(s.fd)
 	})
