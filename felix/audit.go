@@ -77,27 +77,6 @@ func (f *Filter) wrote(want map[Family]map[Table]*tableWant) bool {
 	return true
 }
 
-// Repair is what Audit does to chains, without a look at the sets, which takes
-// longer where they are large: it is for the bell of [Filter.Watch]. Where that is
-// not enough it fails, or is an Audit at once.
-func (f *Filter) Repair(ctx context.Context, rs Ruleset) (Result, error) {
-	if !f.known {
-		return f.Audit(ctx, rs)
-	}
-	var res Result
-	f.known = false
-	present, err := f.families(ctx, rs, &res)
-	if err == nil {
-		err = f.auditTables(ctx, wantedTables(rs), present, &res)
-	}
-	f.known = err == nil
-	res.Unused = len(f.unused)
-	if err != nil {
-		return res, fmt.Errorf("felix: repair: %w", err)
-	}
-	return res, nil
-}
-
 // families asks which families and tables there are: the tables of those that can
 // be written, and whether they hold anything. Without IPv6 it is an error if a
 // workload has an address of it.

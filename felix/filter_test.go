@@ -191,7 +191,7 @@ func TestHangAndBell(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("no bell")
 	}
-	res, err := f.Repair(testContext(t), rs)
+	res, err := f.Audit(testContext(t), rs)
 	if err != nil || res.Chains != 3 || res.Hooks != 1 || len(res.Repairs) != 4 {
 		t.Errorf("the repair is %+v, %v", res, err)
 	}

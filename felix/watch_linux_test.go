@@ -45,7 +45,7 @@ func TestWatch(t *testing.T) {
 			case <-time.After(10 * time.Second):
 				t.Fatalf("it did not ring when %s", c.name)
 			}
-			res, err := f.Repair(testContext(t), two)
+			res, err := f.Audit(testContext(t), two)
 			if err != nil || !res.Wrote() || len(res.Repairs) == 0 {
 				t.Errorf("when %s the repair was %+v, %v", c.name, res, err)
 			}
