@@ -37,6 +37,7 @@ type Snapshot struct {
 
 	Namespaces Table[string, Namespace] // by name; each that a Workload or Policy is in
 	Policies   Table[string, Policy]    // by "namespace/name"
+	Services   Table[string, Service]   // by "namespace/name"; a store without Services has none
 
 	// Digest identifies the configuration: two hosts that read the same files
 	// show the same digest.
@@ -59,6 +60,7 @@ func NewSnapshot(self string) *Snapshot {
 
 		Namespaces: NewTable[string, Namespace](),
 		Policies:   NewTable[string, Policy](),
+		Services:   NewTable[string, Service](),
 	}
 }
 
@@ -198,6 +200,8 @@ type BGP struct {
 	// Advertisements add communities to what this node announces, the most
 	// specific prefix first.
 	Advertisements []Advertisement
+	// Services are the ranges of Services that this node announces.
+	Services ServiceRanges
 }
 
 // Dataplane says how routes are written to the kernel.
