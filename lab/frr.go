@@ -2,7 +2,9 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/user"
@@ -56,20 +58,42 @@ func (n *Node) startFRR(conf FRRConfig) error {
 		if err := os.WriteFile(file, []byte(d.conf), 0o644); err != nil {
 			return err
 		}
+		vty := filepath.Join(dir, d.name+".vty")
+		// One that was killed has left its socket, which says nothing of this one.
+		if err := os.Remove(vty); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 		p, err := n.start(d.name, path, "-f", file, "-i", filepath.Join(dir, d.name+".pid"), "-z", zserv,
 			"--vty_socket", dir, "--log", "stdout")
 		if err != nil {
 			return err
 		}
 		up := func() bool {
-			_, err := os.Stat(filepath.Join(dir, d.name+".vty"))
-			return err == nil || !p.Running()
+			_, err := os.Stat(vty)
+			return err == nil && (d.name != "bfdd" || n.zebraKnows("bfd")) || !p.Running()
 		}
-		if !until(10*time.Second, up) || !p.Running() {
+		if !until(30*time.Second, up) || !p.Running() { // zebra may be asked again only after 10 s
 			return fmt.Errorf("%s did not start: %s", d.name, p.Log())
 		}
 	}
 	return nil
+}
+
+// zebraKnows reports whether a daemon has told zebra of itself. What bgpd asks of
+// bfdd goes through zebra, and is lost as long as bfdd has not.
+func (n *Node) zebraKnows(client string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, err := n.VTYSH(ctx, "show zebra client summary")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) > 0 && f[0] == client {
+			return true
+		}
+	}
+	return false
 }
 
 func (n *Node) frrDir() string { return filepath.Join(n.Dir(), "frr") }
