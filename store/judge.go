@@ -133,6 +133,7 @@ func conflicts(inForce, changed []*Object) []conflict {
 	found = append(found, rangeConflicts(all)...)
 	found = append(found, rangeHostConflicts(all)...)
 	found = append(found, anycastConflicts(all)...)
+	found = append(found, serviceConflicts(all)...)
 	found = append(found, configConflicts(all)...)
 	found = append(found, routerIDConflicts(all)...)
 	found = append(found, peerConflicts(all)...)

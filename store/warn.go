@@ -29,6 +29,7 @@ func Warnings(objects []*Object) []caracal.Problem {
 			w.nodes[o.Name] = v.Labels
 			v4, v6 := v.Addrs()
 			w.addrs[v4.Addr()], w.addrs[v6.Addr()] = o.Name, o.Name
+			w.network(v4, v6)
 			w.reflectors[o.Name] = v.Spec.RouteReflectorClusterID != ""
 		case *v1.BGPFilter:
 			w.filters[o.Name] = true
@@ -47,9 +48,10 @@ type warner struct {
 	nodes map[string]map[string]string // labels by name
 	addrs map[netip.Addr]string
 
-	ranges []netip.Prefix // of all nodes
-	placed []netip.Addr   // of Workloads
-	claims bool           // nodes claim blocks as they need them
+	ranges   []netip.Prefix // of all nodes
+	networks []netip.Prefix // that nodes are on
+	placed   []netip.Addr   // of Workloads
+	claims   bool           // nodes claim blocks as they need them
 
 	reflectors, filters map[string]bool // by name
 
@@ -82,6 +84,7 @@ func (w *warner) object(o *Object) {
 		if v.Spec.NodeSelector != "" && !w.selectsAny(v.Selection()) {
 			w.add("selector", o, "spec.nodeSelector: %s selects no node", v.Spec.NodeSelector)
 		}
+		w.services(o, v)
 	case *v1.BGPPeer:
 		w.peer(o, v)
 	case *v1.IPPool:

@@ -131,6 +131,9 @@ func (o *BGPConfiguration) Default() {
 		a.CIDR = canonicalPrefix(a.CIDR)
 		a.Communities = canonicalList(a.Communities, canonicalCommunity)
 	}
+	s.ServiceClusterIPs = canonicalRanges(s.ServiceClusterIPs)
+	s.ServiceExternalIPs = canonicalRanges(s.ServiceExternalIPs)
+	s.ServiceLoadBalancerIPs = canonicalRanges(s.ServiceLoadBalancerIPs)
 	if o.Name != DefaultName {
 		return
 	}

@@ -57,6 +57,7 @@ func ResolveBGP(selected []*BGPConfiguration) NodeBGP {
 	}
 	n.BGP.KeepaliveTime = keepaliveFor(n.BGP.HoldTime, n.BGP.KeepaliveTime)
 	n.BGP.Advertisements = s.advertisements()
+	n.BGP.Services = s.serviceRanges()
 	n.BFD = bfdOf(s.BFD.TransmitInterval, s.BFD.ReceiveInterval, s.BFD.Multiplier, caracal.BFD{})
 	if *s.BFD.NodeMeshEnabled {
 		n.BGP.MeshBFD = n.BFD
@@ -118,6 +119,9 @@ func override(s *BGPConfigurationSpec, by BGPConfigurationSpec) {
 		// The names in it are those of its own object.
 		s.PrefixAdvertisements, s.Communities = by.PrefixAdvertisements, by.Communities
 	}
+	setIfListed(&s.ServiceClusterIPs, by.ServiceClusterIPs)
+	setIfListed(&s.ServiceExternalIPs, by.ServiceExternalIPs)
+	setIfListed(&s.ServiceLoadBalancerIPs, by.ServiceLoadBalancerIPs)
 }
 
 func setIf[T any](p **T, v *T) {
@@ -128,6 +132,12 @@ func setIf[T any](p **T, v *T) {
 
 func setIfSaid(p *string, v string) {
 	if v != "" {
+		*p = v
+	}
+}
+
+func setIfListed[T any](p *[]T, v []T) {
+	if len(v) > 0 {
 		*p = v
 	}
 }
@@ -190,6 +200,11 @@ func flatten(o *BGPConfiguration) map[string]any {
 	}
 	if len(s.PrefixAdvertisements) > 0 {
 		set["spec.prefixAdvertisements"] = s.advertisements()
+	}
+	for _, l := range s.serviceLists() {
+		if len(l.of) > 0 {
+			set[l.field] = l.of
+		}
 	}
 	return set
 }

@@ -98,6 +98,13 @@ type BGPConfigurationSpec struct {
 	Communities []NamedCommunity `json:"communities,omitempty"`
 	// PrefixAdvertisements adds communities to what the nodes announce.
 	PrefixAdvertisements []PrefixAdvertisement `json:"prefixAdvertisements,omitempty"`
+	// ServiceClusterIPs, ServiceExternalIPs and ServiceLoadBalancerIPs are the
+	// ranges that the nodes announce addresses of Services from: each range as one
+	// prefix, and the addresses of Services with the policy Local by themselves,
+	// from the nodes that have a ready endpoint.
+	ServiceClusterIPs      []ServiceRange `json:"serviceClusterIPs,omitempty"`
+	ServiceExternalIPs     []ServiceRange `json:"serviceExternalIPs,omitempty"`
+	ServiceLoadBalancerIPs []ServiceRange `json:"serviceLoadBalancerIPs,omitempty"`
 }
 
 // BFDDefaults configures BFD (RFC 5880) where a BGPPeer does not.

@@ -209,6 +209,7 @@ func (o *BGPConfiguration) Validate() Errors {
 		c.bfd(s.BFD.TransmitInterval, s.BFD.ReceiveInterval, s.BFD.Multiplier)
 	}
 	c.advertisements(s)
+	c.services(s)
 	return c.errs
 }
 
