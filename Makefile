@@ -28,11 +28,13 @@ SOAKROUNDS  ?= 10
 # Which benchmarks, and their flags: `make bench BENCH=mesh BENCHFLAGS='--peers 600'`.
 BENCH       ?= routes mesh
 BENCHFLAGS  ?=
+# Which of Kubernetes' programs `make kube-programs` builds: names, or all.
+PROGRAMS    ?= etcd kube-apiserver kubectl
 
-.PHONY: help build test bench fuzz demo lint proto cover soak clean deps go root modules static
+.PHONY: help build test bench fuzz demo lint proto cover soak clean deps kube-programs go root modules static
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
 
 build: go ## build every program into bin/ (static, no C library needed)
 	@mkdir -p bin
@@ -40,7 +42,7 @@ build: go ## build every program into bin/ (static, no C library needed)
 
 test: root go ## format, vet, staticcheck, and all tests with the race detector
 	@scripts/deps test
-	@$(MAKE) modules static
+	@$(MAKE) modules static kube-programs
 	$(GO) test -race -p 2 -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(PKG)
 
 demo: root go ## the lab: three nodes in namespaces, pods that reach each other
@@ -69,15 +71,20 @@ proto: go ## generate the Go code of proto/ anew
 
 cover: root go ## tests with coverage of all rooms, into coverage.out
 	@scripts/deps test
+	@$(MAKE) kube-programs
 	$(GO) test -p 2 -timeout $(TESTTIMEOUT) -coverpkg=./... -coverprofile=coverage.out $(TESTFLAGS) $(PKG)
 	@$(GO) tool cover -func=coverage.out | tail -n 1
 
 soak: root go ## a day's changes in ten minutes, the stories SOAKROUNDS (10) times over with the long tests, ten minutes of each fuzz target
 	@scripts/deps test
+	@$(MAKE) kube-programs
 	$(GO) test -v -timeout 1h ./bench/soak -args -changes 1000000 -over 10m
 	$(GO) test -race -tags soak -count=$(SOAKROUNDS) -timeout 4h ./test/...
 	$(GO) test -v -tags soak -run Soak -timeout 30m ./bfd
 	@GO='$(GO)' scripts/fuzz 10m
+
+kube-programs: go ## build Kubernetes' own PROGRAMS, which the tests run, into bin/kube: minutes once, then nothing
+	@GO='$(GO)' scripts/kube-programs $(PROGRAMS)
 
 clean: ## remove what the targets above made
 	rm -rf bin coverage.out
