@@ -178,6 +178,9 @@ type Pool struct {
 type Block struct {
 	CIDR netip.Prefix
 	Node string
+	// Claimed says that the node took it by itself, a block of a pool or an address of
+	// another node's block, and not that the configuration gives it.
+	Claimed bool
 }
 
 // BGP is the configuration of this node's speaker, with every default filled
