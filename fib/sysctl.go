@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"caracal.dev/caracal/internal/sysctl"
 )
 
 // SysctlNeeds is what kernel settings depend on.
@@ -200,7 +202,7 @@ func ReadSysctl(key string) (string, bool) {
 // WriteSysctl writes a setting of the calling thread's network namespace, for
 // [SetSysctls].
 func WriteSysctl(key, value string) error {
-	if err := os.WriteFile(filepath.Join(sysctlDir, key), []byte(value), 0); err != nil {
+	if err := os.WriteFile(sysctl.Path(key), []byte(value), 0); err != nil {
 		return fmt.Errorf("fib: write sysctl: %w", err)
 	}
 	return nil

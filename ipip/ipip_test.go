@@ -162,7 +162,7 @@ func TestKernel(t *testing.T) {
 	if did, have, err := tun.Apply(t.Context(), Want{addr, 1480}); err != nil || !have.Up || len(did) != 2 {
 		t.Errorf("set down by hand: did %v, have %+v, %v", did, have, err)
 	}
-	if err := os.WriteFile(reversePathKey("all"), []byte("1"), 0); err != nil {
+	if err := os.WriteFile("/proc/sys/"+reversePathKey("all"), []byte("1"), 0); err != nil {
 		t.Fatal(err)
 	}
 	if did, have, err := tun.Apply(t.Context(), Want{addr, 1480}); err != nil || have.ReversePath != looseReversePath || len(did) != 1 {

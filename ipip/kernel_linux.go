@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"caracal.dev/caracal/internal/sysctl"
 )
 
 // Netlink is the device in the network namespace that [NewNetlink] was called in.
@@ -32,16 +34,16 @@ func NewNetlink() (*Netlink, error) {
 // Close releases the socket.
 func (n *Netlink) Close() { n.handle.Close() }
 
-// reversePathKey is where the kernel has a device's rp_filter.
+// reversePathKey is where the kernel has a device's rp_filter, below /proc/sys.
 func reversePathKey(device string) string {
-	return "/proc/sys/net/ipv4/conf/" + device + "/rp_filter"
+	return "net/ipv4/conf/" + device + "/rp_filter"
 }
 
 // reversePath is the value that is in force: the larger of the device's and of
 // that for all (Documentation/networking/ip-sysctl).
 func reversePath() (value int) {
 	for _, device := range []string{"all", Device} {
-		if b, err := os.ReadFile(reversePathKey(device)); err == nil {
+		if b, err := os.ReadFile("/proc/sys/" + reversePathKey(device)); err == nil {
 			n, _ := strconv.Atoi(strings.TrimSpace(string(b))) // a number, says the kernel
 			value = max(value, n)
 		}
@@ -113,7 +115,7 @@ func asked() error {
 // Do implements [Kernel].
 func (n *Netlink) Do(_ context.Context, s Step) error {
 	if s.Verb == SetReversePath {
-		return os.WriteFile(reversePathKey(Device), []byte(strconv.Itoa(s.Value)), 0o644)
+		return os.WriteFile(sysctl.Path(reversePathKey(Device)), []byte(strconv.Itoa(s.Value)), 0o644)
 	}
 	link, err := n.handle.LinkByName(Device)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"github.com/vishvananda/netlink"
@@ -14,6 +13,7 @@ import (
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/cni"
 	"caracal.dev/caracal/endpoint"
+	"caracal.dev/caracal/internal/sysctl"
 )
 
 // wires is package cni's idea of a link, for endpoint: what the plugin makes, the
@@ -96,7 +96,7 @@ func specOf(id endpoint.ID, w endpoint.Wiring) (cni.Spec, error) {
 // do carries out one step of the host's side.
 func do(s cni.Step) error {
 	if s.Op == cni.OpSysctl {
-		return os.WriteFile(filepath.Join("/proc/sys", filepath.FromSlash(s.Key)), []byte(s.Value), 0)
+		return os.WriteFile(sysctl.Path(s.Key), []byte(s.Value), 0)
 	}
 	link, err := netlink.LinkByName(s.Link)
 	if err != nil {
