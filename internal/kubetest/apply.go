@@ -116,12 +116,15 @@ func (a *API) applyOne(ctx context.Context, o *unstructured.Unstructured) error 
 	return nil
 }
 
-// resource finds where objects of o's kind are served.
+// resource finds where objects of o's kind are served. The API's list of kinds
+// lags behind a little, so one that is not in it is looked for again.
 func (a *API) resource(o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	kind := o.GroupVersionKind()
 	m, err := a.mapping(kind, false)
-	if meta.IsNoMatchError(err) {
-		m, err = a.mapping(kind, true)
+	for end := time.Now().Add(5 * time.Second); meta.IsNoMatchError(err) && time.Now().Before(end); {
+		if m, err = a.mapping(kind, true); err != nil {
+			time.Sleep(50 * time.Millisecond)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -22,6 +22,9 @@ import (
 var shared *API
 
 func TestMain(m *testing.M) {
+	if os.Getenv(orphanEnv) != "" {
+		os.Exit(m.Run())
+	}
 	begin := time.Now()
 	api, err := New(Options{})
 	if err != nil {
@@ -31,6 +34,7 @@ func TestMain(m *testing.M) {
 	fmt.Fprintf(os.Stderr, "the API was ready after %v\n", time.Since(begin).Round(time.Millisecond))
 	shared = api
 	code := m.Run()
+	fmt.Fprintf(os.Stderr, "at the end etcd and the API server used %s\n", memory(api))
 	api.Close()
 	os.Exit(code)
 }
@@ -205,3 +209,17 @@ func TestMissingProgramSaysWhatToRun(t *testing.T) {
 }
 
 func selfReview() *authenticationv1.SelfSubjectReview { return &authenticationv1.SelfSubjectReview{} }
+
+// memory says how much memory the two programs have, in words.
+func memory(a *API) string {
+	var out []string
+	for _, p := range []*process{a.etcd, a.server} {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+		for line := range strings.Lines(string(text)) {
+			if rss, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+				out = append(out, strings.TrimSpace(rss))
+			}
+		}
+	}
+	return strings.Join(out, " and ")
+}
