@@ -31,7 +31,7 @@ BENCHFLAGS  ?=
 # Which of Kubernetes' programs `make kube-programs` builds: names, or all.
 PROGRAMS    ?= etcd kube-apiserver kubectl
 
-.PHONY: help build test bench fuzz demo lint proto cover soak clean deps kube-programs go root modules static
+.PHONY: help build test bench fuzz demo lint proto cover soak clean deps kube-programs manifests rootfs image go root modules static
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
@@ -85,6 +85,16 @@ soak: root go ## a day's changes in ten minutes, the stories SOAKROUNDS (10) tim
 
 kube-programs: go ## build Kubernetes' own PROGRAMS, which the tests run, into bin/kube: minutes once, then nothing
 	@GO='$(GO)' scripts/kube-programs $(PROGRAMS)
+
+manifests: ## write manifests/caracal.yaml anew
+	@scripts/manifests
+
+rootfs: build ## the image's root file system, in bin/rootfs, of this Debian's iptables
+	@rm -rf bin/rootfs
+	@scripts/rootfs bin/rootfs
+
+image: ## the image localhost/caracal, by podman; needs a registry for its base
+	podman build --build-arg VERSION=$(VERSION) -t localhost/caracal .
 
 clean: ## remove what the targets above made
 	rm -rf bin coverage.out
