@@ -37,7 +37,7 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 	}
 	p := &planner{
 		s: s, self: self, ready: ready, facts: facts, byAddr: map[netip.Addr]Neighbor{},
-		lingers: map[string]time.Time{},
+		lingers: map[string]time.Time{}, servedRoutes: -1,
 	}
 	p.peers()
 	p.mesh()
@@ -51,6 +51,7 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 		},
 		Neighbors: slices.SortedFunc(maps.Values(p.byAddr), func(a, b Neighbor) int { return strings.Compare(a.Name, b.Name) }),
 		Originate: p.originate(),
+		Services:  p.serviceRanges(),
 		NextHop4:  self.IPv4.Addr(),
 		NextHop6:  self.IPv6.Addr(),
 		ClusterID: self.ClusterID,
@@ -71,12 +72,17 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 }
 
 type planner struct {
-	s        *caracal.Snapshot
-	self     caracal.Node
-	ready    func(netip.Prefix) bool
-	facts    Facts
-	byAddr   map[netip.Addr]Neighbor
-	owns     map[string]int // see owned
+	s      *caracal.Snapshot
+	self   caracal.Node
+	ready  func(netip.Prefix) bool
+	facts  Facts
+	byAddr map[netip.Addr]Neighbor
+	owns   map[string]int // see owned
+	// servedRoutes is what serviceRoutes has counted, -1 before it has; shared are
+	// the prefixes that other nodes announce as well.
+	servedRoutes int
+	shared       map[netip.Prefix]bool
+
 	found    map[string]netip.Addr
 	problems []caracal.Problem
 

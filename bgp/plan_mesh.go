@@ -80,8 +80,8 @@ func nodeLimit(owned int) uint32 {
 }
 
 // reflectorLimit is for one that speaks for all.
-func reflectorLimit(owned map[string]int) uint32 {
-	all := 0
+func reflectorLimit(owned map[string]int, services int) uint32 {
+	all := services
 	for _, n := range owned {
 		all = min(all+n, 8*maxOwned) // a million
 	}

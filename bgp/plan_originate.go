@@ -55,6 +55,8 @@ func (p *planner) originate() []netip.Prefix {
 			want[prefix], shared[prefix] = true, true
 		}
 	}
+	p.services(func(prefix netip.Prefix) { want[prefix], shared[prefix] = true, true })
+	p.shared = shared
 	list := make([]netip.Prefix, 0, len(want))
 	for prefix := range want {
 		if !p.self.Addr(prefix.Addr().Is6()).IsValid() {
@@ -96,7 +98,7 @@ func (p *planner) communities(announced []netip.Prefix) map[netip.Prefix][]carac
 		if i >= 0 {
 			found[prefix] = slices.Clone(p.s.BGP.Advertisements[i].Communities)
 		}
-		if p.facts.Drain == DrainLast && slices.Contains(p.self.Anycast, prefix) {
+		if p.facts.Drain == DrainLast && p.shared[prefix] {
 			found[prefix] = append(found[prefix], caracal.GracefulShutdown)
 		}
 	}

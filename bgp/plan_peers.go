@@ -165,9 +165,9 @@ func (p *planner) limit(n *Neighbor, peer caracal.Peer) {
 	least := uint32(0)
 	switch {
 	case n.Reflector:
-		least = reflectorLimit(p.owned())
+		least = reflectorLimit(p.owned(), p.serviceRoutes())
 	case n.Node != "":
-		least = nodeLimit(p.owned()[n.Node])
+		least = nodeLimit(p.owned()[n.Node] + p.serviceRoutes())
 	}
 	if n.MaxPrefixes == peerPrefixes && n.MaxPrefixes < least {
 		n.MaxPrefixes = least

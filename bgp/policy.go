@@ -157,6 +157,7 @@ type group struct {
 	nextHop  caracal.NextHopMode
 	filters  string
 	leaving  bool // tell it to choose others, by the AS_PATH
+	services bool // it gets the prefixes of Services, where there are any
 }
 
 func (g group) compare(o group) int { return strings.Compare(fmt.Sprint(g), fmt.Sprint(o)) }
@@ -176,7 +177,8 @@ func (p *exporter) groupOf(n Neighbor) group {
 		g.nextHop = caracal.NextHopAuto
 	}
 	g.leaving = g.ebgp && p.cfg.Drain == DrainLast
-	plain := !g.external && g.filters == "" && !g.leaving &&
+	g.services = len(p.cfg.Services) > 0 && n.getsServices()
+	plain := !g.external && g.filters == "" && !g.leaving && !g.services &&
 		(g.nextHop == caracal.NextHopAuto || g.nextHop == caracal.NextHopKeep && !g.ebgp) &&
 		(!p.passes || !g.ebgp && g.client == p.cfg.ClusterID.IsValid())
 	if plain {
@@ -191,6 +193,7 @@ func (p *exporter) add(s ...statement) { p.statements = append(p.statements, s..
 // we are a reflector, whose clients they are then, what is passed on.
 func (p *exporter) plain(special []netip.Addr) {
 	to := statement{neighbors: special, butNot: true}
+	p.noServices(to)
 	if p.passes {
 		passed := to
 		passed.source = passedOn
@@ -218,6 +221,9 @@ func (p *exporter) group(g group, to []netip.Addr) {
 		mine.decision = reject
 		p.add(mine)
 		return
+	}
+	if !g.services {
+		p.noServices(mine)
 	}
 	if p.passes {
 		p.passedOn(g, mine)
@@ -248,6 +254,22 @@ func (p *exporter) group(g group, to []netip.Addr) {
 	}
 	mine.decision = accept
 	p.add(mine)
+}
+
+// noServices rejects what is in the ranges of Services, ours and what is passed on.
+func (p *exporter) noServices(s statement) {
+	s.decision = reject
+	for _, family := range []uint8{4, 6} {
+		s.family, s.prefixes = family, nil
+		for _, r := range p.cfg.Services {
+			if r.Addr().Is6() == (family == 6) {
+				s.prefixes = append(s.prefixes, prefixRange{r, r.Bits(), r.Addr().BitLen()})
+			}
+		}
+		if len(s.prefixes) > 0 {
+			p.add(s)
+		}
+	}
 }
 
 // passedOn rejects what must not be passed on whatever the filters say, and

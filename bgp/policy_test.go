@@ -35,9 +35,9 @@ func newExporting(t *testing.T, ip string) *exporting {
 	var configs []sender.Config
 	for i, kind := range []func(*bgp.Neighbor){
 		func(n *bgp.Neighbor) { n.Client = true },
-		func(n *bgp.Neighbor) { n.Client = true },
-		func(n *bgp.Neighbor) {},
-		func(n *bgp.Neighbor) { n.Client, n.Filters = true, "a" },
+		func(n *bgp.Neighbor) { n.Client, n.Node = true, "client" },
+		func(n *bgp.Neighbor) { n.Node, n.Reflector = "reflector", true },
+		func(n *bgp.Neighbor) { n.Client, n.Node, n.Filters = true, "filtered", "a" },
 		func(n *bgp.Neighbor) { n.Filters = "a,b" },
 		func(n *bgp.Neighbor) { n.External, n.ASN = true, torASN },
 		func(n *bgp.Neighbor) { n.External, n.ASN, n.Filters = true, torASN, "a" },
@@ -107,8 +107,14 @@ func words(a caracal.Attrs, pref uint32) string {
 func (e *exporting) wanted(n bgp.Neighbor) map[netip.Prefix]string {
 	want := map[netip.Prefix]string{}
 	ours := map[netip.Prefix]bool{}
+	withheld := func(p netip.Prefix) bool {
+		return n.Node != "" && !n.Reflector && slices.ContainsFunc(e.conf.Services, func(r netip.Prefix) bool { return caracal.Covers(r, p) })
+	}
 	for _, p := range e.conf.Originate {
 		ours[p] = true
+		if withheld(p) {
+			continue
+		}
 		a := &caracal.Attrs{LocalPref: 100}
 		for _, c := range e.conf.Communities[p] {
 			if c.Large {
@@ -133,7 +139,7 @@ func (e *exporting) wanted(n bgp.Neighbor) map[netip.Prefix]string {
 			a.OriginatorID, a.ClusterList = originator, append([]netip.Addr{e.conf.ClusterID}, r.Attrs.ClusterList...)
 		}
 		switch {
-		case ours[r.NLRI], originator == n.Addr, slices.Contains(a.ASPath, n.ASN),
+		case ours[r.NLRI], withheld(r.NLRI), originator == n.Addr, slices.Contains(a.ASPath, n.ASN),
 			n.ASN != asn && filter.Has(&a, caracal.NoExport),
 			r.Internal && !r.Client && n.ASN == asn && !n.Client:
 			continue
@@ -204,8 +210,12 @@ func TestExportPolicyMeansWhatFiltersSay(t *testing.T) {
 		for _, r := range e.relays {
 			told = append(told, bgp.Relay{NLRI: r.NLRI})
 		}
-		e.relays = nil
+		e.relays, e.conf.Services = nil, nil
 		for _, p := range somePrefixes {
+			if rng.IntN(8) == 0 {
+				e.conf.Services = append(e.conf.Services, p)
+			}
+
 			switch rng.IntN(4) {
 			case 0:
 				e.conf.Originate = append(e.conf.Originate, p)

@@ -13,6 +13,8 @@ type Config struct {
 	Global    Global
 	Neighbors []Neighbor // sorted by Name
 	Originate []netip.Prefix
+	// Services are ranges of which nothing is announced to nodes but reflectors.
+	Services []netip.Prefix
 	// NextHop4 and NextHop6 are the next hops of the originated prefixes; invalid
 	// where the node has no address of the family.
 	NextHop4, NextHop6 netip.Addr
@@ -151,6 +153,8 @@ type Facts struct {
 	// link-local address, with its zone, of the router that advertises itself there.
 	Routers map[string]netip.Addr
 	Drain   Drain
+	// Unruled says that what isolates the workloads is not in the kernel yet.
+	Unruled bool
 }
 
 // SessionFact is what [Plan] must know of a session.
