@@ -45,6 +45,15 @@ type Store interface {
 	Delete(ctx context.Context, key, revision string) error
 }
 
+// NodeStore is a [Store] that can list what is of one node without reading what is
+// of all others.
+type NodeStore interface {
+	Store
+	// ListNode returns the affinities of a node and the addresses that it borrows, as
+	// List does.
+	ListNode(ctx context.Context, node string) ([]Record, []Damaged, error)
+}
+
 // Record is one entry of a [Store].
 type Record struct {
 	Key      string

@@ -25,7 +25,8 @@ type Reopener interface {
 	Reopen(t *testing.T) ipam.Store
 }
 
-// Run tests the stores that open returns; each is empty and used by nobody else.
+// Run tests the stores that open returns; each is empty and used by nobody else. Its
+// keys are of the forms that [ipam.Store] lists, and its values are of any kind.
 func Run(t *testing.T, open func(t *testing.T) ipam.Store) {
 	for _, c := range []struct {
 		name string
@@ -81,7 +82,7 @@ func testEmpty(t *testing.T, s ipam.Store) {
 	if err := s.Delete(context.Background(), "block/10.0.0.0-26", ""); err != nil {
 		t.Fatalf("delete what is not there: %v", err)
 	}
-	wantError(t, "put with a revision where there is nothing", tryPut(s, "block/a", "x", "1"), ipam.ErrConflict)
+	wantError(t, "put with a revision where there is nothing", tryPut(s, "block/10.0.0.0-26", "x", "1"), ipam.ErrConflict)
 }
 
 func testSwap(t *testing.T, s ipam.Store) {
@@ -122,14 +123,16 @@ func testDelete(t *testing.T, s ipam.Store) {
 }
 
 func testList(t *testing.T, s ipam.Store) {
-	for _, key := range []string{"block/10.0.1.0-26", "block/10.0.0.0-26", "affinity/b/10.0.0.0-26", "affinity/a/10.0.1.0-26", "blocks"} {
+	for _, key := range []string{"block/10.0.1.0-26", "block/10.0.0.0-26", "affinity/b/10.0.0.0-26", "affinity/a/10.0.1.0-26", "borrowed/10.0.1.3"} {
 		put(t, s, key, "of "+key, "")
 	}
 	for prefix, want := range map[string]string{
-		"":            "affinity/a/10.0.1.0-26 affinity/b/10.0.0.0-26 block/10.0.0.0-26 block/10.0.1.0-26 blocks",
-		"block/":      "block/10.0.0.0-26 block/10.0.1.0-26",
-		"affinity/a/": "affinity/a/10.0.1.0-26",
-		"borrowed/":   "",
+		"":                "affinity/a/10.0.1.0-26 affinity/b/10.0.0.0-26 block/10.0.0.0-26 block/10.0.1.0-26 borrowed/10.0.1.3",
+		"block/":          "block/10.0.0.0-26 block/10.0.1.0-26",
+		"affinity/a/":     "affinity/a/10.0.1.0-26",
+		"block/10.0.1":    "block/10.0.1.0-26",
+		"borrowed/":       "borrowed/10.0.1.3",
+		"borrowed/10.0.2": "",
 	} {
 		records, damaged, err := s.List(context.Background(), prefix)
 		if err != nil || len(damaged) > 0 {
@@ -177,19 +180,19 @@ func testValues(t *testing.T, s ipam.Store) {
 	ctx := context.Background()
 	values := []string{"", "\n", "\x00\xff", strings.Repeat("0123456789", 100_000)}
 	for i, v := range values {
-		put(t, s, fmt.Sprintf("block/%d", i), v, "")
+		put(t, s, fmt.Sprintf("block/10.0.%d.0-26", i), v, "")
 	}
 	text := []byte("mine")
-	if _, err := s.Put(ctx, ipam.Record{Key: "block/m", Value: text}); err != nil {
+	if _, err := s.Put(ctx, ipam.Record{Key: "block/10.8.0.0-26", Value: text}); err != nil {
 		t.Fatal(err)
 	}
 	copy(text, "xxxx")
-	r, _ := s.Get(ctx, "block/m")
+	r, _ := s.Get(ctx, "block/10.8.0.0-26")
 	copy(r.Value, "yyyy")
-	wantValue(t, s, "block/m", "mine", "")
+	wantValue(t, s, "block/10.8.0.0-26", "mine", "")
 	s = reopen(t, s)
 	for i, v := range values {
-		wantValue(t, s, fmt.Sprintf("block/%d", i), v, "")
+		wantValue(t, s, fmt.Sprintf("block/10.0.%d.0-26", i), v, "")
 	}
 }
 
@@ -201,14 +204,14 @@ func testConcurrent(t *testing.T, s ipam.Store) {
 	for w := range workers {
 		wait.Go(func() {
 			for n := 0; n < rounds; {
-				r, err := s.Get(ctx, "block/n")
+				r, err := s.Get(ctx, "block/10.0.0.0-26")
 				if err != nil && !errors.Is(err, ipam.ErrNotFound) {
 					t.Error(err)
 					return
 				}
 				count := 0
 				fmt.Sscan(string(r.Value), &count)
-				switch err := tryPut(s, "block/n", fmt.Sprint(count+1), r.Revision); {
+				switch err := tryPut(s, "block/10.0.0.0-26", fmt.Sprint(count+1), r.Revision); {
 				case err == nil:
 					n++
 				case !errors.Is(err, ipam.ErrConflict):
@@ -216,7 +219,7 @@ func testConcurrent(t *testing.T, s ipam.Store) {
 					return
 				}
 			}
-			key := fmt.Sprintf("block/own-%d", w)
+			key := fmt.Sprintf("block/10.1.%d.0-26", w)
 			if err := tryPut(s, key, "x", ""); err != nil {
 				t.Error(err)
 			}
@@ -226,7 +229,7 @@ func testConcurrent(t *testing.T, s ipam.Store) {
 		})
 	}
 	wait.Wait()
-	wantValue(t, s, "block/n", fmt.Sprint(workers*rounds), "")
+	wantValue(t, s, "block/10.0.0.0-26", fmt.Sprint(workers*rounds), "")
 }
 
 func reopen(t *testing.T, s ipam.Store) ipam.Store {
@@ -238,22 +241,22 @@ func reopen(t *testing.T, s ipam.Store) ipam.Store {
 }
 
 func testReopened(t *testing.T, s ipam.Store) {
-	put(t, s, "block/gone", "x", "")
-	kept := put(t, s, "block/kept", "one", "")
-	put(t, s, "block/kept", "two", kept)
-	r, err := s.Get(context.Background(), "block/gone")
+	put(t, s, "block/10.0.0.0-26", "x", "")
+	kept := put(t, s, "block/10.0.1.0-26", "one", "")
+	put(t, s, "block/10.0.1.0-26", "two", kept)
+	r, err := s.Get(context.Background(), "block/10.0.0.0-26")
 	if err == nil {
-		err = s.Delete(context.Background(), "block/gone", r.Revision)
+		err = s.Delete(context.Background(), "block/10.0.0.0-26", r.Revision)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	s = reopen(t, s)
-	wantValue(t, s, "block/kept", "two", "")
-	_, err = s.Get(context.Background(), "block/gone")
+	wantValue(t, s, "block/10.0.1.0-26", "two", "")
+	_, err = s.Get(context.Background(), "block/10.0.0.0-26")
 	wantError(t, "get what was deleted", err, ipam.ErrNotFound)
-	r, _ = s.Get(context.Background(), "block/kept")
-	put(t, s, "block/kept", "three", r.Revision)
+	r, _ = s.Get(context.Background(), "block/10.0.1.0-26")
+	put(t, s, "block/10.0.1.0-26", "three", r.Revision)
 }
 
 // damage makes a record unreadable, in a store whose tests can do that; nil if
@@ -261,7 +264,7 @@ func testReopened(t *testing.T, s ipam.Store) {
 func damage(t *testing.T, s ipam.Store, key string) ipam.Store {
 	t.Helper()
 	put(t, s, key, "one", "")
-	put(t, s, "block/other", "fine", "")
+	put(t, s, "block/10.9.0.0-26", "fine", "")
 	d, ok := s.(Damager)
 	if !ok {
 		t.Logf("%T has no way to damage a record: nothing to test", s)
@@ -277,7 +280,7 @@ func listDamaged(t *testing.T, s ipam.Store) []ipam.Damaged {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.ContainsFunc(records, func(r ipam.Record) bool { return r.Key == "block/other" }) {
+	if !slices.ContainsFunc(records, func(r ipam.Record) bool { return r.Key == "block/10.9.0.0-26" }) {
 		t.Fatal("one damaged record hides the others")
 	}
 	return damaged
