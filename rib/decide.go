@@ -66,7 +66,11 @@ func (m *Mirror) decide(e *entry, fn func(Choice)) {
 		m.judge(p)
 	}
 	equal := m.equal(e)
-	chosen := m.choose(e, equal)
+	installed := equal
+	if m.owners.Service(e.nlri) {
+		installed = nil // they are only passed on
+	}
+	chosen := m.choose(e, installed)
 	if m.relaying() {
 		m.relay(e, equal)
 	}

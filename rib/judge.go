@@ -15,10 +15,10 @@ func (m *Mirror) judge(p *path) {
 	if p.kept {
 		m.judgeKept(p, v.Code)
 	}
-	if v.Code == Accepted {
+	if v.Code.used() {
 		attrs = m.finish(p, p.update.attrs, attrs)
 	}
-	m.alter(p, v.Code == Accepted && attrs != p.update.attrs, attrs)
+	m.alter(p, v.Code.used() && attrs != p.update.attrs, attrs)
 	if v.Code != p.code {
 		p.from.count(p.code, -1)
 		p.from.count(v.Code, 1)
@@ -65,6 +65,8 @@ func (m *Mirror) judgeFrom(nb *neighbor, nlri netip.Prefix, attrs *caracal.Attrs
 		return Verdict{Code: RefusedLoop}, attrs
 	case !nb.ebgp && m.reflected(attrs):
 		return Verdict{Code: RefusedReflected}, attrs
+	case m.owners.Service(nlri):
+		return m.judgeService(nb, nlri, attrs)
 	case nb.external:
 		return m.judgeExternal(nb, nlri, attrs)
 	}
@@ -77,6 +79,26 @@ func (m *Mirror) judgeFrom(nb *neighbor, nlri netip.Prefix, attrs *caracal.Attrs
 		return v, attrs
 	}
 	// Ownership is not a filter's to give away: it only restricts and changes.
+	res := nb.rules.filters.Import(nb.subject(nlri, attrs))
+	if res.Decided && !res.Accept {
+		v.Code, v.Rule = RefusedFilter, res.Rule
+	}
+	return v, res.Attrs
+}
+
+// judgeService judges what is in a range of Services. Nothing of it gets into the
+// kernel: a switch that sends back what nodes announce, or a policy that takes
+// too much, must not lead a node's own Services elsewhere. What a node announces
+// is used to be passed on, as far as a filter lets it.
+func (m *Mirror) judgeService(nb *neighbor, nlri netip.Prefix, attrs *caracal.Attrs) (Verdict, *caracal.Attrs) {
+	v := Verdict{Code: RefusedService, NextHopNode: m.owners.NodeOf(attrs.NextHop)}
+	if nb.external || v.NextHopNode == "" || v.NextHopNode == m.owners.self {
+		return v, attrs
+	}
+	v.Code = ServiceOfNode
+	if nb.rules.filters == nil {
+		return v, attrs
+	}
 	res := nb.rules.filters.Import(nb.subject(nlri, attrs))
 	if res.Decided && !res.Accept {
 		v.Code, v.Rule = RefusedFilter, res.Rule
@@ -230,12 +252,12 @@ func (m *Mirror) alter(p *path, yes bool, attrs *caracal.Attrs) {
 	p.altered = yes
 }
 
-// usable returns the attributes that may be installed for a path; nil if none.
+// usable returns the attributes that may be used of a path; nil if none.
 func (m *Mirror) usable(p *path) *caracal.Attrs {
 	switch {
-	case p.code == Accepted && p.altered:
+	case p.code.used() && p.altered:
 		return m.altered[p]
-	case p.code == Accepted:
+	case p.code.used():
 		return p.update.attrs
 	case p.kept:
 		return m.kept[p].attrs

@@ -24,6 +24,8 @@ type Owners struct {
 	hosts map[netip.Prefix]string // workload address -> node
 	// anycast has the nodes that serve a prefix together, sorted.
 	anycast map[netip.Prefix][]string
+	// services are the ranges of Services that this node announces.
+	services bart.Table[struct{}]
 }
 
 // NewOwners returns an Owners that knows nothing: it refuses every path.
@@ -52,6 +54,7 @@ func (o *Owners) Update(old, cur *caracal.Snapshot) []netip.Prefix {
 	o.updateBlocks(old, cur, changed)
 	o.updateNodes(old, cur, changed, &then)
 	o.updateHosts(old, cur, changed, &then)
+	o.updateServices(old, cur, changed)
 	for _, do := range then {
 		do()
 	}
@@ -180,6 +183,33 @@ func (o *Owners) updateHosts(old, cur *caracal.Snapshot, changed map[netip.Prefi
 			})
 		}
 	})
+}
+
+func (o *Owners) updateServices(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}) {
+	was, is := allRanges(old), allRanges(cur)
+	for _, p := range was {
+		if !slices.Contains(is, p) {
+			o.services.Delete(p)
+			changed[p] = struct{}{}
+		}
+	}
+	for _, p := range is {
+		if !slices.Contains(was, p) {
+			o.services.Insert(p, struct{}{})
+			changed[p] = struct{}{}
+		}
+	}
+}
+
+func allRanges(s *caracal.Snapshot) []netip.Prefix {
+	r := s.BGP.Services
+	return slices.Concat(r.ClusterIPs, r.ExternalIPs, r.LoadBalancerIPs)
+}
+
+// Service reports whether a prefix is in a range of Services.
+func (o *Owners) Service(p netip.Prefix) bool {
+	_, ok := o.services.LookupPrefix(p)
+	return ok
 }
 
 // OwnerOf returns the node that owns the whole of a prefix; "" if none does.

@@ -27,14 +27,23 @@ const (
 	RefusedFilter         // an import filter says so
 	RefusedPools          // in a pool, and the external neighbor may not carry those
 	RefusedConnected      // this node, or a network that it is on
+	RefusedService        // in a range of Services, from whom nothing of it is passed on
+	// ServiceOfNode is in a range of Services and from a node that announces it. Like
+	// everything in such a range it stays out of the kernel, for this node serves it
+	// itself; but a reflector passes it on to those who do not.
+	ServiceOfNode
 )
 
 // String returns a short name for the code, usable as a metric label.
 func (c Code) String() string {
 	return [...]string{"accepted", "unknown-neighbor", "external", "default-route", "range", "next-hop-unknown",
 		"next-hop-self", "no-pool", "too-wide", "no-owner", "local", "not-owner", "as-loop",
-		"reflected-back", "filter", "pools", "connected"}[c]
+		"reflected-back", "filter", "pools", "connected", "service", "service-of-node"}[c]
 }
+
+// used reports whether a path with the verdict may be chosen among others of its
+// prefix, be it only to be passed on.
+func (c Code) used() bool { return c == Accepted || c == ServiceOfNode }
 
 // Verdict is the judgement of a path with what is needed to explain it.
 type Verdict struct {
@@ -72,6 +81,10 @@ func (v Verdict) Explain(nlri netip.Prefix, nextHop netip.Addr) string {
 			return fmt.Sprintf("%s is this node itself", nlri)
 		}
 		return fmt.Sprintf("%s is in %s, a network that this node is on: only an import filter or acceptRanges that name it, or a part of it, let it in", nlri, v.Network)
+	case RefusedService:
+		return fmt.Sprintf("%s is in a range of Services: each node serves those itself, and takes no route for them from anybody", nlri)
+	case ServiceOfNode:
+		return fmt.Sprintf("%s is in a range of Services: node %s announces it for others, and this node serves it itself; a reflector passes it on", nlri, v.NextHopNode)
 	case RefusedLoop:
 		return "its AS path contains our own AS number: it comes back to us (RFC 4271 section 9.1.2)"
 	case RefusedDefault:
