@@ -63,6 +63,9 @@ type Options struct {
 	// it answers on its socket and has either adopted the routes in the kernel or
 	// found out what it must wait for; may be nil.
 	Say func(status string)
+	// Beside run beside the daemon's own tasks, from when no other daemon has the
+	// socket until ctx ends; an error ends the daemon.
+	Beside []func(ctx context.Context, a *Agent) error
 	// HTTPAddr is where metrics and health are served; empty means nowhere.
 	HTTPAddr string
 	// API says where the CLI's socket is.
@@ -161,6 +164,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { return server.Run(ctx) })
 	g.Go(func() error { return a.serveRoutes(ctx, g) })
 	g.Go(func() error { return a.leaveWhenAsked(ctx) })
+	for _, task := range a.o.Beside {
+		g.Go(func() error { return task(ctx, a) })
+	}
 	err := g.Wait()
 	if errors.Is(err, errLeft) {
 		return nil

@@ -65,13 +65,15 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 	st.Problems = append(st.Problems, speaker.problems...)
 	st.Problems = append(st.Problems, slices.Concat(up.links.problems(), up.bfd.problems(), up.tunnel.problems(), policy.issues())...)
 	st.Counts.Originated = len(speaker.config.Originate)
-	if err := a.countSessions(ctx, up, &st); err != nil {
+	alive, err := a.countSessions(ctx, up, &st)
+	if err != nil {
 		return st, err
 	}
-	if err := up.routes.query(ctx, func() { up.routes.fillStatus(&st) }); err != nil {
+	var routes error
+	if err := up.routes.query(ctx, func() { up.routes.fillStatus(&st); routes = up.routes.applyErr }); err != nil {
 		return st, err
 	}
-	judgeReady(&st, speaker, snap)
+	judgeReady(&st, speaker, snap, routes, alive)
 	if why := policy.unready(time.Now()); why != "" {
 		st.Ready = api.Fact{Reason: strings.Join(slices.DeleteFunc([]string{st.Ready.Reason, why}, func(s string) bool { return s == "" }), "; ")}
 	}
@@ -94,23 +96,29 @@ func synced(snap *caracal.Snapshot) api.Fact {
 	return f
 }
 
-func (a *Agent) countSessions(ctx context.Context, up *running, st *api.Status) error {
+// countSessions counts them, and reports whether one at least carries routes, if there
+// are any: it is up, or its neighbor restarts and its routes are kept.
+func (a *Agent) countSessions(ctx context.Context, up *running, st *api.Status) (alive bool, err error) {
 	neighbors, err := up.speaker.Neighbors(ctx)
 	if err != nil {
-		return fmt.Errorf("node: list neighbors: %w", err)
+		return false, fmt.Errorf("node: list neighbors: %w", err)
 	}
 	st.Counts.Neighbors = len(neighbors)
+	alive = len(neighbors) == 0
 	for _, n := range neighbors {
 		if n.State == bgp.Established {
 			st.Counts.Established++
 		}
+		alive = alive || n.State == bgp.Established || n.Restarting
 	}
-	return nil
+	return alive, nil
 }
 
-// judgeReady says in words what keeps the node from being ready: BGP listens,
-// the RIB has converged, and nothing of what is wanted failed.
-func judgeReady(st *api.Status, speaker *speakerState, snap *caracal.Snapshot) {
+// judgeReady says in words what keeps the node from being ready: BGP listens, the RIB
+// has converged, its routes are in the kernel, and one session is up, if there is to
+// be any. A source of the configuration that cannot be read now does not: what it said
+// last is in force.
+func judgeReady(st *api.Status, speaker *speakerState, snap *caracal.Snapshot, routes error, alive bool) {
 	var not []string
 	if _, ok := snap.SelfNode(); !ok {
 		not = append(not, selfMissing(snap))
@@ -122,13 +130,23 @@ func judgeReady(st *api.Status, speaker *speakerState, snap *caracal.Snapshot) {
 		}
 		not = append(not, why)
 	}
-	if !st.Synced.Holds {
-		not = append(not, st.Synced.Reason)
-	}
 	if !st.Converged.Holds && !speaker.started.IsZero() {
 		not = append(not, st.Converged.Reason)
 	}
-	st.Complete = api.Fact{Holds: st.Synced.Holds && st.Converged.Holds, Reason: strings.Join(not, "; ")}
+	incomplete := slices.Clone(not)
+	if !st.Synced.Holds {
+		incomplete = append(incomplete, st.Synced.Reason)
+	}
+	st.Complete = api.Fact{Holds: st.Synced.Holds && st.Converged.Holds, Reason: strings.Join(incomplete, "; ")}
+	if routes != nil {
+		not = append(not, "routes are not in the kernel as they should be: "+routes.Error())
+	}
+	if !snap.Synced {
+		not = append(not, st.Synced.Reason)
+	}
+	if !alive && !speaker.started.IsZero() {
+		not = append(not, fmt.Sprintf("none of %d BGP sessions is established; caracal show neighbors says why", st.Counts.Neighbors))
+	}
 	st.Ready = api.Fact{Holds: len(not) == 0, Reason: strings.Join(not, "; ")}
 }
 
