@@ -70,11 +70,11 @@ func NewObject(value v1.Object, source, raw string, words *Words) (*Object, erro
 	switch v := value.(type) {
 	case *v1.Workload:
 		w := v.Workload(source)
-		words.workload(&w, o.Name)
+		words.Workload(&w, o.Name)
 		o.Value = &w
 	case *v1.NetworkPolicy:
 		p := v.Policy(source)
-		words.policy(&p, o.Name)
+		words.Policy(&p, o.Name)
 		o.Value = &p
 	}
 	return o, nil

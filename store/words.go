@@ -84,8 +84,20 @@ func (w *Words) labels(m map[string]string) map[string]string {
 	return known
 }
 
-// workload makes a workload share what it can; key is "namespace/name".
-func (w *Words) workload(o *caracal.Workload, key string) {
+// Word returns the same text, shared with those who asked for it before.
+func (w *Words) Word(s string) string {
+	defer w.lock()()
+	return w.word(s)
+}
+
+// Labels returns a map with the same labels, which must not be changed.
+func (w *Words) Labels(m map[string]string) map[string]string {
+	defer w.lock()()
+	return w.labels(m)
+}
+
+// Workload makes a workload share what it can; key is "namespace/name".
+func (w *Words) Workload(o *caracal.Workload, key string) {
 	defer w.lock()()
 	o.Namespace, o.Name, _ = strings.Cut(key, "/")
 	o.Namespace, o.Node, o.Source = w.word(o.Namespace), w.word(o.Node), w.word(o.Source)
@@ -116,8 +128,8 @@ func (w *Words) portList(ports []caracal.Port) []caracal.Port {
 	return ports
 }
 
-// policy does the same for a policy.
-func (w *Words) policy(o *caracal.Policy, key string) {
+// Policy does the same for a policy.
+func (w *Words) Policy(o *caracal.Policy, key string) {
 	defer w.lock()()
 	o.Namespace, o.Name, _ = strings.Cut(key, "/")
 	o.Namespace, o.Source = w.word(o.Namespace), w.word(o.Source)

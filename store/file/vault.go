@@ -21,9 +21,6 @@ import (
 // is in it is never read as configuration.
 const secretsDir = "local/secrets"
 
-// maxSecret is the longest key of TCP-MD5: TCP_MD5SIG_MAXKEYLEN in linux/tcp.h.
-const maxSecret = 80
-
 // vault reads passwords, and remembers those that it has read: a password that
 // was in force stays so while its file cannot be read, since a session without
 // one is never an answer and a session that goes down helps nobody.
@@ -112,31 +109,16 @@ func readSecret(dir, name string) (string, error) {
 		return "", errors.New("it is no regular file")
 	case info.Mode().Perm()&^0o600 != 0:
 		return "", fmt.Errorf("its mode %04o lets others at it, so it is not used; run chmod 600 on it", info.Mode().Perm())
-	case info.Size() > maxSecret+2:
-		return "", fmt.Errorf("it has %d bytes; a password has at most %d", info.Size(), maxSecret)
+	case info.Size() > store.MaxPassword+2:
+		return "", fmt.Errorf("it has %d bytes; a password has at most %d", info.Size(), store.MaxPassword)
 	case time.Since(info.ModTime()) < writeTime && hasWriter(f):
 		return "", errChanging
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxSecret+3))
+	text, err := io.ReadAll(io.LimitReader(f, store.MaxPassword+3))
 	if err != nil {
 		return "", secretError(err)
 	}
-	return checkSecret(string(text))
-}
-
-// checkSecret takes the end of the line off a password, with which editors and
-// echo leave it.
-func checkSecret(text string) (string, error) {
-	word := strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
-	switch {
-	case word == "":
-		return "", errors.New("it is empty")
-	case len(word) > maxSecret:
-		return "", fmt.Errorf("it has more than %d bytes; a password has at most that many", maxSecret)
-	case strings.ContainsFunc(word, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return "", errors.New("it has control characters or several lines; a password is one line of text")
-	}
-	return word, nil
+	return store.CheckPassword(string(text))
 }
 
 // secretError leaves out the path, which stands before the error already.

@@ -1,0 +1,187 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"caracal.dev/caracal"
+)
+
+// health is how it goes with one kind.
+type health struct {
+	// listed says that it was listed in the life of this process.
+	listed bool
+	// why says in words why it cannot be read now; empty if it can. Away says that
+	// the API as a whole is.
+	why  string
+	away bool
+	// since is when that began.
+	since time.Time
+}
+
+// heard notes the answer of the API to a list or watch.
+func (s *Store) heard(kind string, err error) {
+	var why string
+	var away bool
+	switch {
+	case err == nil:
+	case errors.Is(err, context.Canceled), apierrors.IsResourceExpired(err), apierrors.IsGone(err), apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge):
+		return // no more than a reason to list again
+	default:
+		why, away = reason(kind, err)
+	}
+	s.mu.Lock()
+	h := s.health[kind]
+	changed := h.why != why || h.away != away
+	if changed {
+		if h.why == "" || why == "" {
+			h.since = s.opts.Now()
+		}
+		h.why, h.away, s.pulse = why, away, true
+	}
+	s.mu.Unlock()
+	if changed {
+		s.ring()
+	}
+}
+
+// reason says in words why the API did not answer, without what differs from one try
+// to the next; away says that the reason is not about the kind.
+func reason(kind string, err error) (why string, away bool) {
+	resource := resourceOf(kind)
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && status.Status().Code != 0 {
+		text := status.Status().Message
+		switch code := status.Status().Code; {
+		case apierrors.IsUnauthorized(err):
+			return "the API does not accept our credentials (" + text + "); is the ServiceAccount there, and its token of this cluster?", true
+		case apierrors.IsForbidden(err):
+			return fmt.Sprintf("%s; apply manifests/base/rbac.yaml", text), false
+		case apierrors.IsNotFound(err):
+			return fmt.Sprintf("the API does not know %s; apply manifests/base/crds.yaml", resource), false
+		case code == 429:
+			return "the API is overloaded and puts us off", true
+		default:
+			return fmt.Sprintf("the API answers with %d: %s", code, clip(text)), true
+		}
+	}
+	return network(err), true
+}
+
+// network is what is wrong with the way to the API.
+func network(err error) string {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	var timeout net.Error
+	switch op, isOp := errors.AsType[*net.OpError](err); {
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
+		return "it does not answer in time"
+	case isOp:
+		return op.Op + ": " + op.Err.Error()
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the connection was closed"
+	}
+	return err.Error()
+}
+
+func resourceOf(kind string) string {
+	if r, ok := resources()[kind]; ok {
+		return r + " of caracal.dev"
+	}
+	return kind
+}
+
+// away reports whether Pods cannot be read now.
+func (s *Store) away() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.health[kindPods].why != ""
+}
+
+// incomplete says of which kinds objects may be missing: those that this process has
+// not listed yet. What was listed stays as it was while the API is away.
+func (s *Store) incomplete() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out map[string]string
+	for kind, h := range s.health {
+		if h.listed {
+			continue
+		}
+		if out == nil {
+			out = map[string]string{}
+		}
+		switch {
+		case h.why != "":
+			out[kind] = h.why
+		default:
+			out[kind] = "not listed yet since the start"
+		}
+	}
+	return out
+}
+
+// unwell says what is wrong with the API: in one Problem if it is away as a whole.
+func (s *Store) unwell() []caracal.Problem {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []caracal.Problem
+	gone := map[string][]string{} // kinds by the reason
+	var since time.Time
+	for _, kind := range slices.Sorted(maps.Keys(s.health)) {
+		h := s.health[kind]
+		switch {
+		case h.why == "":
+		case h.away:
+			gone[h.why] = append(gone[h.why], kind)
+			if since.IsZero() || h.since.Before(since) {
+				since = h.since
+			}
+		default:
+			list = append(list, caracal.Problem{Severity: caracal.Warning, Kind: kind, Since: h.since,
+				Message: fmt.Sprintf("%s cannot be read from the API: %s. What was last known of them stays in force", kind, h.why)})
+		}
+	}
+	if len(gone) == 0 {
+		return list
+	}
+	// Of several reasons at once the one that concerns most kinds.
+	why := slices.MaxFunc(slices.Sorted(maps.Keys(gone)), func(a, b string) int { return len(gone[a]) - len(gone[b]) })
+	return append(list, caracal.Problem{Severity: caracal.Warning, Since: since, Message: fmt.Sprintf(
+		"the API of Kubernetes at %s cannot be reached: %s. Everything goes on as it was last known", s.host(), why)})
+}
+
+// rewound finds out, before a watch goes on where the last one broke off, whether the
+// API has gone back in time: etcd was restored from a backup. A watch from a
+// resourceVersion that is yet to come would be silent until it has come. Such a watch
+// is refused as expired, and the Reflector lists again. A watch that ended when it was
+// to end needs no such question.
+func (k *sink) rewound(ctx context.Context, o metav1.ListOptions) error {
+	if o.SendInitialEvents != nil || o.ResourceVersion == "" || o.ResourceVersion == "0" || !k.until.IsZero() && time.Until(k.until) < time.Second {
+		return nil
+	}
+	l, err := k.list(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		k.store.heard(k.kind, err)
+		return err
+	}
+	have, err1 := strconv.ParseUint(o.ResourceVersion, 10, 64)
+	now, err2 := strconv.ParseUint(l.(*items).ResourceVersion, 10, 64)
+	if err1 == nil && err2 == nil && now < have {
+		return apierrors.NewResourceExpired(fmt.Sprintf("the API is at resourceVersion %d, and we were at %d", now, have))
+	}
+	return nil
+}

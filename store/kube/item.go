@@ -1,0 +1,130 @@
+package kube
+
+import (
+	"strings"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+// item is what is kept of an object of the API from the moment that it is decoded:
+// so not even the first list is ever in memory as the API has it. To a Reflector it
+// looks like an object.
+type item struct {
+	key     string // "name" or "namespace/name"
+	version string // the resourceVersion
+	// notes are the annotations of a bookmark, by which the end of the first list is
+	// known; nil otherwise.
+	notes map[string]string
+	// value is what the kind's convert made of it; nil if it is of no interest here.
+	value any
+}
+
+// GetObjectKind implements runtime.Object.
+func (*item) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+
+// DeepCopyObject implements runtime.Object. An item is never changed.
+func (i *item) DeepCopyObject() runtime.Object { return i }
+
+// GetObjectMeta implements metav1.ObjectMetaAccessor.
+func (i *item) GetObjectMeta() metav1.Object {
+	m := &metav1.ObjectMeta{Name: i.key, ResourceVersion: i.version, Annotations: i.notes}
+	if space, name, ok := strings.Cut(i.key, "/"); ok {
+		m.Namespace, m.Name = space, name
+	}
+	return m
+}
+
+// items is a list of them, or a page of one.
+type items struct {
+	metav1.TypeMeta
+	metav1.ListMeta
+	Items []runtime.Object
+}
+
+// DeepCopyObject implements runtime.Object.
+func (l *items) DeepCopyObject() runtime.Object { return l }
+
+// convert makes of a decoded object what is kept of it.
+type convert func(obj metav1.Object) any
+
+func newItem(obj runtime.Object, conv convert) *item {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return &item{}
+	}
+	i := &item{key: m.GetName(), version: m.GetResourceVersion()}
+	if ns := m.GetNamespace(); ns != "" {
+		i.key = ns + "/" + i.key
+	}
+	i.value = conv(m)
+	return i
+}
+
+// newItems does the same with a list.
+func newItems(list runtime.Object, conv convert) (*items, error) {
+	m, err := meta.ListAccessor(list)
+	if err != nil {
+		return nil, err
+	}
+	out := &items{ListMeta: metav1.ListMeta{ResourceVersion: m.GetResourceVersion(), Continue: m.GetContinue(), RemainingItemCount: m.GetRemainingItemCount()}}
+	err = meta.EachListItem(list, func(o runtime.Object) error {
+		out.Items = append(out.Items, newItem(o, conv))
+		return nil
+	})
+	return out, err
+}
+
+// watching turns the events of a watch into those of items.
+type watching struct {
+	inner watch.Interface
+	out   chan watch.Event
+	stop  chan struct{}
+	once  sync.Once
+}
+
+// follow returns a watch of items.
+func follow(inner watch.Interface, conv convert) watch.Interface {
+	w := &watching{inner: inner, out: make(chan watch.Event), stop: make(chan struct{})}
+	go func() {
+		defer close(w.out)
+		for e := range inner.ResultChan() {
+			select {
+			case w.out <- converted(e, conv):
+			case <-w.stop:
+				return
+			}
+		}
+	}()
+	return w
+}
+
+func converted(e watch.Event, conv convert) watch.Event {
+	switch e.Type {
+	case watch.Error:
+	case watch.Bookmark:
+		i := newItem(e.Object, func(m metav1.Object) any { return nil })
+		if m, err := meta.Accessor(e.Object); err == nil {
+			i.notes = m.GetAnnotations()
+		}
+		e.Object = i
+	case watch.Deleted:
+		e.Object = newItem(e.Object, func(metav1.Object) any { return nil })
+	default:
+		e.Object = newItem(e.Object, conv)
+	}
+	return e
+}
+
+// ResultChan implements watch.Interface.
+func (w *watching) ResultChan() <-chan watch.Event { return w.out }
+
+// Stop implements watch.Interface.
+func (w *watching) Stop() {
+	w.once.Do(func() { close(w.stop) })
+	w.inner.Stop()
+}

@@ -1,0 +1,228 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"caracal.dev/caracal"
+)
+
+// A change that comes alone is published at once, of many that follow each other as
+// much as came since the last: at most one Snapshot in gap, and in firstGap while the
+// first lists come in.
+const (
+	gap      = 50 * time.Millisecond
+	firstGap = 250 * time.Millisecond
+)
+
+// Run follows the API until ctx ends. It may be called once.
+func (s *Store) Run(ctx context.Context) error {
+	if s.started.Swap(true) {
+		return errors.New("store/kube: run: it was run before")
+	}
+	defer close(s.done)
+	s.vault = newVault(s.opts, s.ring)
+	s.world.secrets = s.vault.password
+	s.disk = openDisk(s.opts)
+	late := s.disk.load(s.world, s.vault)
+	s.publish(false)
+
+	ctx, cancel := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	for _, src := range sources(s.opts.Client, s.opts.Node, s.world.words) {
+		tasks.Go(func() { (&sink{source: src, store: s}).run(ctx, late) })
+	}
+	tasks.Go(func() { s.vault.run(ctx) })
+	s.loop(ctx)
+	cancel()
+	tasks.Wait()
+	s.disk.save(s.world, s.vault, true)
+	return nil
+}
+
+func (s *Store) loop(ctx context.Context) {
+	later := time.NewTimer(time.Hour)
+	defer later.Stop()
+	saves := time.NewTicker(time.Second)
+	defer saves.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+			s.take()
+		case <-later.C:
+		case <-saves.C:
+			s.disk.save(s.world, s.vault, false)
+			continue
+		case r := <-s.requests:
+			r.do()
+			close(r.done)
+			continue
+		}
+		if !s.due {
+			continue
+		}
+		least := gap
+		if !s.Snapshot().Synced {
+			least = firstGap
+		}
+		if wait := least - time.Since(s.published); wait > 0 {
+			later.Reset(wait)
+			continue
+		}
+		s.publish(false)
+	}
+}
+
+// push takes one object from a Reflector.
+func (s *Store) push(kind string, i *item, gone bool) {
+	s.deliver(change{kind: kind, item: i, gone: gone})
+}
+
+// pushAll takes a whole list from a Reflector.
+func (s *Store) pushAll(kind string, list []*item) {
+	s.deliver(change{kind: kind, list: list, all: true})
+}
+
+func (s *Store) deliver(c change) {
+	s.mu.Lock()
+	s.inbox = append(s.inbox, c)
+	if h := s.health[c.kind]; c.all && !h.listed {
+		h.listed, s.pulse = true, true
+	}
+	s.mu.Unlock()
+	s.ring()
+}
+
+func (s *Store) ring() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take brings what came into the world.
+func (s *Store) take() {
+	s.mu.Lock()
+	inbox, pulse := s.inbox, s.pulse
+	s.inbox, s.pulse = nil, false
+	s.mu.Unlock()
+	for _, c := range inbox {
+		switch {
+		case c.all:
+			s.world.replace(c.kind, c.list)
+		case c.gone:
+			s.world.set(c.kind, c.item.key, nil)
+		default:
+			s.world.set(c.kind, c.item.key, c.item.value)
+		}
+		s.disk.touch(c.kind)
+	}
+	if s.vault.changed() {
+		s.world.rebuild, pulse = true, true
+	}
+	s.due = s.due || pulse || len(inbox) > 0
+}
+
+// publish makes a Snapshot, and rings if it differs from the last.
+func (s *Store) publish(confirm bool) {
+	s.due = false
+	prev := s.Snapshot()
+	next, changed := s.world.build(prev, s.opts.Now(), confirm)
+	next.Synced = prev.Synced || s.world.synced()
+	next.Incomplete = s.incomplete()
+	next.Problems = s.problems(prev)
+	if !changed && next.Synced == prev.Synced && maps.Equal(next.Incomplete, prev.Incomplete) && slices.Equal(next.Problems, prev.Problems) {
+		return
+	}
+	next.Generation = prev.Generation + 1
+	s.published = time.Now()
+	s.snap.Store(next)
+	s.mu.Lock()
+	bells := slices.Clone(s.bells)
+	s.mu.Unlock()
+	for _, b := range bells {
+		select {
+		case b <- struct{}{}:
+		default:
+		}
+	}
+	s.log(prev, next)
+}
+
+// synced reports whether every kind was listed, or taken from disk.
+func (w *world) synced() bool {
+	return !slices.ContainsFunc(kinds(), func(kind string) bool { return !w.seen[kind] })
+}
+
+// problems puts all Problems into order; one that was there before keeps its Since.
+func (s *Store) problems(prev *caracal.Snapshot) []caracal.Problem {
+	list := slices.Concat(s.world.problems(), s.vault.problems(), s.unwell(), s.disk.problems())
+	if _, ok := s.world.accepted[keyOfNode(s.opts.Node)]; !ok && s.world.seen[kindNode] {
+		list = append(list, caracal.Problem{Severity: caracal.Rejected, Kind: kindNode, Name: s.opts.Node, Message: noSelf(s.opts.Node, mapKeys(s.world.nodes))})
+	}
+	since := make(map[caracal.Problem]time.Time, len(prev.Problems))
+	for _, p := range prev.Problems {
+		was := p.Since
+		p.Since = time.Time{}
+		since[p] = was
+	}
+	for i, p := range list {
+		at := p.Since
+		p.Since = time.Time{}
+		switch was, ok := since[p]; {
+		case ok:
+			list[i].Since = was
+		case at.IsZero():
+			list[i].Since = s.opts.Now()
+		}
+	}
+	slices.SortStableFunc(list, func(a, b caracal.Problem) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Message, b.Message))
+	})
+	return slices.Compact(list)
+}
+
+// noSelf is the message for a node that the API has no usable Node of.
+func noSelf(self string, nodes []string) string {
+	if slices.Contains(nodes, self) {
+		return fmt.Sprintf("Node %s, that of this node, is not in force; the other problems say why", self)
+	}
+	slices.Sort(nodes)
+	text := "it has none"
+	if len(nodes) > 0 {
+		text = "it has " + nodes[0]
+		for i, n := range nodes[1:min(len(nodes), 10)] {
+			text += ", " + n
+			if i == 8 && len(nodes) > 10 {
+				text += fmt.Sprintf(" and %d more", len(nodes)-10)
+			}
+		}
+	}
+	return fmt.Sprintf("the API has no Node %q, which this node is called (--node, or NODE_NAME, or the hostname); %s", self, text)
+}
+
+// log says what became different, once.
+func (s *Store) log(prev, next *caracal.Snapshot) {
+	for _, p := range next.Problems {
+		if !slices.Contains(prev.Problems, p) {
+			s.opts.Log.Warn(p.Message, "severity", p.Severity.String())
+		}
+	}
+	for _, p := range prev.Problems {
+		if !slices.Contains(next.Problems, p) {
+			s.opts.Log.Info("no longer a problem: "+p.Message, "severity", p.Severity.String())
+		}
+	}
+	if prev.Digest != next.Digest || prev.Synced != next.Synced {
+		s.opts.Log.Info("configuration taken", "api", s.host(), "generation", next.Generation, "digest", next.Digest, "synced", next.Synced,
+			"nodes", next.Nodes.Len(), "pools", next.Pools.Len(), "peers", next.Peers.Len(), "workloads", next.Workloads.Len(), "policies", next.Policies.Len())
+	}
+}

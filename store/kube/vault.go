@@ -1,0 +1,199 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
+	"caracal.dev/caracal/store"
+)
+
+// Secrets are read by name, since a right to list them would be one to all of the
+// namespace: soon again after a failure, and now and then to see a change.
+const (
+	secretFirst = time.Second
+	secretMost  = time.Minute
+	secretAgain = 5 * time.Minute
+	secretTime  = 10 * time.Second // of one request
+)
+
+// vault reads passwords. One that was in force stays so while its Secret cannot be
+// read: a session without one is never an answer, and one that goes down helps nobody.
+type vault struct {
+	o    Options
+	ring func() // has the store look again
+	bell chan struct{}
+
+	mu      sync.Mutex
+	secrets map[string]*secret // those that are referred to, by name
+	fresh   bool               // something is other than it was
+}
+
+// secret is one Secret.
+type secret struct {
+	words    map[string]string // by key; those of the last time that it could be read
+	err      string            // why it cannot be read now
+	read     bool
+	due      time.Time
+	failures int
+	used     bool // by the last build
+}
+
+func newVault(o Options, ring func()) *vault {
+	return &vault{o: o, ring: ring, bell: make(chan struct{}, 1), secrets: map[string]*secret{}}
+}
+
+// password implements [store.Secrets]. What is not read yet is read soon, and the
+// store is told.
+func (v *vault) password(ref v1.SecretKeyRef) caracal.Password {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	p := caracal.Password{From: fmt.Sprintf("Secret %s/%s, key %s", v.o.Namespace, ref.Name, ref.Key)}
+	s := v.secrets[ref.Name]
+	if s == nil {
+		s = &secret{}
+		v.secrets[ref.Name] = s
+		v.wake()
+	}
+	s.used = true
+	word, ok := s.words[ref.Key]
+	switch {
+	case ok:
+		good, err := store.CheckPassword(word)
+		if err != nil {
+			p.Err = err.Error()
+			break
+		}
+		p.Secret = caracal.NewSecret(good)
+	case s.err != "":
+		p.Err = s.err
+	case !s.read:
+		p.Err = "it is not read yet"
+	default:
+		p.Err = "the Secret has no such key"
+	}
+	return p
+}
+
+func (v *vault) wake() {
+	select {
+	case v.bell <- struct{}{}:
+	default:
+	}
+}
+
+// again has everything read anew.
+func (v *vault) again() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, s := range v.secrets {
+		s.due = time.Time{}
+	}
+	v.wake()
+}
+
+// changed reports whether a password differs since the last call.
+func (v *vault) changed() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	was := v.fresh
+	v.fresh = false
+	return was
+}
+
+// problems are the Secrets whose last passwords stay.
+func (v *vault) problems() []caracal.Problem {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var list []caracal.Problem
+	for _, name := range slices.Sorted(maps.Keys(v.secrets)) {
+		if s := v.secrets[name]; s.err != "" && s.words != nil {
+			list = append(list, caracal.Problem{Severity: caracal.Warning, Kind: "Secret", Name: name, Message: fmt.Sprintf(
+				"Secret %s/%s: %s; the passwords that were read before stay in force", v.o.Namespace, name, s.err)})
+		}
+	}
+	return list
+}
+
+// run reads what is due until ctx ends.
+func (v *vault) run(ctx context.Context) {
+	for {
+		name, wait := v.next()
+		if name == "" {
+			select {
+			case <-ctx.Done():
+				return
+			case <-v.bell:
+			case <-time.After(wait):
+			}
+			continue
+		}
+		v.read(ctx, name)
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// next returns a Secret that is due, or how long none is.
+func (v *vault) next() (string, time.Duration) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	wait, now := time.Hour, time.Now()
+	for _, name := range slices.Sorted(maps.Keys(v.secrets)) {
+		left := v.secrets[name].due.Sub(now)
+		if left <= 0 {
+			return name, 0
+		}
+		wait = min(wait, left)
+	}
+	return "", wait
+}
+
+func (v *vault) read(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, secretTime)
+	defer cancel()
+	got, err := v.o.Client.Core.CoreV1().Secrets(v.o.Namespace).Get(ctx, name, metav1.GetOptions{})
+	why := ""
+	switch {
+	case apierrors.IsNotFound(err):
+		why = "there is no such Secret"
+	case err != nil:
+		why, _ = reason("Secret", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	s := v.secrets[name]
+	if s == nil || ctx.Err() == context.Canceled {
+		return
+	}
+	changed := s.err != why || !s.read
+	s.err, s.read = why, true
+	if err != nil {
+		s.failures++
+		s.due = time.Now().Add(jitter(min(secretFirst<<min(s.failures-1, 6), secretMost)))
+	} else {
+		words := make(map[string]string, len(got.Data))
+		for k, b := range got.Data {
+			words[k] = string(b)
+		}
+		changed = changed || !maps.Equal(words, s.words)
+		s.words, s.failures, s.due = words, 0, time.Now().Add(jitter(secretAgain))
+	}
+	if changed {
+		v.fresh = true
+		v.ring()
+	}
+}
+
+// jitter returns a time between d and half as much again.
+func jitter(d time.Duration) time.Duration { return d + rand.N(d/2+1) }
