@@ -12,19 +12,18 @@ import (
 	"caracal.dev/caracal/ipam"
 	"caracal.dev/caracal/ipam/disk"
 	"caracal.dev/caracal/node"
-	"caracal.dev/caracal/store/file"
 )
 
 // newEndpoints makes what knows this node's containers. Nothing is opened before
 // it runs, which is when no other daemon has the socket.
-func newEndpoints(f flags, store *file.Store, log *slog.Logger) (*endpoint.Registry, error) {
+func newEndpoints(f flags, src source, log *slog.Logger) (*endpoint.Registry, error) {
 	host, err := endpoint.NewHost()
 	if err != nil {
 		return nil, err
 	}
 	return endpoint.New(endpoint.Options{
-		Source: store,
-		IPAM:   ipam.New(&lateStore{path: filepath.Join(f.state, "ipam")}),
+		Source: src.store,
+		IPAM:   src.ipam, Shared: src.shared, Knows: src.knows,
 		Dir:    f.state,
 		Ground: host, AddrsOf: host.AddrsOf,
 		Wires: wires{},

@@ -7,10 +7,12 @@ import (
 	"os"
 
 	"caracal.dev/caracal/node/api"
+	"caracal.dev/caracal/store/kube/address"
 )
 
 type flags struct {
 	config, state, node, socket, group, http, logFormat string
+	store, kubeconfig, addressFrom                      string
 	installCNI, cniBinDir                               string
 	logLevel                                            slog.Level
 	version                                             bool
@@ -19,9 +21,13 @@ type flags struct {
 func parse(args []string) (flags, error) {
 	var f flags
 	fs := flag.NewFlagSet("caracald", flag.ContinueOnError)
-	fs.StringVar(&f.config, "config", "/etc/caracal", "directory of YAML files to take the configuration from")
+	fs.StringVar(&f.store, "store", storeFile, "where the configuration is: file, or kubernetes")
+	fs.StringVar(&f.config, "config", "/etc/caracal", "directory of YAML files to take the configuration from, with --store file")
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "how to reach the API, with --store kubernetes (default: as the Pod that this is)")
+	fs.StringVar(&f.addressFrom, "address-from", string(address.InternalIP), "how this node's own address is chosen, with --store kubernetes: "+
+		"kubernetes-internal-ip, interface=GLOB[,GLOB], cidr=CIDR[,CIDR] or can-reach=ADDR[,ADDR]")
 	fs.StringVar(&f.state, "state-dir", "/var/lib/caracal", "directory for what outlives a restart")
-	fs.StringVar(&f.node, "node", "", "name of this node's NodeConfig (default: the hostname)")
+	fs.StringVar(&f.node, "node", "", "name of this node's NodeConfig or Node (default: $NODE_NAME, then the hostname)")
 	fs.StringVar(&f.socket, "socket", api.DefaultSocket, "unix socket for the caracal command")
 	fs.StringVar(&f.group, "socket-group", "", "group that may use the socket")
 	fs.StringVar(&f.http, "http", "127.0.0.1:9179", "address for /metrics, /healthz and /readyz; empty for none")
@@ -33,8 +39,13 @@ func parse(args []string) (flags, error) {
 	if err := fs.Parse(args); err != nil {
 		return f, err
 	}
-	var err error
+	_, err := address.ParseMethod(f.addressFrom)
 	switch {
+	case err != nil:
+	case f.store != storeFile && f.store != storeKubernetes:
+		err = fmt.Errorf("--store is %s or %s, not %q", storeFile, storeKubernetes, f.store)
+	case f.store == storeFile && f.kubeconfig != "":
+		err = fmt.Errorf("--kubeconfig is for --store %s", storeKubernetes)
 	case fs.NArg() > 0:
 		err = fmt.Errorf("caracald takes flags only, not %q; see caracald -help", fs.Arg(0))
 	case f.logFormat != "text" && f.logFormat != "json":

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -27,7 +26,6 @@ import (
 	"caracal.dev/caracal/internal/version"
 	"caracal.dev/caracal/node"
 	"caracal.dev/caracal/node/api"
-	"caracal.dev/caracal/store/file"
 )
 
 func main() {
@@ -65,8 +63,11 @@ func run(f flags, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	store := file.New(file.Options{Dir: f.config, StateDir: filepath.Join(f.state, "accepted"), Node: name, NodeFrom: from, Log: log})
-	endpoints, err := newEndpoints(f, store, log)
+	src, err := newSource(f, name, from, log)
+	if err != nil {
+		return err
+	}
+	endpoints, err := newEndpoints(f, src, log)
 	if err != nil {
 		return err
 	}
@@ -74,13 +75,13 @@ func run(f flags, log *slog.Logger) error {
 	defer stop()
 	serving := sync.OnceFunc(func() { go installCNI(ctx, f, log) })
 	agent := node.New(node.Options{
-		Store: endpoints.Overlay(), Reloader: endpoints.Overlay(), Viewer: store, Endpoints: endpoints, ConfigSource: f.config,
+		Store: endpoints.Overlay(), Reloader: endpoints.Overlay(), Viewer: src.store, Endpoints: endpoints, ConfigSource: src.says,
 		OpenKernel: func(m fib.Mark) (node.Kernel, error) { return fib.OpenKernel(m) },
 		NewSpeaker: func(restarting bool) (node.Speaker, error) {
 			return bgp.New(bgp.Options{Log: log, Restarting: restarting}), nil
 		},
 		OpenRules: node.OpenRules, RemoveRules: node.RemoveRules, OpenFlusher: node.OpenFlusher,
-		StateDir: f.state,
+		StateDir: f.state, Beside: src.tasks(endpoints),
 		Say: func(status string) {
 			if status == node.Routing {
 				serving()
@@ -92,8 +93,8 @@ func run(f flags, log *slog.Logger) error {
 		Version:  version.String(),
 		Log:      log,
 	})
-	log.Info("caracald starts", "node", name, "config", f.config, "version", version.String(), "pid", os.Getpid())
-	go serveSignals(ctx, agent, store, log)
+	log.Info("caracald starts", "node", name, "config", src.says, "version", version.String(), "pid", os.Getpid())
+	go serveSignals(ctx, agent, src.store, log)
 	err = agent.Run(ctx)
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
 	if errors.Is(err, node.ErrReexec) {
@@ -106,20 +107,9 @@ func run(f flags, log *slog.Logger) error {
 	return err
 }
 
-func nodeName(flagged string) (name, from string, err error) {
-	if flagged != "" {
-		return flagged, "--node", nil
-	}
-	name, err = os.Hostname()
-	if err != nil {
-		return "", "", fmt.Errorf("the hostname is not known (%w); give the node's name with --node", err)
-	}
-	return name, "hostname", nil
-}
-
 // serveSignals takes SIGHUP (read the configuration again) and SIGUSR2 (the
 // host goes down: withdraw, close the sessions and end).
-func serveSignals(ctx context.Context, agent *node.Agent, store *file.Store, log *slog.Logger) {
+func serveSignals(ctx context.Context, agent *node.Agent, store node.Reloader, log *slog.Logger) {
 	c := make(chan os.Signal, 4)
 	signal.Notify(c, syscall.SIGHUP, syscall.SIGUSR2)
 	for {
