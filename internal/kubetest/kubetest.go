@@ -29,6 +29,10 @@ type Options struct {
 	// Addr is the address that kubeconfigs name and that the Service "kubernetes"
 	// leads to: one of NetNS which the clients reach. The zero value is 127.0.0.1.
 	Addr netip.Addr
+	// ServiceAccounts turns on the admission plugin of that name: a Pod needs a
+	// ServiceAccount that exists, and gets its token mounted. It is of use only with a
+	// kube-controller-manager, which makes the ServiceAccount "default".
+	ServiceAccounts bool
 	// Flags are added to kube-apiserver's command line ("--v=4"); the last of two
 	// that contradict each other counts.
 	Flags []string
@@ -105,7 +109,8 @@ func (a *API) Close() {
 func (a *API) Log() string { return a.server.tail() }
 
 // Dir returns the API's own directory, which goes when it does: kube-apiserver.log,
-// etcd.log, and in pki the CA (ca.crt, ca.key).
+// etcd.log, and in pki the CA (ca.crt, ca.key) and the key that signs the tokens of
+// ServiceAccounts (tokens.key).
 func (a *API) Dir() string { return a.dir }
 
 // Port returns the port that the API listens on.

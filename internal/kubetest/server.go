@@ -54,6 +54,20 @@ func (a *API) makeKeys() error {
 	if err := server.write(pki, "apiserver"); err != nil {
 		return err
 	}
+	// As whom it asks kubelets, for `kubectl exec` and `kubectl logs`.
+	toKubelets, err := a.ca.client("kube-apiserver", "system:masters")
+	if err != nil {
+		return err
+	}
+	if err := toKubelets.write(pki, "kubelets"); err != nil {
+		return err
+	}
+	return writeTokenKey(pki)
+}
+
+// writeTokenKey makes the key that signs tokens: tokens.key, and the public half,
+// tokens.crt.
+func writeTokenKey(pki string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -92,6 +106,15 @@ func (a *API) startServer(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.server, err = launch(a.opts.NetNS, filepath.Join(a.dir, "kube-apiserver.log"), program, append(a.flags(), a.opts.Flags...)...)
+	if err != nil {
+		return err
+	}
+	return a.waitReady(ctx)
+}
+
+// flags returns the API server's command line.
+func (a *API) flags() []string {
 	bind, reconciler := "127.0.0.1", "none"
 	if a.opts.NetNS != "" {
 		bind = "0.0.0.0"
@@ -102,24 +125,25 @@ func (a *API) startServer(ctx context.Context) error {
 	if a.opts.Addr.Is6() && a.opts.NetNS != "" {
 		bind = "::"
 	}
-	args := []string{
+	flags := []string{
 		"--etcd-servers=" + a.etcdURL(),
 		"--bind-address=" + bind, "--secure-port=" + strconv.Itoa(a.ports.api),
 		"--advertise-address=" + a.opts.Addr.String(), "--endpoint-reconciler-type=" + reconciler,
 		"--tls-cert-file=" + a.pki("apiserver.crt"), "--tls-private-key-file=" + a.pki("apiserver.key"),
 		"--client-ca-file=" + a.pki("ca.crt"),
 		"--authorization-mode=Node,RBAC",
-		"--enable-admission-plugins=NodeRestriction", "--disable-admission-plugins=ServiceAccount",
+		"--enable-admission-plugins=NodeRestriction",
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + a.pki("tokens.crt"), "--service-account-signing-key-file=" + a.pki("tokens.key"),
 		"--service-cluster-ip-range=" + serviceRange,
 		"--allow-privileged",
+		"--kubelet-client-certificate=" + a.pki("kubelets.crt"), "--kubelet-client-key=" + a.pki("kubelets.key"),
+		"--kubelet-preferred-address-types=InternalIP",
 	}
-	a.server, err = launch(a.opts.NetNS, filepath.Join(a.dir, "kube-apiserver.log"), program, append(args, a.opts.Flags...)...)
-	if err != nil {
-		return err
+	if !a.opts.ServiceAccounts {
+		flags = append(flags, "--disable-admission-plugins=ServiceAccount")
 	}
-	return a.waitReady(ctx)
+	return flags
 }
 
 // waitReady waits until the API server says that it is ready, which is after it
