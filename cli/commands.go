@@ -38,6 +38,8 @@ func (s *session) run(ctx context.Context, cmd Command, w io.Writer) error {
 		return s.torConfig(ctx, cmd, w)
 	case "show tunnels":
 		return get(ctx, s, w, s.client.tunnels().GetTunnel, &pb.TunnelRequest{}, func(m *pb.Tunnel) { renderTunnel(w, m) })
+	case "show services":
+		return get(ctx, s, w, s.client.services().ListServices, &pb.ServicesRequest{Service: cmd.Args["service"]}, func(m *pb.ServiceList) { renderServices(w, m) })
 	case "explain policy", "show policy", "show sets", "show endpoint":
 		return s.policies(ctx, cmd, w)
 	case "show ipam", "show ipam blocks", "show ipam address", "check ipam", "release address":

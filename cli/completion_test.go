@@ -57,7 +57,7 @@ func TestBashCompletion(t *testing.T) {
 	}
 	for _, tc := range []struct{ line, words, want string }{
 		{"caracal sh", "(caracal sh)", "show"},
-		{"caracal show ", `(caracal show "")`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads policy sets endpoint ipam nodes"},
+		{"caracal show ", `(caracal show "")`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads services policy sets endpoint ipam nodes"},
 		{"caracal disable peer/to", "(caracal disable peer/to)", "peer/tor@192.0.2.250"},
 		{"caracal disable peer/tor@19", "(caracal disable peer/tor @ 19)", "192.0.2.250"},
 	} {

@@ -31,6 +31,7 @@ type fakeDaemon struct {
 	pb.UnimplementedCommandServer
 	pb.UnimplementedPeeringServer
 	pb.UnimplementedTunnelsServer
+	pb.UnimplementedServicesServer
 	pb.UnimplementedPoliciesServer
 	pb.UnimplementedIPAMServer
 	pb.UnimplementedEndpointsServer
@@ -234,6 +235,7 @@ func serveAt(t *testing.T, d *fakeDaemon, path string) (stop func()) {
 	pb.RegisterCommandServer(g, d)
 	pb.RegisterPeeringServer(g, d)
 	pb.RegisterTunnelsServer(g, d)
+	pb.RegisterServicesServer(g, d)
 	pb.RegisterPoliciesServer(g, d)
 	pb.RegisterIPAMServer(g, d)
 	pb.RegisterEndpointsServer(g, d)

@@ -117,6 +117,9 @@ func showWords() []*Word {
 		{Name: "tunnels", Help: "the IPIP device, and who is reached through it", Runs: "show tunnels"},
 		{Name: "interfaces", Help: "network interfaces and what is wrong with them", Runs: "show interfaces"},
 		{Name: "workloads", Help: "pods, VMs and containers", Runs: "show workloads"},
+		{Name: "services", Help: "addresses of Services: what is announced here, and why the rest is not", Runs: "show services", Options: []*Word{
+			{Name: "NAME", Help: "only this Service, for example default/web", Arg: ArgName, Key: "service"},
+		}},
 		{Name: "policy", Help: "the NetworkPolicies, and what each does here", Runs: "show policy", Options: policyOptions()},
 		{Name: "sets", Help: "the ipsets of policies", Runs: "show sets", Options: setOptions()},
 		{Name: "endpoint", Help: "a workload of this node as its policies have it", Next: endpointWords()},

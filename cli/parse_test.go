@@ -103,7 +103,7 @@ func TestParseErrors(t *testing.T) {
 	for _, tc := range []struct{ line, want, can string }{
 		{"", "a command is missing", "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
 		{"frob", `there is no command "frob"`, "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
-		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads policy sets endpoint ipam nodes"},
+		{"show", `more must follow "show"`, "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads services policy sets endpoint ipam nodes"},
 		{"shwo status", `there is no command "shwo"; did you mean show?`, "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
 		{"route", `there is no command "route"; did you mean show route?`, "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
 		{"show route protcol mesh/b", `"protcol" is not an IP prefix such as 10.64.1.0/26; did you mean protocol?`, "PREFIX for all protocol table"},
@@ -169,7 +169,7 @@ func TestQuestionMark(t *testing.T) {
 	root := testGrammar()
 	for _, tc := range []struct{ line, want string }{
 		{"?", "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab"},
-		{"sh ?", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads policy sets endpoint ipam nodes"},
+		{"sh ?", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads services policy sets endpoint ipam nodes"},
 		{"sh n?", "neighbors nodes"},
 		{"sh ro ?", "PREFIX for all protocol table <Enter>"},
 		{"sh ro all table adj-rib-in ?", "NAME PREFIX for <Enter>"},
@@ -206,7 +206,7 @@ func TestComplete(t *testing.T) {
 	}{
 		{"", "show check explain enable disable restart reload configure monitor attach detach release cleanup drain undrain completion version help lab", false},
 		{"dis", "disable", false},
-		{"sh ", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads policy sets endpoint ipam nodes", false},
+		{"sh ", "status protocols neighbors bfd filters tor-config route fib tunnels interfaces workloads services policy sets endpoint ipam nodes", false},
 		{"show n", "neighbors nodes", false},
 		{"disable ", "mesh/b mesh/c peer/tor@192.0.2.1", true},
 		{"disable mesh/", "mesh/b mesh/c", true},

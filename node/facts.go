@@ -102,7 +102,7 @@ func (t *routesTask) coverages(ctx context.Context, names []string) map[string]c
 
 // surroundings are the facts that the machine and its operator give.
 func (t *speakerTask) surroundings() bgp.Facts {
-	f := bgp.Facts{Now: time.Now(), Drain: t.drain.Stage()}
+	f := bgp.Facts{Now: time.Now(), Drain: t.drain.Stage(), Unruled: !t.ruled.Load()}
 	if t.network != nil {
 		f.Gateway4, f.Gateway6 = t.network.Gateways()
 		f.Routers = t.network.Routers()

@@ -48,6 +48,7 @@ type speakerTask struct {
 	// unruled says that nothing may be announced for the first time yet, since what
 	// isolates the workloads is not in the kernel; nil once it was, for good.
 	unruled func() bool
+	ruled   atomic.Bool // it was
 	log     *slog.Logger
 	beat    func()
 
@@ -183,6 +184,7 @@ func (t *speakerTask) announceable() gate {
 		return nil
 	}
 	t.unruled = nil
+	t.ruled.Store(true)
 	return *t.gate.Load()
 }
 

@@ -10,7 +10,8 @@ import (
 
 // announces lists what a node announces by default: its blocks, or the single
 // addresses of them where the pool says so, the addresses of other blocks that
-// its workloads have borrowed, and the prefixes that it serves with others.
+// its workloads have borrowed, the prefixes that it serves with others, and what
+// is announced of Services.
 func announces(v *caracal.Snapshot, self caracal.Node) []Permit {
 	var list []Permit
 	own := blocks(v, self)
@@ -38,7 +39,16 @@ func announces(v *caracal.Snapshot, self caracal.Node) []Permit {
 	for _, p := range self.Anycast {
 		list = append(list, exactly(p))
 	}
-	return sorted(list)
+	return sorted(append(list, services(v)...))
+}
+
+// services are the ranges of Services, and the single addresses in them.
+func services(v *caracal.Snapshot) (list []Permit) {
+	r := v.BGP.Services
+	for _, p := range slices.Concat(r.ClusterIPs, r.ExternalIPs, r.LoadBalancerIPs) {
+		list = append(list, within(p))
+	}
+	return list
 }
 
 // blocks are the ranges that a node owns.

@@ -16,6 +16,7 @@ type Backend struct {
 	Commander Commander
 	Peering   Peering
 	Tunnels   Tunnels
+	Services  Services
 	Policies  Policies
 	Endpoints Endpoints
 	Addresses Addresses

@@ -103,6 +103,9 @@ func (s *Server) register(g *grpc.Server) {
 	if s.backend.Tunnels != nil {
 		pb.RegisterTunnelsServer(g, tunnelServer{src: s.backend.Tunnels})
 	}
+	if s.backend.Services != nil {
+		pb.RegisterServicesServer(g, serviceServer{src: s.backend.Services})
+	}
 	if s.backend.Policies != nil {
 		pb.RegisterPoliciesServer(g, policyServer{src: s.backend.Policies})
 	}
