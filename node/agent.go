@@ -176,7 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 // backend is what the server asks.
 func (a *Agent) backend() api.Backend {
-	b := api.Backend{Source: a, Inventory: a, Commander: a, Peering: a, Tunnels: a, Policies: a}
+	b := api.Backend{Source: a, Inventory: a, Commander: a, Peering: a, Tunnels: a, Services: a, Policies: a}
 	if a.o.Endpoints != nil {
 		b.Endpoints, b.Addresses = a.o.Endpoints, a.o.Endpoints
 	}
