@@ -73,7 +73,7 @@ func TestDecodeErrors(t *testing.T) {
 		{doc("NodeConfig", "a", "  addresses: [192.0.2.1/24]\n  tunnelAddress: 10.0.0.1/32\n"), "spec.tunnelAddress: 10.0.0.1/32 must be an address without a prefix length"},
 		{doc("BGPConfiguration", "default", "  routerID: 0.0.0.0\n"), "spec.routerID: must not be 0.0.0.0 (RFC 6286)"},
 		{doc("BGPConfiguration", "default", "  routerID: 224.0.0.5\n"), "spec.routerID: 224.0.0.5 is no host's address; take one that is unique in the cluster, such as an address of the node"},
-		{doc("BGPConfiguration", "default", "  routerID: 2001:db8::1\n"), "spec.routerID: 2001:db8::1 is an IPv6 address; a router ID has 32 bits and is written as an IPv4 address, such as 192.0.2.1"},
+		{doc("BGPConfiguration", "default", "  routerID: 2001:db8::1\n"), "spec.routerID: 2001:db8::1 is an IPv6 address; it has 32 bits and is written as an IPv4 address, such as 192.0.2.1"},
 		{doc("BGPConfiguration", "default", "  routerID: loopback\n"), `spec.routerID: "loopback" must be address, hash, or an identifier written as an IPv4 address`},
 		{doc("BGPConfiguration", "default", "  nodeSelector: all()\n"), `spec.nodeSelector: the BGPConfiguration "default" is for all nodes; give one with a nodeSelector another name`},
 		{doc("BGPConfiguration", "rack1", "  asNumber: 64513\n"), `spec.nodeSelector: is missing; only the BGPConfiguration named "default" is for all nodes`},

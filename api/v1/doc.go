@@ -3,4 +3,9 @@
 // conversion to the nouns of package caracal. The same YAML is a file in the
 // file store and a custom resource in Kubernetes. Where Calico has the same
 // thing, kinds and fields are named as there.
+//
+// The definitions of the custom resources (manifests/base/crds.yaml) are made of
+// the types here and their comments: `make crds`.
+//
+// +groupName=caracal.dev
 package v1

@@ -27,39 +27,64 @@ const DefaultCooldown = 30 * time.Second
 
 // IPAMConfiguration says how nodes give addresses to workloads. There is one,
 // named "default".
+//
+// +kubebuilder:resource:scope=Cluster,shortName=ccipam,categories=caracal
+// +kubebuilder:printcolumn:name=Mode,type=string,JSONPath=`.spec.mode`
+// +kubebuilder:printcolumn:name=Strict,type=boolean,JSONPath=`.spec.strictAffinity`
+// +kubebuilder:printcolumn:name=Max-Blocks,type=integer,JSONPath=`.spec.maxBlocksPerHost`
+// +kubebuilder:printcolumn:name=Cooldown,type=string,JSONPath=`.spec.cooldown`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule=`self.metadata.name == 'default'`,message="metadata.name must be default; there is one IPAMConfiguration"
 type IPAMConfiguration struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// +optional
 	metav1.ObjectMeta `json:"metadata"`
-	Spec              IPAMConfigurationSpec `json:"spec"`
+	// spec has only optional fields.
+	// +kubebuilder:default={}
+	// +optional
+	Spec IPAMConfigurationSpec `json:"spec"`
 }
 
 // IPAMConfigurationSpec has only optional fields.
 type IPAMConfigurationSpec struct {
-	// Mode is "blocks" or "podCIDR"; absent, the store decides: files are podCIDR.
+	// mode is blocks (nodes claim blocks of the pools as they need them) or podCIDR
+	// (a node gives out of its own podCIDRs, and nothing else). If absent it is
+	// blocks in Kubernetes, and podCIDR in the file store.
+	// +kubebuilder:validation:Enum=blocks;podCIDR
 	Mode string `json:"mode,omitempty"`
-	// StrictAffinity forbids a node to take addresses from blocks of other nodes
-	// once its own and the pools are used up; false by default.
+	// strictAffinity forbids a node to take addresses from blocks of other nodes once
+	// its own and the pools are used up; false by default.
 	StrictAffinity bool `json:"strictAffinity,omitempty"`
-	// MaxBlocksPerHost bounds the blocks that a node claims of each family; 0, the
+	// maxBlocksPerHost bounds the blocks that a node claims of each family; 0, the
 	// default, is no bound.
+	// +kubebuilder:validation:Minimum=0
 	MaxBlocksPerHost int `json:"maxBlocksPerHost,omitempty"`
-	// Cooldown is how long an address rests before it is given again; see
-	// [DefaultCooldown].
-	Cooldown string `json:"cooldown,omitempty"`
+	// cooldown is how long an address rests before it is given again; 30s by default.
+	// +kubebuilder:default="30s"
+	Cooldown Delay `json:"cooldown,omitempty"`
 }
 
 // IPReservation lists addresses that are given to nobody who does not ask for
 // them by name.
+//
+// +kubebuilder:resource:scope=Cluster,shortName=ccres,categories=caracal
+// +kubebuilder:printcolumn:name=Reserved,type=string,JSONPath=`.spec.reservedCIDRs`
+// +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 type IPReservation struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// +optional
 	metav1.ObjectMeta `json:"metadata"`
-	Spec              IPReservationSpec `json:"spec"`
+	// spec says what is reserved.
+	Spec IPReservationSpec `json:"spec"`
 }
 
 // IPReservationSpec says what is reserved.
 type IPReservationSpec struct {
-	// ReservedCIDRs are ranges, or single addresses.
-	ReservedCIDRs []string `json:"reservedCIDRs"`
+	// reservedCIDRs are ranges, or single addresses.
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=1000
+	ReservedCIDRs []ReservedRange `json:"reservedCIDRs"`
 }
 
 // Meta implements [Object].

@@ -102,10 +102,10 @@ type IPBlock struct {
 
 // PortOrName is what Kubernetes calls an IntOrString.
 type PortOrName struct {
-	Number int32
-	Name   string
+	Number int32  `json:"-"`
+	Name   string `json:"-"`
 	// ByName says that it was written as a string, be it empty.
-	ByName bool
+	ByName bool `json:"-"`
 }
 
 // String returns it as it is written.

@@ -10,7 +10,8 @@ import (
 
 // ServiceRange is a range that addresses of Services are in.
 type ServiceRange struct {
-	CIDR string `json:"cidr"`
+	// cidr is the range.
+	CIDR PodRange `json:"cidr"`
 }
 
 // serviceLists are the ranges of Services that a BGPConfiguration names, with

@@ -36,7 +36,7 @@ func (o *NodeConfig) Validate() Errors {
 	}
 	c.asn("spec.asNumber", s.ASNumber)
 	if s.RouteReflectorClusterID != "" {
-		c.routerID("spec.routeReflectorClusterID", s.RouteReflectorClusterID)
+		c.identifier("spec.routeReflectorClusterID", s.RouteReflectorClusterID)
 	}
 	if s.TunnelAddress != "" {
 		if a, ok := c.addr("spec.tunnelAddress", s.TunnelAddress); ok && c.unicast("spec.tunnelAddress", a) && !a.Is4() {
@@ -131,19 +131,28 @@ func familyIndex(a netip.Addr) int {
 
 func familyName(a netip.Addr) string { return [...]string{"IPv4", "IPv6"}[familyIndex(a)] }
 
-// routerID checks a BGP identifier: any IPv4 address but 0.0.0.0 (RFC 6286
-// section 2.1); those that are no host's address are refused as certain
-// mistakes.
-func (c *checker) routerID(path, s string) {
+// identifier checks 32 bits that are written as an IPv4 address and are not 0: a
+// cluster ID may be any of them (RFC 4456 section 7).
+func (c *checker) identifier(path, s string) (netip.Addr, bool) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
 		c.failf(path, "%q must be written as an IPv4 address, such as 192.0.2.1", clip(s))
 	case !a.Is4():
-		c.failf(path, "%s is an IPv6 address; a router ID has 32 bits and is written as an IPv4 address, such as 192.0.2.1", a)
+		c.failf(path, "%s is an IPv6 address; it has 32 bits and is written as an IPv4 address, such as 192.0.2.1", a)
 	case a.IsUnspecified():
 		c.failf(path, "must not be 0.0.0.0 (RFC 6286)")
-	case a.IsMulticast(), a.As4()[0] >= 240, a.As4()[0] == 0:
+	default:
+		return a, true
+	}
+	return a, false
+}
+
+// routerID checks a BGP identifier: any IPv4 address but 0.0.0.0 (RFC 6286
+// section 2.1); those that are no host's address are refused as certain
+// mistakes.
+func (c *checker) routerID(path, s string) {
+	if a, ok := c.identifier(path, s); ok && (a.IsMulticast() || a.As4()[0] >= 240 || a.As4()[0] == 0) {
 		c.failf(path, "%s is no host's address; take one that is unique in the cluster, such as an address of the node", a)
 	}
 }
