@@ -3,8 +3,11 @@ package felix
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
+
+	"caracal.dev/caracal"
 )
 
 // The way of a packet, in each family. "=>" is a goto: what follows it is not seen.
@@ -23,6 +26,7 @@ import (
 //	filter FORWARD
 //	  caracal-forward     from car+               => caracal-from
 //	                      to car+                 => caracal-into
+//	                      to ranges of Services: DROP
 //	  caracal-from        established: ACCEPT, invalid: DROP
 //	                      to the pod itself: ACCEPT  (set local, src,dst)
 //	                      IPIP to set nodes, tcp to BGP ports of set bgp: DROP
@@ -192,11 +196,35 @@ func (c *Compiler) renderInput(f Family) {
 func (c *Compiler) renderForward(f Family, others []string) {
 	set := func(name string, rules ...Rule) { c.setChain(ChainKey{f, FilterTable, name}, rules) }
 	toPods := c.fromPods(f, FilterTable, "-o", others, chainInto)
-	set(chainForward, append(c.fromPods(f, FilterTable, "-i", others, chainFrom), toPods...)...)
+	set(chainForward, slices.Concat(c.fromPods(f, FilterTable, "-i", others, chainFrom), toPods, c.unserved(f))...)
 	set(chainTo, append(slices.Clone(toPods), Rule{"-j ACCEPT", "to no workload of this node"})...)
 	unknown := Rule{"-j DROP", "no workload known"}
 	set(chainFreeOut, Rule{matchSet(setFreeOut.name(f), "src,src") + " -g " + chainTo, "not isolated for egress"}, unknown)
 	set(chainFreeIn, Rule{matchSet(setFreeIn.name(f), "dst,dst") + " -j ACCEPT", "not isolated for ingress"}, unknown)
+}
+
+// unserved are the rules against packets to addresses that no Service has: what a
+// proxy takes has another destination by now. The node attracts them with the
+// range that it announces, and its default route would send them back to where
+// they came from, round and round. A route to discard them is no way: connections
+// of the node itself are routed before they are translated (ip_route_output comes
+// before the hook OUTPUT), and would fail.
+func (c *Compiler) unserved(f Family) []Rule {
+	var rules []Rule
+	for _, p := range serviceRanges(c.in.Snapshot) {
+		if familyOf(p.Addr()) == f {
+			rules = append(rules, Rule{"-d " + p.String() + " -j DROP", "no Service has the address"})
+		}
+	}
+	return rules
+}
+
+// serviceRanges are the ranges of Services, sorted.
+func serviceRanges(s *caracal.Snapshot) []netip.Prefix {
+	r := s.BGP.Services
+	all := slices.Concat(r.ClusterIPs, r.ExternalIPs, r.LoadBalancerIPs)
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
 
 // before are the rules before the tree of a direction.

@@ -36,7 +36,7 @@ func (c *Compiler) updateNode(was *caracal.Snapshot, neighbors []netip.Addr) {
 		c.countNeighbors(neighbors, -1)
 		c.countNeighbors(c.in.Neighbors, 1)
 	}
-	if a, b := selfPort(was), selfPort(now); a != b {
+	if selfPort(was) != selfPort(now) || !slices.Equal(serviceRanges(was), serviceRanges(now)) {
 		c.tx.fixed = true
 	}
 }
