@@ -59,6 +59,18 @@ func Decode(doc []byte) (Object, Ident, error) {
 func DecodeCanonical(text []byte) (Object, Ident, error) { return decodeJSON(text) }
 
 func decodeJSON(text []byte) (Object, Ident, error) {
+	o, id, err := parse(text)
+	if o == nil || err != nil {
+		return nil, id, err
+	}
+	if errs := o.Validate(); len(errs) > 0 {
+		return nil, id, errs
+	}
+	return o, id, nil
+}
+
+// parse is decodeJSON without validation.
+func parse(text []byte) (Object, Ident, error) {
 	tree, id := parseTree(text)
 	if tree == nil {
 		return nil, id, nil
@@ -80,9 +92,6 @@ func decodeJSON(text []byte) (Object, Ident, error) {
 	m := o.Meta()
 	*m = metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, Labels: m.Labels}
 	o.Default()
-	if errs := o.Validate(); len(errs) > 0 {
-		return nil, id, errs
-	}
 	return o, id, nil
 }
 

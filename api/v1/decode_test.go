@@ -31,7 +31,7 @@ func TestDecodeErrors(t *testing.T) {
 		{"apiVersion: caracal.dev/v1\nkind: Service", "kind: Service is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, Namespace, NetworkPolicy, NodeConfig, Workload"},
 		{"apiVersion: caracal.dev/v1\nkind: 7", "kind: 7 is not known; it must be one of BGPConfiguration, BGPFilter, BGPPeer, DataplaneConfiguration, IPAMConfiguration, IPPool, IPReservation, Namespace, NetworkPolicy, NodeConfig, Workload"},
 		{doc("IPPool", "p", "  cidr: 10.0.0.0/16\n  blocksize: 26\n"), "spec.blocksize: unknown field (did you mean blockSize?)"},
-		{doc("BGPPeer", "p", "  peerIp: 10.0.0.1\n  asNumbr: 1\n  password: hunter2\n"), "spec.asNumbr: unknown field (did you mean asNumber?); spec.password: must be {secretKeyRef: {name: …, key: …}}; the password itself never stands in a resource, but in the file local/secrets/NAME/KEY; spec.peerIp: unknown field (did you mean peerIP?)"},
+		{doc("BGPPeer", "p", "  peerIp: 10.0.0.1\n  asNumbr: 1\n  password: hunter2\n"), "spec.asNumbr: unknown field (did you mean asNumber?); spec.password: must be {secretKeyRef: {name: …, key: …}}; the password itself never stands in a resource, but in a Secret, or the file local/secrets/NAME/KEY; spec.peerIp: unknown field (did you mean peerIP?)"},
 		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: \"1\"\n"), `spec.asNumber: must be a whole number without quotes, not the string "1"`},
 		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: 5000000000\n"), "spec.asNumber: must be a whole number from 0 to 4294967295, not 5000000000"},
 		{doc("BGPPeer", "p", "  peerIP: 192.0.2.1\n  asNumber: 0\n"), "spec.asNumber: must not be 0"},

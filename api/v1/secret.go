@@ -6,7 +6,7 @@ import "reflect"
 // again in a message, a log or the status: nothing of what stands in the place
 // of a Password is repeated.
 
-const wantRef = "must be {secretKeyRef: {name: …, key: …}}; the password itself never stands in a resource, but in the file local/secrets/NAME/KEY"
+const wantRef = "must be {secretKeyRef: {name: …, key: …}}; the password itself never stands in a resource, but in a Secret, or the file local/secrets/NAME/KEY"
 
 func (Password) checkTree(path string, v any) Errors {
 	m, ok := v.(map[string]any)
@@ -22,7 +22,7 @@ func (Password) checkTree(path string, v any) Errors {
 }
 
 func (SecretKeyRef) checkTree(path string, v any) Errors {
-	const want = "must be {name: …, key: …}, two strings that name the file local/secrets/NAME/KEY"
+	const want = "must be {name: …, key: …}, two strings that name a Secret and its key, or the file local/secrets/NAME/KEY"
 	m, ok := v.(map[string]any)
 	if !ok {
 		return Errors{{path, want}}

@@ -10,13 +10,16 @@ import (
 	"caracal.dev/caracal"
 )
 
+// noAddresses is wrong in the file store, where no Node has them.
+var noAddresses = FieldError{"spec.addresses", "is missing; it needs the node's IPv4 or IPv6 address with the prefix length of its network, such as 192.0.2.1/24"}
+
 // Validate implements [Object].
 func (o *NodeConfig) Validate() Errors {
 	c := &checker{}
 	c.meta(&o.ObjectMeta, o.Kind, false)
 	s := o.Spec
 	if len(s.Addresses) == 0 {
-		c.failf("spec.addresses", "is missing; it needs the node's IPv4 or IPv6 address with the prefix length of its network, such as 192.0.2.1/24")
+		c.errs = append(c.errs, noAddresses)
 	}
 	var seen [2]string
 	for i, a := range s.Addresses {
