@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
 )
 
 // A change that comes alone is published at once, of many that follow each other as
@@ -28,7 +29,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	defer close(s.done)
 	s.vault = newVault(s.opts, s.ring)
-	s.world.secrets = s.vault.password
+	s.world.secrets, s.world.begin = s.vault.password, s.vault.begin
 	s.disk = openDisk(s.opts)
 	late := s.disk.load(s.world, s.vault)
 	s.publish(false)
@@ -114,6 +115,8 @@ func (s *Store) take() {
 	inbox, pulse := s.inbox, s.pulse
 	s.inbox, s.pulse = nil, false
 	s.mu.Unlock()
+	w := s.world
+	pods, spaces, policies, services := w.workloads, w.namespaces, w.policies, w.services
 	for _, c := range inbox {
 		switch {
 		case c.all:
@@ -123,8 +126,19 @@ func (s *Store) take() {
 		default:
 			s.world.set(c.kind, c.item.key, c.item.value)
 		}
-		s.disk.touch(c.kind)
 	}
+	for kind, changed := range map[string]bool{
+		kindPods: differ(pods, w.workloads), v1.KindNamespace: differ(spaces, w.namespaces),
+		v1.KindNetworkPolicy: differ(policies, w.policies), kindService: differ(services, w.services),
+	} {
+		w.touched[kind] = w.touched[kind] || changed
+	}
+	for kind, changed := range w.touched {
+		if changed {
+			s.disk.touch(kind)
+		}
+	}
+	clear(w.touched)
 	if s.vault.changed() {
 		s.world.rebuild, pulse = true, true
 	}

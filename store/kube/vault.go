@@ -36,6 +36,7 @@ type vault struct {
 	mu      sync.Mutex
 	secrets map[string]*secret // those that are referred to, by name
 	fresh   bool               // something is other than it was
+	unkept  bool               // and not on disk yet
 }
 
 // secret is one Secret.
@@ -82,6 +83,18 @@ func (v *vault) password(ref v1.SecretKeyRef) caracal.Password {
 		p.Err = "the Secret has no such key"
 	}
 	return p
+}
+
+// begin is called before a build: what is not asked for in it is not read any more.
+func (v *vault) begin() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for name, s := range v.secrets {
+		if !s.used {
+			delete(v.secrets, name)
+		}
+		s.used = false
+	}
 }
 
 func (v *vault) wake() {
@@ -190,9 +203,39 @@ func (v *vault) read(ctx context.Context, name string) {
 		s.words, s.failures, s.due = words, 0, time.Now().Add(jitter(secretAgain))
 	}
 	if changed {
-		v.fresh = true
+		v.fresh, v.unkept = true, true
 		v.ring()
 	}
+}
+
+// unsaved reports whether something is other than at the last call.
+func (v *vault) unsaved() bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	was := v.unkept
+	v.unkept = false
+	return was
+}
+
+// all returns what was read, by Secret and key, to be kept where only root reads it:
+// a node that starts while the API is away needs its passwords to reach it again.
+func (v *vault) all() map[string]map[string]string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all := map[string]map[string]string{}
+	for name, s := range v.secrets {
+		if s.used && s.words != nil {
+			all[name] = s.words
+		}
+	}
+	return all
+}
+
+// remember takes back what was kept.
+func (v *vault) remember(name string, words map[string]string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.secrets[name] = &secret{words: words, used: true}
 }
 
 // jitter returns a time between d and half as much again.

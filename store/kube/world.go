@@ -58,7 +58,9 @@ type world struct {
 	builds   []caracal.Problem       // of the last build
 	seen     map[string]bool         // kinds that were listed, or taken from disk
 	secrets  func(v1.SecretKeyRef) caracal.Password
-	rebuild  bool // what is built of accepted objects is to be built again
+	rebuild  bool            // what is built of accepted objects is to be built again
+	begin    func()          // is called before secrets is, in each build
+	touched  map[string]bool // kinds that are not on disk as they are now
 }
 
 // goneSet are the removals that wait: see hold.go.
@@ -80,7 +82,7 @@ func newWorld(self string) *world {
 		borrowed: map[netip.Prefix]string{}, dirtyNodes: map[string]bool{}, mode: v1.IPAMBlocks,
 		offered: map[store.Key]*store.Object{}, accepted: map[store.Key]*store.Object{},
 		gone:    goneSet{affinities: map[string]*affinity{}, held: map[store.Key]bool{}},
-		refused: map[store.Key]string{}, warned: map[store.Key]v1.Errors{}, seen: map[string]bool{}, rebuild: true,
+		refused: map[store.Key]string{}, warned: map[store.Key]v1.Errors{}, seen: map[string]bool{}, rebuild: true, begin: func() {}, touched: map[string]bool{},
 	}
 }
 
@@ -135,8 +137,10 @@ func (w *world) replace(kind string, list []*item) {
 			w.set(kind, i.key, i.value)
 		}
 	}
-	w.seen[kind] = true
-	w.judge = w.judge || judged(kind)
+	if !w.seen[kind] {
+		w.seen[kind], w.touched[kind] = true, true
+		w.judge = w.judge || judged(kind)
+	}
 }
 
 // names lists what is known of a kind.
@@ -194,7 +198,9 @@ func mapKeys[V any](m map[string]V) []string {
 	return list
 }
 
-func keyOfNode(name string) store.Key { return store.Key{Kind: v1.KindNodeConfig, Name: name} }
+func keyOf(kind, name string) store.Key { return store.Key{Kind: kind, Name: name} }
+
+func keyOfNode(name string) store.Key { return keyOf(v1.KindNodeConfig, name) }
 
 // judged reports whether objects of a kind are judged together.
 func judged(kind string) bool {

@@ -56,6 +56,7 @@ func (w *world) fromObjects(base *caracal.Snapshot) (*caracal.Snapshot, bool) {
 			bare.Blocks = bare.Blocks.Delete(p)
 		}
 	}
+	w.begin()
 	next, problems, changed := store.Rebuild(&bare, nil, w.objects, w.secrets)
 	for p, node := range w.borrowed {
 		if _, taken := next.Blocks.Get(p); !taken {

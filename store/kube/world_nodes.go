@@ -14,6 +14,7 @@ func (w *world) setNode(name string, n *node) {
 	if old := w.nodes[name]; old == nil && n == nil || old != nil && n != nil && reflect.DeepEqual(*old, *n) {
 		return // a heartbeat
 	}
+	w.touched[kindNode] = true
 	if n == nil {
 		delete(w.nodes, name)
 	} else {
@@ -29,6 +30,7 @@ func (w *world) dirty(name string) {
 
 func (w *world) setOverlay(name string, o *overlay) {
 	id := store.Key{Kind: v1.KindNodeConfig, Name: name}
+	w.touched[v1.KindNodeConfig] = true
 	delete(w.refused, id)
 	switch {
 	case o == nil:
@@ -61,7 +63,7 @@ func (w *world) setAffinity(name string, a *affinity) {
 	if old == nil && a == nil || old != nil && a != nil && *old == *a {
 		return
 	}
-	w.judge = true
+	w.judge, w.touched[v1.KindBlockAffinity] = true, true
 	if a == nil {
 		w.gone.affinities[name] = old // until it is known how many more are gone
 		delete(w.affinities, name)
@@ -111,11 +113,12 @@ func (w *world) setOwn(id store.Key, o *own) {
 	case o == nil:
 		delete(w.offered, id)
 		w.judge = w.judge || old != nil || wasRefused
+		w.touched[id.Kind] = true
 	case o.Object == nil:
 		w.refuse(id, o.Wrong, old != nil)
 	case old == nil || old.Sum != o.Object.Sum:
 		w.offered[id] = o.Object
-		w.judge = true
+		w.judge, w.touched[id.Kind] = true, true
 	}
 }
 
@@ -213,10 +216,6 @@ func (w *world) nodeConfig(name string, n *node) *v1.NodeConfig {
 	return c
 }
 
-// said returns a message about a Node in its own words: package store knows it as the
-// NodeConfig that was made of it.
-func (w *world) said(message string) string {
-	return nodeWords.Replace(message)
-}
-
+// nodeWords turn a message about the NodeConfig that was made of a Node into one about
+// the Node.
 var nodeWords = strings.NewReplacer("NodeConfig ", "Node ", "spec.addresses: ", "addresses: ", "spec.blocks: ", "blocks: ")

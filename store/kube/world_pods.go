@@ -40,7 +40,9 @@ func (w *world) setPod(key string, p *pod) {
 	}
 	is := p.Workload
 	_, is.Name, _ = strings.Cut(key, "/") // one text for both
-	if had && !p.Ending && len(w.losers) == 0 && reflect.DeepEqual(old, is) {
+	if had && len(w.losers) == 0 && reflect.DeepEqual(old, is) && !slices.ContainsFunc(is.Addrs, func(a netip.Addr) bool {
+		return w.claims[a] != claim{key, p.Created, p.Ending}
+	}) {
 		return
 	}
 	w.release(key, old.Addrs)
@@ -196,6 +198,7 @@ func (w *world) setSlice(key string, s *slice) {
 	if was == is {
 		return
 	}
+	w.touched[kindEndpointSlice] = true
 	delete(w.slices, key)
 	if is != "" {
 		w.slices[key] = is
