@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -40,8 +41,11 @@ func makeNode(t *testing.T, name string) {
 	if _, err := nodes.Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	// Of a Node that is created the API keeps the status.
-	t.Cleanup(func() { shared.Kubectl(t, "delete", "node", name, "--wait=false") })
+	t.Cleanup(func() {
+		if err := nodes.Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // inForce waits until the API enforces the admission policies, which it does a moment

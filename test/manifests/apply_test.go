@@ -62,7 +62,7 @@ func TestOverlays(t *testing.T) {
 			if err := os.WriteFile(file, []byte(render(t, "overlays", overlay)), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			shared.Kubectl(t, "apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", file)
+			shared.Kubectl(t, "apply", "--server-side", "--force-conflicts", "--validate=strict", "--dry-run=server", "-f", file)
 		})
 	}
 }
