@@ -41,6 +41,7 @@ type Allocator struct {
 	mu      sync.Mutex
 	plan    *plan
 	loaded  bool
+	loads   uint64 // how often the store was read
 	blocks  map[netip.Prefix]*block
 	sizes   [2][]int // prefix lengths of blocks, IPv4 and IPv6
 	open    [2][]*block
@@ -51,6 +52,7 @@ type Allocator struct {
 	foreign   []*affinity          // of others, as far as they were needed
 	taken     ranges               // all blocks that are known of
 	loans     map[netip.Addr]*loan // borrowed by this node
+	own       *listing             // of this node's loans, while the store is read
 	bad       []damage
 	dirty     []*block
 	spare     []*job                      // room for the queue
@@ -71,6 +73,10 @@ type job struct {
 	released  []netip.Addr
 	// after is done once what run changed is written.
 	after []func(context.Context) error
+	// listed is after which load the affinities of all nodes were read for it.
+	listed uint64
+	// again says that an attempt failed, as others were faster.
+	again bool
 	err   error
 	done  bool
 }
@@ -177,7 +183,7 @@ func (a *Allocator) job() *job {
 }
 
 func (a *Allocator) discard(j *job) {
-	j.ctx, j.after, j.err, j.done = nil, nil, nil, false
+	j.ctx, j.after, j.err, j.listed, j.again, j.done = nil, nil, nil, 0, false, false
 	j.allocated, j.released = nil, nil
 	a.idle.Put(j)
 }
@@ -244,7 +250,7 @@ func (a *Allocator) once(j *job) error {
 	if err := a.ready(j.ctx); err != nil {
 		return err
 	}
-	j.after = nil
+	j.after, j.again = nil, true
 	err := j.run(a, j)
 	a.doubt(err)
 	if cerr := a.commit(j.ctx); cerr != nil && err == nil {

@@ -37,7 +37,8 @@ func (a *Allocator) create(j *job, cidr netip.Prefix) (*block, error) {
 	a.mine[cidr] = f
 	a.unsettled = append(a.unsettled, f)
 	if a.shared {
-		if _, err := a.listAffinities(j.ctx); err != nil {
+		j.listed = 0 // what was read before the claim does not tell of others like it
+		if err := a.relist(j); err != nil {
 			return nil, err
 		}
 		for _, o := range a.foreign {
@@ -129,21 +130,35 @@ func (p *picker) claim(v6 bool) (*block, error) {
 	if p.plan.Mode != ModeBlocks {
 		return nil, nil
 	}
-	if p.mayClaim(v6) {
-		if err := p.relist(p.j.ctx); err != nil {
-			return nil, err
+	if !p.mayClaim(v6) {
+		return nil, nil
+	}
+	// At first by what is known of other nodes, by the plan and from earlier: if that
+	// is too old, the claim is given up and made elsewhere.
+	if notes := len(p.notes); !p.j.again {
+		if b, err := p.claimAny(v6); b != nil || err != nil || !p.shared {
+			return b, err
 		}
-		for i := range p.plan.Pools {
-			pool := &p.plan.Pools[i]
-			if pool.CIDR.Addr().Is6() != v6 || !p.allowed(pool) {
-				continue
-			}
-			if cidr, n, ok := p.unclaimed(pool); ok {
-				p.claimed[pool.Name] = n
-				return p.create(p.j, cidr)
-			}
-			p.notes = append(p.notes, "every block of pool "+pool.Name+" has a node")
+		p.notes = p.notes[:notes]
+	}
+	if err := p.relist(p.j); err != nil {
+		return nil, err
+	}
+	return p.claimAny(v6)
+}
+
+// claimAny takes a block that no node is known to have; nil if there is none.
+func (p *picker) claimAny(v6 bool) (*block, error) {
+	for i := range p.plan.Pools {
+		pool := &p.plan.Pools[i]
+		if pool.CIDR.Addr().Is6() != v6 || !p.allowed(pool) {
+			continue
 		}
+		if cidr, n, ok := p.unclaimed(pool); ok {
+			p.claimed[pool.Name] = n
+			return p.create(p.j, cidr)
+		}
+		p.notes = append(p.notes, "every block of pool "+pool.Name+" has a node")
 	}
 	return nil, nil
 }
@@ -165,12 +180,16 @@ func (p *picker) mayClaim(v6 bool) bool {
 	return n < p.plan.MaxBlocks
 }
 
-// relist reads the affinities of other nodes again, where there may be any.
-func (a *Allocator) relist(ctx context.Context) error {
-	if !a.shared {
+// relist reads the affinities of other nodes again, where there may be any, unless
+// that has been done for this job.
+func (a *Allocator) relist(j *job) error {
+	if !a.shared || j.listed == a.loads {
 		return nil
 	}
-	_, err := a.listAffinities(ctx)
+	_, err := a.listAffinities(j.ctx)
+	if err == nil {
+		j.listed = a.loads
+	}
 	return err
 }
 
@@ -245,7 +264,7 @@ func (p *picker) blockFor(addr netip.Addr) (*block, error) {
 	if p.plan.Mode != ModeBlocks || pool == nil {
 		return nil, outside
 	}
-	if err := p.relist(p.j.ctx); err != nil {
+	if err := p.relist(p.j); err != nil {
 		return nil, err
 	}
 	for _, f := range p.foreign {
@@ -279,7 +298,7 @@ func (p *picker) borrow(v6 bool) (bool, error) {
 		p.notes = append(p.notes, "strictAffinity forbids to borrow from other nodes")
 		return false, nil
 	}
-	if err := p.relist(p.j.ctx); err != nil {
+	if err := p.relist(p.j); err != nil {
 		return false, err
 	}
 	lenders := slices.DeleteFunc(slices.Clone(p.foreign), func(f *affinity) bool {

@@ -15,6 +15,7 @@ import (
 // half done.
 func (a *Allocator) load(ctx context.Context) error {
 	a.loaded = false
+	a.loads++
 	a.blocks, a.handles = map[netip.Prefix]*block{}, map[string][]*entry{}
 	a.sizes, a.open = [2][]int{}, [2][]*block{}
 	a.mine, a.loans = map[netip.Prefix]*affinity{}, map[netip.Addr]*loan{}
@@ -37,7 +38,7 @@ func (a *Allocator) load(ctx context.Context) error {
 // loadAffinities reads whose the blocks are, and those that are this node's or
 // that the configuration gives it.
 func (a *Allocator) loadAffinities(ctx context.Context) error {
-	damaged, err := a.listAffinities(ctx)
+	damaged, err := a.listOwn(ctx)
 	if err != nil {
 		return err
 	}
@@ -73,6 +74,45 @@ func (a *Allocator) loadAffinities(ctx context.Context) error {
 	return nil
 }
 
+// listOwn reads the affinities of this node and, where nodes share the store and it
+// cannot list those alone, of all others. What it finds of borrowed addresses on the
+// way is kept for loadLoans.
+func (a *Allocator) listOwn(ctx context.Context) ([]Damaged, error) {
+	a.own = nil
+	s, ok := a.store.(NodeStore)
+	if !ok || !a.shared || len(a.plan.static) > 0 { // others may have a part of a static range
+		return a.listAffinities(ctx)
+	}
+	records, damaged, err := s.ListNode(ctx, a.plan.Node)
+	if err != nil {
+		return nil, err
+	}
+	a.own, a.foreign = &listing{}, nil
+	var claims []Record
+	for _, r := range records {
+		if strings.HasPrefix(r.Key, borrowedKeys) {
+			a.own.records = append(a.own.records, r)
+		} else {
+			claims = append(claims, r)
+		}
+	}
+	var bad []Damaged
+	for _, d := range damaged {
+		if strings.HasPrefix(d.Key, borrowedKeys) {
+			a.own.damaged = append(a.own.damaged, d)
+		} else {
+			bad = append(bad, d)
+		}
+	}
+	return a.takeAffinities(claims, bad), nil
+}
+
+// listing is what a list said.
+type listing struct {
+	records []Record
+	damaged []Damaged
+}
+
 // listAffinities reads the affinities of all nodes into mine, foreign and taken.
 // Those of this node are changed by nobody else, so that the ones known are kept.
 func (a *Allocator) listAffinities(ctx context.Context) ([]Damaged, error) {
@@ -81,6 +121,11 @@ func (a *Allocator) listAffinities(ctx context.Context) ([]Damaged, error) {
 		return nil, err
 	}
 	a.foreign = nil
+	return a.takeAffinities(records, damaged), nil
+}
+
+// takeAffinities takes records in, and returns those that are damaged.
+func (a *Allocator) takeAffinities(records []Record, damaged []Damaged) []Damaged {
 	var all []netip.Prefix
 	for _, r := range records {
 		f, err := decodeAffinity(r)
@@ -102,7 +147,7 @@ func (a *Allocator) listAffinities(ctx context.Context) ([]Damaged, error) {
 		all = append(all, cidr)
 	}
 	a.taken = newRanges(all)
-	return damaged, nil
+	return damaged
 }
 
 // loadAll reads the blocks that no affinity told of, in a store of this node's
@@ -141,9 +186,15 @@ func (a *Allocator) isBad(p netip.Prefix) bool {
 
 // loadLoans reads the borrowed addresses and the blocks of those of this node.
 func (a *Allocator) loadLoans(ctx context.Context) error {
-	records, damaged, err := a.store.List(ctx, borrowedKeys)
-	if err != nil {
-		return err
+	var records []Record
+	var damaged []Damaged
+	if a.own != nil {
+		records, damaged = a.own.records, a.own.damaged
+	} else {
+		var err error
+		if records, damaged, err = a.store.List(ctx, borrowedKeys); err != nil {
+			return err
+		}
 	}
 	for _, r := range records {
 		l, err := decodeLoan(r)
@@ -159,6 +210,11 @@ func (a *Allocator) loadLoans(ctx context.Context) error {
 			if err := a.reload(ctx, l.block); err != nil {
 				return err
 			}
+		}
+	}
+	if len(damaged) > 0 && a.own != nil {
+		if _, err := a.listAffinities(ctx); err != nil {
+			return err
 		}
 	}
 	for _, d := range damaged {

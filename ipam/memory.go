@@ -59,6 +59,21 @@ func (m *Memory) List(_ context.Context, prefix string) ([]Record, []Damaged, er
 	return records, damaged, nil
 }
 
+// ListNode implements [NodeStore].
+func (m *Memory) ListNode(ctx context.Context, node string) ([]Record, []Damaged, error) {
+	records, damaged, err := m.List(ctx, "")
+	records = slices.DeleteFunc(records, func(r Record) bool {
+		s, ok := SubjectOf(r.Key)
+		sum, said := Summarize(r)
+		return !ok || s.Kind == BlockSubject || s.Node != node && (!said || sum.Node != node)
+	})
+	damaged = slices.DeleteFunc(damaged, func(d Damaged) bool {
+		s, ok := SubjectOf(d.Key)
+		return !ok || s.Kind == BlockSubject || s.Kind == AffinitySubject && s.Node != node
+	})
+	return records, damaged, err
+}
+
 // Put implements [Store].
 func (m *Memory) Put(_ context.Context, r Record) (string, error) {
 	m.mu.Lock()

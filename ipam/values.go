@@ -203,6 +203,6 @@ type API interface {
 }
 
 var (
-	_ API   = (*Allocator)(nil)
-	_ Store = (*Memory)(nil)
+	_ API       = (*Allocator)(nil)
+	_ NodeStore = (*Memory)(nil)
 )

@@ -54,7 +54,7 @@ func open(t *testing.T) *cluster {
 
 func on(t *testing.T, a *kubetest.API) *cluster {
 	t.Helper()
-	a.Apply(t, "testdata/crds.yaml")
+	a.Apply(t, "../../../manifests/base/crds.yaml")
 	c := &cluster{API: a}
 	s := c.store(t)
 	for _, res := range []resource{s.blocks, s.claims} {
