@@ -64,6 +64,8 @@ func (c *conversion) felixProtection(d *document, f *fields) {
 	}
 	if a := f.str("defaultEndpointToHostAction"); strings.EqualFold(a, "Drop") {
 		c.expose(d.kind, d.name, "spec.defaultEndpointToHostAction (Drop): pods could not connect to the node that they are on, and can")
+	} else if a == "" {
+		c.note("%s says nothing of defaultEndpointToHostAction: unless the DaemonSet of calico-node has FELIX_DEFAULTENDPOINTTOHOSTACTION=ACCEPT, as the usual manifests have, pods could not connect to the node that they are on, and can after the migration", d.key())
 	}
 	if len(c.byKind["HostEndpoint"]) == 0 {
 		f.skip("failsafeInboundHostPorts", "failsafeOutboundHostPorts")

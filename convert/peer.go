@@ -139,12 +139,8 @@ func (c *conversion) peerTimes(f *fields, s *v1.BGPPeerSpec) {
 func (c *conversion) trust(o *v1.BGPPeer) {
 	s := &o.Spec
 	at := peerAddr(s.PeerIP)
-	for _, h := range c.hosts {
-		for _, text := range slices.Concat(h.addrs, h.internal) {
-			if a, _, _ := strings.Cut(text, "/"); at.IsValid() && a == at.String() {
-				return // a node
-			}
-		}
+	if c.isNode(at) {
+		return
 	}
 	s.AcceptRanges = []string{"0.0.0.0/0", "::/0"}
 	s.AcceptDefaultRoute = true
@@ -156,9 +152,34 @@ func (c *conversion) trust(o *v1.BGPPeer) {
 	if s.TTLSecurity == nil && !c.near(o, at) {
 		s.EBGPMultihop = true
 	}
-	if !c.everywhere(o) && len(c.poolObjects) > 0 {
+	switch {
+	case c.everywhere(o) || len(c.poolObjects) == 0:
+	case c.exchange():
 		s.Filters = append(s.Filters, poolsFilter)
+	default:
+		c.note("BGPPeer %s: a node announces its own prefixes to the neighbor; Calico's nodes announced those of other nodes as well, which they had from their other neighbors in other ASes: if anything relies on such a way through a node, see source: RemotePeers of BGPFilters", o.Name)
 	}
+}
+
+// exchange reports whether nodes hear of each other by themselves, rather than from
+// the network's routers alone.
+func (c *conversion) exchange() bool {
+	return !c.noMesh || slices.ContainsFunc(c.byKind["BGPPeer"], func(d *document) bool {
+		f := c.fields(d.key(), "spec", d.tree["spec"])
+		return f.has("peerSelector") || c.isNode(peerAddr(f.str("peerIP")))
+	})
+}
+
+// isNode reports whether an address is a node's.
+func (c *conversion) isNode(at netip.Addr) bool {
+	for _, h := range c.hosts {
+		for _, text := range slices.Concat(h.addrs, h.internal) {
+			if a, _, _ := strings.Cut(text, "/"); at.IsValid() && a == at.String() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // peerAddr is the address of a peerIP; invalid if it is none.
