@@ -27,8 +27,16 @@ func Build(prev *caracal.Snapshot, objects []*Object, secrets Secrets) (*caracal
 // Was are the objects that prev was built of, in the same order: of the Workloads
 // and the policies, only those that are other objects now are looked at.
 func Rebuild(prev *caracal.Snapshot, was, objects []*Object, secrets Secrets) (*caracal.Snapshot, []caracal.Problem, bool) {
+	return RebuildClaimed(prev, nil, was, objects, secrets)
+}
+
+// RebuildClaimed is [Rebuild] for a store that knows which blocks nodes have claimed
+// by themselves. One that a NodeConfig has as that node's is [caracal.Block] Claimed
+// then; a single address that no NodeConfig has is a loan of another node's block, and
+// a Block of its own.
+func RebuildClaimed(prev *caracal.Snapshot, claimed map[netip.Prefix]string, was, objects []*Object, secrets Secrets) (*caracal.Snapshot, []caracal.Problem, bool) {
 	next := *prev
-	b := builder{self: prev.Self, secrets: secrets, configs: newSettings(ofKind(objects, v1.KindBGPConfiguration))}
+	b := builder{self: prev.Self, secrets: secrets, claimed: claimed, configs: newSettings(ofKind(objects, v1.KindBGPConfiguration))}
 	b.collect(objects)
 
 	changed := update(&next.Nodes, b.nodes)
@@ -65,6 +73,7 @@ type builder struct {
 	self    string
 	configs *settings
 	secrets Secrets
+	claimed map[netip.Prefix]string // to the node
 
 	nodes   map[string]caracal.Node
 	pools   map[string]caracal.Pool
@@ -107,6 +116,11 @@ func (b *builder) collect(objects []*Object) {
 			b.namespaces[o.Name] = v.Namespace()
 		case *v1.DataplaneConfiguration:
 			b.dataplane = v.Dataplane()
+		}
+	}
+	for p, node := range b.claimed {
+		if has, ok := b.blocks[p]; ok && has.Node == node || !ok && p.IsSingleIP() {
+			b.blocks[p] = caracal.Block{CIDR: p, Node: node, Claimed: true}
 		}
 	}
 	pick := newPicker(labels)

@@ -1,23 +1,341 @@
 package kube
 
 import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
+	"caracal.dev/caracal/internal/kubetest"
+	"caracal.dev/caracal/store/kube/apiserver"
 )
 
-func TestFollowsAPI(t *testing.T) {
-	api := start(t)
-	ctx := t.Context()
-	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{"rack": "1"}}}
-	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}}
-	if _, err := api.Core().CoreV1().Nodes().Create(ctx, n, metav1.CreateOptions{}); err != nil {
+func addNode(t testing.TB, api *kubetest.API, name, ip string) {
+	t.Helper()
+	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"rack": "1"}}}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: ip}}
+	if _, err := api.Core().CoreV1().Nodes().Create(t.Context(), n, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s, _ := run(t, Options{Client: connect(t, api), Node: "a"})
-	snap := until(t, s, "synced and complete", func(s *caracal.Snapshot) bool { return s.Complete() && s.Nodes.Len() == 1 })
-	t.Log(show(snap))
+}
+
+func addPod(t testing.TB, api *kubetest.API, name, node, ip string) {
+	t.Helper()
+	pods := api.Core().CoreV1().Pods("default")
+	p, err := pods.Create(t.Context(), &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"app": name}},
+		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "none.invalid/none"}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ip == "" {
+		return
+	}
+	p.Status.PodIP, p.Status.PodIPs = ip, []corev1.PodIP{{IP: ip}}
+	if _, err := pods.UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hasPod(s *caracal.Snapshot, name, node string) bool {
+	w, ok := s.Workloads.Get("default/" + name)
+	return ok && w.Node == node
+}
+
+// cluster is what most tests begin with: two nodes, a pool, a block for each, a pod
+// of each, a policy and a peer with a password.
+const cluster = `
+{apiVersion: caracal.dev/v1, kind: IPPool, metadata: {name: pods}, spec: {cidr: 10.0.0.0/16}}
+---
+{apiVersion: caracal.dev/v1, kind: BlockAffinity, metadata: {name: a.10.0.0.0-26}, spec: {node: a, cidr: 10.0.0.0/26, state: confirmed, record: x}}
+---
+{apiVersion: caracal.dev/v1, kind: BlockAffinity, metadata: {name: b.10.0.1.0-26}, spec: {node: b, cidr: 10.0.1.0/26, state: confirmed, record: x}}
+---
+{apiVersion: caracal.dev/v1, kind: BGPPeer, metadata: {name: tor}, spec: {peerIP: 198.51.100.1, asNumber: 65000, password: {secretKeyRef: {name: bgp, key: tor}}}}
+---
+{apiVersion: v1, kind: Secret, metadata: {name: bgp, namespace: default}, stringData: {tor: sesame}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: p, namespace: default}
+spec: {podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: x}}}], ports: [{port: 80}]}]}
+`
+
+func startCluster(t testing.TB) *kubetest.API {
+	t.Helper()
+	api := start(t)
+	addNode(t, api, "a", "192.0.2.1")
+	addNode(t, api, "b", "192.0.2.2")
+	api.ApplyYAML(t, cluster)
+	addPod(t, api, "mine", "a", "10.0.0.1")
+	addPod(t, api, "theirs", "b", "10.0.1.1")
+	return api
+}
+
+// settled is that all of cluster is there.
+func settled(s *caracal.Snapshot) bool {
+	p, _ := s.Peers.Get("tor")
+	return s.Synced && s.Nodes.Len() == 2 && s.Blocks.Len() == 2 && s.Pools.Len() == 1 && s.Policies.Len() == 1 &&
+		hasPod(s, "mine", "a") && hasPod(s, "theirs", "b") && p.Password.Secret.Reveal() == "sesame"
+}
+
+func complete(s *caracal.Snapshot) bool { return s.Complete() && settled(s) }
+
+func TestFollowsAPI(t *testing.T) {
+	api := startCluster(t)
+	s, _ := run(t, Options{Client: connect(t, api), Node: "a", Namespace: "default"})
+	snap := until(t, s, "all of the cluster", complete)
+	mine, _ := snap.Workloads.Get("default/mine")
+	theirs, _ := snap.Workloads.Get("default/theirs")
+	if mine.Addrs != nil || len(theirs.Addrs) != 1 || theirs.Labels["app"] != "theirs" {
+		t.Errorf("%+v\n%+v", mine, theirs)
+	}
+	if b, _ := snap.Blocks.Get(netip.MustParsePrefix("10.0.1.0/26")); b.Node != "b" || !b.Claimed {
+		t.Errorf("%+v", b)
+	}
+	if len(snap.Problems) != 0 {
+		t.Error(show(snap))
+	}
+	t.Run("changes", func(t *testing.T) { changes(t, api, s) })
+	t.Run("knows", func(t *testing.T) { knows(t, api, s) })
+	t.Run("policies at once", func(t *testing.T) { policiesAtOnce(t, api, s) })
+	t.Run("heartbeats", func(t *testing.T) { heartbeats(t, api, s) })
+	t.Run("password", func(t *testing.T) { password(t, api, s) })
+	if views, err := s.Views(t.Context(), []string{"b"}); err != nil || len(views) != 1 || views[0].Self != "b" || views[0].Peers.Len() != 1 {
+		t.Errorf("%v %v", views, err)
+	}
+}
+
+func changes(t *testing.T, api *kubetest.API, s *Store) {
+	api.ApplyYAML(t, `{apiVersion: caracal.dev/v1, kind: BGPPeer, metadata: {name: second}, spec: {peerIP: 198.51.100.2, asNumber: 65001}}
+---
+{apiVersion: caracal.dev/v1, kind: IPPool, metadata: {name: bad}, spec: {cidr: 10.0.5.0/24}}
+---
+{apiVersion: caracal.dev/v1, kind: BGPPeer, metadata: {name: typo}, spec: {peerIP: 198.51.100.3, asNumbr: 1}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: svc}, spec: {ports: [{port: 80}], externalTrafficPolicy: Local, type: LoadBalancer}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: svc-1, labels: {kubernetes.io/service-name: svc}}
+addressType: IPv4
+endpoints: [{addresses: [10.0.0.1], nodeName: a}]
+`)
+	until(t, s, "the new objects", func(s *caracal.Snapshot) bool {
+		svc, _ := s.Services.Get("default/svc")
+		text := show(s)
+		return s.Peers.Len() == 2 && s.Pools.Len() == 1 && svc.ReadyHere && svc.ExternalLocal &&
+			strings.Contains(text, "overlaps 10.0.0.0/16 of IPPool pods") && strings.Contains(text, "asNumbr: unknown field")
+	})
+	addNode(t, api, "c", "192.0.2.3")
+	addPod(t, api, "web-0", "b", "10.0.1.9")
+	until(t, s, "node and pod", func(s *caracal.Snapshot) bool { return s.Nodes.Len() == 3 && hasPod(s, "web-0", "b") })
+	// A Pod is deleted and made again elsewhere under its name, and a node goes.
+	now := int64(0)
+	core := api.Core().CoreV1()
+	if err := core.Pods("default").Delete(t.Context(), "web-0", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		t.Fatal(err)
+	}
+	addPod(t, api, "web-0", "c", "10.0.1.9")
+	if err := core.Nodes().Delete(t.Context(), "c", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	api.Kubectl(t, "delete", "bgppeers/second", "bgppeers/typo", "ippools/bad", "service/svc", "endpointslice/svc-1")
+	until(t, s, "all gone", func(s *caracal.Snapshot) bool {
+		return s.Nodes.Len() == 2 && hasPod(s, "web-0", "c") && s.Peers.Len() == 1 && s.Services.Len() <= 1 && !strings.Contains(show(s), "rejected")
+	})
+}
+
+func knows(t *testing.T, api *kubetest.API, s *Store) {
+	if !s.Knows(t.Context(), "default", "mine") {
+		t.Error("it has been there for long")
+	}
+	time.AfterFunc(200*time.Millisecond, func() { addPod(t, api, "late", "a", "") })
+	if !s.Knows(t.Context(), "default", "late") {
+		t.Error("it came in time")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if s.Knows(ctx, "default", "web-0") || s.Knows(ctx, "default", "nobody") {
+		t.Error("no such Pod is here")
+	}
+}
+
+// policiesAtOnce writes policies and looks how long it takes until they are published.
+func policiesAtOnce(t *testing.T, api *kubetest.API, s *Store) {
+	var worst time.Duration
+	for i := range 20 {
+		name := fmt.Sprint("quick-", i)
+		began := time.Now()
+		api.ApplyYAML(t, fmt.Sprintf(`{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: %s}, spec: {podSelector: {}}}`, name))
+		until(t, s, name, func(s *caracal.Snapshot) bool { _, ok := s.Policies.Get("default/" + name); return ok })
+		worst = max(worst, time.Since(began))
+	}
+	t.Logf("a policy from before its write to its Snapshot: %v at worst of 20", worst)
+	if worst > 5*time.Second {
+		t.Error("that is too slow on any machine")
+	}
+}
+
+// heartbeats writes what changes nothing, and sees no Snapshot.
+func heartbeats(t *testing.T, api *kubetest.API, s *Store) {
+	nodes, pods := api.Core().CoreV1().Nodes(), api.Core().CoreV1().Pods("default")
+	before := s.Snapshot().Generation
+	for i := range 5 {
+		n, err := nodes.Get(t.Context(), "b", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: "True", LastHeartbeatTime: metav1.NewTime(time.Now().Add(time.Duration(i) * time.Second))}}
+		if _, err := nodes.UpdateStatus(t.Context(), n, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		p, err := pods.Get(t.Context(), "theirs", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Status.Message = fmt.Sprint(i)
+		if _, err := pods.UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	addPod(t, api, "after", "b", "10.0.1.20") // behind them in the watch of Pods
+	snap := until(t, s, "the pod after them", func(s *caracal.Snapshot) bool { return hasPod(s, "after", "b") })
+	if snap.Generation != before+1 {
+		t.Errorf("%d Snapshots for one change", snap.Generation-before)
+	}
+}
+
+func password(t *testing.T, api *kubetest.API, s *Store) {
+	api.ApplyYAML(t, `{apiVersion: v1, kind: Secret, metadata: {name: bgp, namespace: default}, stringData: {tor: changed}}`)
+	if _, err := s.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	is := func(word, problem string) func(*caracal.Snapshot) bool {
+		return func(s *caracal.Snapshot) bool {
+			p, _ := s.Peers.Get("tor")
+			return p.Password.Secret.Reveal() == word && strings.Contains(show(s), problem)
+		}
+	}
+	until(t, s, "the new password", is("changed", ""))
+	api.Kubectl(t, "delete", "secret/bgp")
+	if _, err := s.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, s, "the old password and a warning", is("changed", "there is no such Secret; the passwords that were read before stay"))
+}
+
+func TestOutages(t *testing.T) {
+	api := startCluster(t)
+	dir := t.TempDir()
+	o := Options{Client: connect(t, api), Node: "a", Namespace: "default", StateDir: dir}
+	s, stop := run(t, o)
+	until(t, s, "all of the cluster", complete)
+
+	api.Kill()
+	snap := until(t, s, "a word about the API", func(s *caracal.Snapshot) bool { return strings.Contains(show(s), "cannot be reached") })
+	if !complete(snap) {
+		t.Errorf("an API that is away changes nothing: %s", show(snap))
+	}
+	if s.Knows(t.Context(), "default", "unknown") {
+		t.Error("what is not known is not known")
+	}
+	api.Restart(t)
+	addPod(t, api, "new", "b", "10.0.1.2")
+	api.Kubectl(t, "delete", "networkpolicy/p")
+	until(t, s, "what changed meanwhile, and no problem", func(s *caracal.Snapshot) bool {
+		return hasPod(s, "new", "b") && s.Policies.Len() == 0 && len(s.Problems) == 0
+	})
+	api.ApplyYAML(t, cluster)
+	until(t, s, "all of the cluster", complete)
+
+	// Frozen, it is found out late; what is written after it is thawed comes.
+	api.Freeze()
+	api.Thaw()
+	addPod(t, api, "thawed", "b", "10.0.1.3")
+	until(t, s, "the pod after the thaw", func(s *caracal.Snapshot) bool { return hasPod(s, "thawed", "b") })
+	stop()
+
+	// A start without the API has all that there was.
+	api.Kill()
+	s, stop = run(t, o)
+	snap = until(t, s, "the cluster from disk", func(s *caracal.Snapshot) bool { return settled(s) && hasPod(s, "thawed", "b") })
+	if snap.Complete() || snap.Incomplete[v1.KindWorkload] == "" {
+		t.Errorf("what was not listed may lack something: %s", show(snap))
+	}
+	until(t, s, "a word about the API", func(s *caracal.Snapshot) bool { return strings.Contains(show(s), "cannot be reached") })
+	// When the API is back it takes its place without a change of anything.
+	before := s.Snapshot()
+	api.Restart(t)
+	after := until(t, s, "complete", complete)
+	same := 0
+	after.Workloads.Diff(before.Workloads, func(a, b caracal.Workload) bool { return false }, func(string, *caracal.Workload, *caracal.Workload) { same++ })
+	after.Nodes.Diff(before.Nodes, func(a, b caracal.Node) bool { return false }, func(string, *caracal.Node, *caracal.Node) { same++ })
+	after.Policies.Diff(before.Policies, func(a, b caracal.Policy) bool { return false }, func(string, *caracal.Policy, *caracal.Policy) { same++ })
+	if same != 0 {
+		t.Errorf("%d objects were exchanged for equal ones", same)
+	}
+	stop()
+	garbage(t, o, filepath.Join(dir, "kube"))
+}
+
+// garbage damages what is on disk.
+func garbage(t *testing.T, o Options, dir string) {
+	path := filepath.Join(dir, v1.KindNetworkPolicy)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), "default", "defauld", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := run(t, o)
+	until(t, s, "the cluster, and a word about the file", func(s *caracal.Snapshot) bool {
+		return complete(s) && strings.Contains(show(s), "NetworkPolicy.corrupt: what was last known of the API cannot be used")
+	})
+}
+
+func TestForbidden(t *testing.T) {
+	api := startCluster(t)
+	api.ApplyYAML(t, `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: reader}
+rules:
+- {apiGroups: ["", caracal.dev, networking.k8s.io, discovery.k8s.io], resources: ["*"], verbs: [get, list, watch]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: reader}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: reader}
+subjects: [{kind: ServiceAccount, name: caracal, namespace: default}]
+`)
+	c, err := apiserver.Connect(apiserver.Options{Kubeconfig: api.ServiceAccount(t, "default", "caracal", "a")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := func(group, resources string) {
+		api.Kubectl(t, "patch", "clusterrole", "reader", "--type=json", "-p", fmt.Sprintf(
+			`[{"op":"replace","path":"/rules","value":[{"apiGroups":[%s],"resources":["*"],"verbs":["get","list","watch"]},{"apiGroups":[""],"resources":[%s],"verbs":["get","list","watch"]}]}]`, group, resources))
+	}
+	without(`"caracal.dev","networking.k8s.io","discovery.k8s.io"`, `"pods","namespaces","services","secrets"`)
+	s, _ := run(t, Options{Client: c, Node: "a", Namespace: "default"})
+	snap := until(t, s, "a word about Nodes", func(s *caracal.Snapshot) bool {
+		return len(s.Incomplete) == 1 && strings.Contains(s.Incomplete[kindNode], "apply manifests/base/rbac.yaml")
+	})
+	if snap.Synced || !strings.Contains(show(snap), `cannot list resource "nodes"`) && !strings.Contains(show(snap), `cannot watch resource "nodes"`) {
+		t.Error(show(snap))
+	}
+	without(`"caracal.dev","networking.k8s.io","discovery.k8s.io"`, `"nodes","pods","namespaces","services","secrets"`)
+	until(t, s, "all of the cluster", func(s *caracal.Snapshot) bool { return complete(s) && len(s.Problems) == 0 })
 }

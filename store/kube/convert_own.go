@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/netip"
 
@@ -18,37 +17,13 @@ type own struct {
 	Wrong  string
 }
 
-// document returns the JSON of what a user wrote: the rest of the metadata and the
-// status are others'.
-func document(u *unstructured.Unstructured, spec map[string]any) ([]byte, error) {
-	doc := map[string]any{
-		"apiVersion": v1.APIVersion, "kind": u.GetKind(),
-		"metadata": map[string]any{"name": u.GetName(), "labels": u.GetLabels()},
-	}
-	for k, v := range u.Object {
-		switch k {
-		case "apiVersion", "kind", "metadata", "status":
-		default:
-			doc[k] = v
-		}
-	}
-	if spec != nil {
-		doc["spec"] = spec
-	}
-	return json.Marshal(doc)
-}
-
-func ownOf(kind string, words *store.Words) convert {
+func ownOf(words *store.Words) convert {
 	return func(obj metav1.Object) any {
 		u, ok := obj.(*unstructured.Unstructured)
 		if !ok {
 			return nil
 		}
-		doc, err := document(u, nil)
-		if err != nil {
-			return &own{Wrong: err.Error()}
-		}
-		value, _, err := v1.DecodeCanonical(doc)
+		value, _, err := v1.FromAPI(u.Object)
 		if err != nil {
 			return &own{Wrong: err.Error()}
 		}
@@ -66,40 +41,22 @@ func ownOf(kind string, words *store.Words) convert {
 
 // overlay is a NodeConfig: what it sets counts more than what the core Node says.
 type overlay struct {
-	Config *v1.NodeConfig // its addresses may be empty; nil if it cannot be read
+	Config *v1.NodeConfig // it may have no addresses; nil if it cannot be read
 	Wrong  string
 }
-
-// A NodeConfig need not name addresses here, since the Node does. So that all else
-// is checked as always, one without gets these meanwhile.
-const anyAddress = "192.0.2.1/32"
 
 func overlayOf(obj metav1.Object) any {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok {
 		return nil
 	}
-	spec, _ := u.Object["spec"].(map[string]any)
-	filled := map[string]any{}
-	for k, v := range spec {
-		filled[k] = v
-	}
-	list, isList := filled["addresses"].([]any)
-	bare := filled["addresses"] == nil || isList && len(list) == 0
-	if bare {
-		filled["addresses"] = []any{anyAddress}
-	}
-	doc, err := document(u, filled)
+	value, _, err := v1.FromAPI(u.Object)
 	if err != nil {
 		return &overlay{Wrong: err.Error()}
 	}
-	value, _, err := v1.DecodeCanonical(doc)
-	if err != nil {
-		return &overlay{Wrong: err.Error()}
-	}
-	config := value.(*v1.NodeConfig)
-	if bare {
-		config.Spec.Addresses = nil
+	config, ok := value.(*v1.NodeConfig)
+	if !ok {
+		return &overlay{Wrong: "kind: must be " + v1.KindNodeConfig}
 	}
 	return &overlay{Config: config}
 }
@@ -108,9 +65,10 @@ func overlayOf(obj metav1.Object) any {
 type affinity struct {
 	Node string
 	CIDR netip.Prefix
-	// Borrowed says that it is an address of another node's block.
-	Borrowed bool
-	Wrong    string
+	// Borrowed says that it is an address of another node's block, Static that the
+	// configuration gives it, and not the node itself took it.
+	Borrowed, Static bool
+	Wrong            string
 }
 
 // The states of a BlockAffinity that say that the node has it.
@@ -129,7 +87,8 @@ func affinityOf(words *store.Words) convert {
 			s, _, _ := unstructured.NestedString(u.Object, "spec", field)
 			return s
 		}
-		if state := text("state"); state != stateConfirmed && state != stateStatic {
+		state := text("state")
+		if state != stateConfirmed && state != stateStatic {
 			return nil
 		}
 		p, err := netip.ParsePrefix(text("cidr"))
@@ -139,7 +98,7 @@ func affinityOf(words *store.Words) convert {
 		case text("node") == "":
 			return &affinity{Wrong: "spec.node: is missing"}
 		}
-		return &affinity{Node: words.Word(text("node")), CIDR: p, Borrowed: text("borrowedFrom") != ""}
+		return &affinity{Node: words.Word(text("node")), CIDR: p, Borrowed: text("borrowedFrom") != "", Static: state == stateStatic}
 	}
 }
 

@@ -69,12 +69,15 @@ func run(t testing.TB, o Options) (*Store, func()) {
 	return s, stop
 }
 
+// limit is how long a test waits for what takes a second or so.
+const limit = 40 * time.Second
+
 // until waits for a Snapshot of which ok holds.
 func until(t testing.TB, s *Store, what string, ok func(*caracal.Snapshot) bool) *caracal.Snapshot {
 	t.Helper()
 	bell := s.Subscribe()
 	defer s.unsubscribe(bell)
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(limit)
 	for {
 		if snap := s.Snapshot(); ok(snap) {
 			return snap
@@ -82,7 +85,7 @@ func until(t testing.TB, s *Store, what string, ok func(*caracal.Snapshot) bool)
 		select {
 		case <-bell:
 		case <-deadline:
-			t.Fatalf("not in a minute: %s\n%s", what, show(s.Snapshot()))
+			t.Fatalf("not in time: %s\n%s", what, show(s.Snapshot()))
 		}
 	}
 }

@@ -68,7 +68,7 @@ func sources(c *apiserver.Client, self string, words *store.Words) []*source {
 	}
 	names := resources()
 	for _, kind := range slices.Sorted(slices.Values(mapKeys(names))) {
-		conv, wait := ownOf(kind, words), time.Duration(0)
+		conv, wait := ownOf(words), time.Duration(0)
 		switch kind {
 		case v1.KindNodeConfig:
 			conv = overlayOf

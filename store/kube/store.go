@@ -162,12 +162,7 @@ func (s *Store) Views(ctx context.Context, nodes []string) ([]*caracal.Snapshot,
 	err := s.request(ctx, func() {
 		now := s.Snapshot()
 		for _, name := range nodes {
-			v, _, _ := store.Rebuild(caracal.NewSnapshot(name), nil, s.world.objects, nil)
-			for p, node := range s.world.borrowed {
-				if _, taken := v.Blocks.Get(p); !taken {
-					v.Blocks = v.Blocks.Put(p, caracal.Block{CIDR: p, Node: node})
-				}
-			}
+			v, _, _ := store.RebuildClaimed(caracal.NewSnapshot(name), s.world.claimed(), nil, s.world.objects, nil)
 			v.Workloads, v.Policies, v.Namespaces, v.Services = now.Workloads, now.Policies, now.Namespaces, now.Services
 			v.Generation, v.Digest, v.Synced = now.Generation, now.Digest, now.Synced
 			out = append(out, v)

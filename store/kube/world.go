@@ -41,7 +41,6 @@ type world struct {
 	overlays   map[string]*overlay
 	affinities map[string]*affinity
 	byNode     map[string]map[string]bool // to the names of affinities
-	borrowed   map[netip.Prefix]string
 	dirtyNodes map[string]bool
 	mode       string // of IPAM
 
@@ -79,7 +78,7 @@ func newWorld(self string) *world {
 		claims: map[netip.Addr]claim{}, losers: map[netip.Addr][]claim{}, declared: map[string]bool{}, mentions: map[string]int{},
 		slices: map[string]string{}, ready: map[string]int{},
 		nodes: map[string]*node{}, overlays: map[string]*overlay{}, affinities: map[string]*affinity{}, byNode: map[string]map[string]bool{},
-		borrowed: map[netip.Prefix]string{}, dirtyNodes: map[string]bool{}, mode: v1.IPAMBlocks,
+		dirtyNodes: map[string]bool{}, mode: v1.IPAMBlocks,
 		offered: map[store.Key]*store.Object{}, accepted: map[store.Key]*store.Object{},
 		gone:    goneSet{affinities: map[string]*affinity{}, held: map[store.Key]bool{}},
 		refused: map[store.Key]string{}, warned: map[store.Key]v1.Errors{}, seen: map[string]bool{}, rebuild: true, begin: func() {}, touched: map[string]bool{},

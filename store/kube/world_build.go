@@ -49,28 +49,28 @@ func differ[V any](a, b caracal.Table[string, V]) bool {
 
 // fromObjects builds what comes of the accepted objects.
 func (w *world) fromObjects(base *caracal.Snapshot) (*caracal.Snapshot, bool) {
-	blocks := base.Blocks
-	bare := *base
-	for p := range w.borrowed { // these are no node's own, and so not known to Rebuild
-		if b, ok := bare.Blocks.Get(p); ok && b.Node == w.borrowed[p] {
-			bare.Blocks = bare.Blocks.Delete(p)
-		}
-	}
 	w.begin()
-	next, problems, changed := store.Rebuild(&bare, nil, w.objects, w.secrets)
-	for p, node := range w.borrowed {
-		if _, taken := next.Blocks.Get(p); !taken {
-			next.Blocks = next.Blocks.Put(p, caracal.Block{CIDR: p, Node: node})
-		}
-	}
-	if !changed {
-		next.Blocks.Diff(blocks, func(a, b caracal.Block) bool { return a == b }, func(netip.Prefix, *caracal.Block, *caracal.Block) { changed = true })
-	}
+	next, problems, changed := store.RebuildClaimed(base, w.claimed(), nil, w.objects, w.secrets)
 	if digest := store.Digest(w.objects); digest != next.Digest {
 		next.Digest, changed = digest, true
 	}
 	w.builds, w.rebuild = problems, false
 	return next, changed
+}
+
+// claimed are the blocks that nodes took by themselves, and the addresses that they
+// borrow of others' blocks. A block that a NodeConfig lists is the configuration's.
+func (w *world) claimed() map[netip.Prefix]string {
+	all := make(map[netip.Prefix]string, len(w.affinities))
+	for _, m := range []map[string]*affinity{w.gone.affinities, w.affinities} {
+		for _, a := range m {
+			o := w.overlays[a.Node]
+			if !a.Static && w.accepted[keyOfNode(a.Node)] != nil && (o == nil || !slices.Contains(o.Config.Spec.Blocks, a.CIDR.String())) {
+				all[a.CIDR] = a.Node
+			}
+		}
+	}
+	return all
 }
 
 func (w *world) judgeAll(now time.Time, confirm bool) {

@@ -80,8 +80,7 @@ func (w *world) setAffinity(name string, a *affinity) {
 
 func (w *world) index(name string, a *affinity) {
 	if a.Borrowed {
-		w.borrowed[a.CIDR] = a.Node
-		return
+		return // see claimed
 	}
 	if w.byNode[a.Node] == nil {
 		w.byNode[a.Node] = map[string]bool{}
@@ -92,12 +91,7 @@ func (w *world) index(name string, a *affinity) {
 
 func (w *world) unindex(name string, a *affinity) {
 	switch {
-	case a == nil:
-	case a.Borrowed:
-		if w.borrowed[a.CIDR] == a.Node {
-			delete(w.borrowed, a.CIDR)
-		}
-	default:
+	case a != nil && !a.Borrowed:
 		delete(w.byNode[a.Node], name)
 		if len(w.byNode[a.Node]) == 0 {
 			delete(w.byNode, a.Node)

@@ -47,7 +47,7 @@ func resource(kind, name string, spec map[string]any) *unstructured.Unstructured
 
 // put gives a world a resource of caracal.dev.
 func put(w *world, kind, name string, spec map[string]any) {
-	conv := ownOf(kind, w.words)
+	conv := ownOf(w.words)
 	switch kind {
 	case v1.KindNodeConfig:
 		conv = overlayOf
