@@ -219,5 +219,16 @@ func TestClaimsForItself(t *testing.T) {
 	}
 	refused(t, "release another's", set("state", "releasing"), "")
 	refused(t, "delete another's", claims.Delete(t.Context(), "claims-b1", metav1.DeleteOptions{}), "")
+	// One of its own that somebody gave away it takes back, by its name.
+	for name, may := range map[string]bool{"claims-a.10.244.0.0-26": true, "claims-a.b.10.244.0.0-26": false, "claims-b.10.244.0.0-26": false} {
+		theirs, err = shared.Dynamic().Resource(resource("blockaffinities")).Create(t.Context(), claim(name, "claims-b"), metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := set("node", "claims-a"); (err == nil) != may {
+			t.Errorf("%s taken back: %v, want %t", name, err, may)
+		}
+		refused(t, "delete "+name, claims.Delete(t.Context(), name, metav1.DeleteOptions{}), "")
+	}
 	refused(t, "delete its own", claims.Delete(t.Context(), "claims-a1", metav1.DeleteOptions{}), "")
 }
