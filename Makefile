@@ -31,7 +31,7 @@ BENCHFLAGS  ?=
 # Which of Kubernetes' programs `make kube-programs` builds: names, or all.
 PROGRAMS    ?= etcd kube-apiserver kubectl
 
-.PHONY: help build test bench fuzz demo lint proto cover soak clean deps kube-programs manifests rootfs image go root modules static
+.PHONY: help build test bench fuzz demo lint proto crds cover soak clean deps kube-programs manifests rootfs image go root modules static
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-13s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,7 @@ build: go ## build every program into bin/ (static, no C library needed)
 test: root go ## format, vet, staticcheck, and all tests with the race detector
 	@scripts/deps test
 	@$(MAKE) modules static kube-programs
+	@GO='$(GO)' scripts/crds --check
 	$(GO) test -race -p 2 -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(PKG)
 
 demo: root go ## the lab: three nodes in namespaces, pods that reach each other
@@ -63,7 +64,12 @@ fuzz: root go ## every fuzz target for FUZZTIME (30s) each
 lint: go static ## format, vet, staticcheck, generated code, the systemd unit
 	@scripts/deps lint
 	@GO='$(GO)' scripts/proto --check
+	@GO='$(GO)' scripts/crds --check
 	@scripts/unit-check manifests/systemd/caracald.service
+
+crds: go ## generate manifests/base/crds.yaml from api/v1 anew
+	@GO='$(GO)' scripts/crds
+	@$(MAKE) manifests
 
 proto: go ## generate the Go code of proto/ anew
 	@scripts/deps lint

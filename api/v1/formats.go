@@ -54,7 +54,7 @@ type ClusterID = string
 // with 'v', joined by !, && and ||, with parentheses.
 //
 // +kubebuilder:validation:MaxLength=16384
-// +kubebuilder:validation:XValidation:rule=`self.matches('^([ \\t\\r\\n(){},!]|[A-Za-z0-9_./-]+|\'[^\']*\'|"[^"]*"|==|!=|&&|[|][|])*$')`,message="is not a selector, such as has(rack) && zone == 'a': quote values, and write ==, && and ||"
+// +kubebuilder:validation:XValidation:rule=`self.matches('^\\s*([!(\\s]*(all\\s*\\(\\s*\\)|has\\s*\\(\\s*[\\w./-]+\\s*\\)|[\\w./-]+(\\s*[=!]=|\\s+(contains|starts\\s+with|ends\\s+with))\\s*(\\x27[^\\x27]*\\x27|\\x22[^\\x22]*\\x22)|[\\w./-]+\\s+(not\\s+)?in\\s*\\{\\s*((\\x27[^\\x27]*\\x27|\\x22[^\\x22]*\\x22)\\s*(,\\s*(\\x27[^\\x27]*\\x27|\\x22[^\\x22]*\\x22)\\s*)*)?\\})[)\\s]*((&&|[|][|])[!(\\s]*(all\\s*\\(\\s*\\)|has\\s*\\(\\s*[\\w./-]+\\s*\\)|[\\w./-]+(\\s*[=!]=|\\s+(contains|starts\\s+with|ends\\s+with))\\s*(\\x27[^\\x27]*\\x27|\\x22[^\\x22]*\\x22)|[\\w./-]+\\s+(not\\s+)?in\\s*\\{\\s*((\\x27[^\\x27]*\\x27|\\x22[^\\x22]*\\x22)\\s*(,\\s*(\\x27[^\\x27]*\\x27|\\x22[^\\x22]*\\x22)\\s*)*)?\\})[)\\s]*)*)?$')`,message="is not a selector, such as has(rack) && zone == 'a': quote values, and write ==, && and ||"
 type Selector = string
 
 // Name is the name of an object.
@@ -127,5 +127,4 @@ type Delay = string
 // SecretPart is the name of a secret or of a key in one.
 //
 // +kubebuilder:validation:MaxLength=253
-// +kubebuilder:validation:XValidation:rule=`self.matches('^[-A-Za-z0-9_][-A-Za-z0-9_.]*$')`,message="must be letters, digits, -, _ and ., the first one no ."
 type SecretPart = string

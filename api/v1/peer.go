@@ -65,7 +65,7 @@ type BGPPeerSpec struct {
 	// default route.
 	// +kubebuilder:validation:MaxLength=56
 	// +kubebuilder:validation:XValidation:rule=`self.size() == 0 || self in ['defaultGateway'] || isIP(self) || self.matches('^[0-9.]+:[0-9]+$') && isIP(self.split(':')[0]) || self.matches('^\\[[0-9a-fA-F:.]+\\](:[0-9]+)?$') && isIP(self.substring(1, self.indexOf(']'))) && ip(self.substring(1, self.indexOf(']'))).family() == 6`,message="must be an address with an optional port, such as 192.0.2.1, 192.0.2.1:1179 or [2001:db8::1]:1179, or the word defaultGateway"
-	// +kubebuilder:validation:XValidation:rule=`isIP(self) || !self.matches('[.\\]]:[0-9]{1,8}$') || int(self.substring(self.lastIndexOf(':') + 1)) >= 1 && int(self.substring(self.lastIndexOf(':') + 1)) <= 65535`,message="must have a port from 1 to 65535, if any"
+	// +kubebuilder:validation:XValidation:rule=`isIP(self) || !self.matches('(^[0-9.]+|\\]):[0-9]+$') || self.matches(':0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$')`,message="must have a port from 1 to 65535, if any"
 	// +kubebuilder:validation:XValidation:rule=`!self.matches('^\\[?[fF][eE][89abAB]')`,message="is a link-local address; name the device with interface, and the neighbor is found on it"
 	// +kubebuilder:validation:XValidation:rule=`[isIP(self) ? self : self.matches('^[0-9.]+:[0-9]+$') ? self.split(':')[0] : self.matches('^\\[.*\\]') ? self.substring(1, self.indexOf(']')) : self].all(a, !isIP(a) || ip(a).isGlobalUnicast() && !cidr('0.0.0.0/8').containsIP(ip(a)) && !cidr('240.0.0.0/4').containsIP(ip(a)))`,message="must be the address of a host, not loopback, link-local, multicast or reserved"
 	PeerIP string `json:"peerIP,omitempty"`

@@ -263,6 +263,12 @@ type Password struct {
 // SecretKeyRef is one key of a secret. In Kubernetes the Secret is in the
 // namespace of the daemon. In the file store it is the file
 // local/secrets/NAME/KEY of the configuration directory.
+//
+// The rules stand here and not at the fields, for a message about a group of fields
+// does not repeat what was written, which may be the password.
+//
+// +kubebuilder:validation:XValidation:rule=`self.name.matches('^[-A-Za-z0-9_][-A-Za-z0-9_.]*$')`,message="is missing, or no name of a secret: letters, digits, -, _ and ., the first one no .",fieldPath=".name"
+// +kubebuilder:validation:XValidation:rule=`self.key.matches('^[-A-Za-z0-9_][-A-Za-z0-9_.]*$')`,message="is missing, or no key of a secret: letters, digits, -, _ and ., the first one no .",fieldPath=".key"
 type SecretKeyRef struct {
 	// name is the name of the Secret, in the namespace of the daemon.
 	Name SecretPart `json:"name"`
