@@ -40,7 +40,8 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 	if err := r.soon(ctx, r.addable); err != nil {
 		return Wiring{}, err
 	}
-	if !r.o.Knows(ctx, req.Namespace, req.WorkloadName) {
+	// What a runtime other than a kubelet's makes has no Pod, and no other name.
+	if req.WorkloadName != req.ContainerID && req.Kind == KindCNI && !r.o.Knows(ctx, req.Namespace, req.WorkloadName) {
 		return Wiring{}, fmt.Errorf("%w: Pod %s/%s is not known to this node yet", ErrNotReady, req.Namespace, req.WorkloadName)
 	}
 	if req.Kind == KindAttach { // one interface of a name at a time, see attachedAs
@@ -63,7 +64,9 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 		if old.State != Deleting {
 			return r.addAgain(old, req, netns)
 		}
-		if _, err := r.finish(ctx, old); err != nil {
+		if _, err := r.finish(ctx, old); errors.Is(err, errAway) {
+			return Wiring{}, fmt.Errorf("%w: %w", ErrNotReady, err)
+		} else if err != nil {
 			return Wiring{}, err
 		}
 	}
@@ -94,6 +97,9 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 func (r *Registry) addable() error {
 	if err := r.ready(); err != nil {
 		return err
+	}
+	if err := r.unheard.Load(); err != nil {
+		return fmt.Errorf("%w: %s", ErrNotReady, *err)
 	}
 	if r.plan.Load() == nil {
 		why := "the configuration has not been read yet"
@@ -220,11 +226,11 @@ func (r *Registry) assign(ctx context.Context, e *Endpoint, req Request) error {
 	if ask.V4+ask.V6 == 0 {
 		return fmt.Errorf("%w: %s", ErrNotReady, noAddresses(plan, "IPv4 or IPv6"))
 	}
-	got, err := r.o.IPAM.Assign(ctx, ask)
+	got, err := r.take(ctx, ask)
 	if err == nil && !answers(got, ask) {
 		// Left by an ADD that asked for something else, and failed in the middle.
 		if _, err = r.releaseUnknown(context.WithoutCancel(ctx), ask.Handle); err == nil {
-			got, err = r.o.IPAM.Assign(ctx, ask)
+			got, err = r.take(ctx, ask)
 		}
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -91,6 +92,7 @@ func (r *Registry) audit(ctx context.Context) {
 		return
 	}
 	problems := map[string]string{}
+	r.away.Store(false)
 	list := r.List()
 	for i, e := range list {
 		if ctx.Err() != nil {
@@ -107,6 +109,7 @@ func (r *Registry) audit(ctx context.Context) {
 	if len(list) > 0 {
 		r.turn = (r.turn + closely) % len(list)
 	}
+	r.noteOwed()
 	var found []caracal.Problem
 	for _, name := range slices.Sorted(maps.Keys(problems)) {
 		found = append(found, trouble(name, problems[name]))
@@ -129,7 +132,7 @@ const closely = 8
 // with it.
 func (r *Registry) auditOne(ctx context.Context, k key, links map[string]bool, close bool) string {
 	e := r.get(k)
-	if e == nil {
+	if e == nil || r.away.Load() && r.owes(e) {
 		return ""
 	}
 	r.mu.Lock()
@@ -186,6 +189,9 @@ func (r *Registry) release(ctx context.Context, e *Endpoint, v verdict) string {
 		why = "its removal was not finished"
 	}
 	freed, err := r.finish(ctx, e)
+	if errors.Is(err, errAway) {
+		return "" // see noteOwed
+	}
 	if err != nil {
 		return fmt.Sprintf("container %s is gone, but its addresses cannot be freed; tried again: %v", e.ID, err)
 	}

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -13,9 +14,14 @@ import (
 // tried again. Where there is a link the container may live, and the next start
 // makes its record anew.
 func (r *Registry) freeOrphans(ctx context.Context, links map[string]bool) {
-	list, err := r.o.IPAM.Allocations(ctx)
+	if r.away.Load() {
+		return
+	}
+	list, err := r.allocations(ctx)
 	if err != nil {
-		r.o.Log.Warn("endpoint: addresses without an endpoint are not looked for; tried again", "err", err)
+		if !errors.Is(err, errAway) {
+			r.o.Log.Warn("endpoint: addresses without an endpoint are not looked for; tried again", "err", err)
+		}
 		return
 	}
 	owned := map[string]bool{}
@@ -61,7 +67,7 @@ func (r *Registry) freeOrphan(ctx context.Context, handle string, e *Endpoint) b
 		r.o.Log.Warn("endpoint: addresses without an endpoint cannot be freed; tried again", "handle", handle, "err", err)
 		return false
 	}
-	freed, err := r.o.IPAM.Release(ctx, handle)
+	freed, err := r.giveBack(ctx, handle)
 	if err != nil {
 		r.o.Log.Warn("endpoint: addresses without an endpoint cannot be freed; tried again", "handle", handle, "err", err)
 		return false
@@ -72,7 +78,7 @@ func (r *Registry) freeOrphan(ctx context.Context, handle string, e *Endpoint) b
 
 // releaseUnknown frees the addresses of a handle without an endpoint.
 func (r *Registry) releaseUnknown(ctx context.Context, handle string) ([]netip.Addr, error) {
-	freed, err := r.o.IPAM.Release(ctx, handle)
+	freed, err := r.giveBack(ctx, handle)
 	if err != nil || len(freed) == 0 {
 		return freed, err
 	}

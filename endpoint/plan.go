@@ -71,7 +71,7 @@ func alone(snap *caracal.Snapshot) bool {
 func statics(snap *caracal.Snapshot, self caracal.Node) []netip.Prefix {
 	all := slices.Clone(self.PodCIDRs)
 	for p, b := range snap.Blocks.All() {
-		if b.Node == snap.Self {
+		if b.Node == snap.Self && !b.Claimed { // a claim is the allocator's own, and it knows
 			all = append(all, p)
 		}
 	}

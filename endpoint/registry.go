@@ -78,6 +78,12 @@ type Registry struct {
 	plane   atomic.Pointer[Plane]
 	plan    atomic.Pointer[ipam.Plan] // nil until the configuration is known
 	begun   atomic.Bool               // the records are known, and hold
+	// unheard is why the address records have not been compared with ours since the
+	// start; nil once that is done.
+	unheard atomic.Pointer[string]
+	// away says that the address records could not be reached, and are not to be waited
+	// for again before the next audit.
+	away atomic.Bool
 	// claimDue says that the blocks of the node may be others.
 	claimDue atomic.Bool
 	claiming sync.Mutex // or what was read first could be published last
@@ -101,6 +107,7 @@ type Registry struct {
 	busy      map[key]chan struct{}
 	why       string // not begun
 	watched   map[key]watch
+	owed      map[key]string    // all of them is done but the release, and why not that
 	planned   *caracal.Snapshot // of plan
 	taken     []netip.Addr      // of planned
 }
@@ -127,7 +134,7 @@ func New(o Options) *Registry {
 	}
 	return &Registry{
 		o: o, dir: &records{path: filepath.Join(o.Dir, "endpoints")}, overlay: newOverlay(o.Source), started: o.Now(),
-		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, watched: map[key]watch{},
+		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, watched: map[key]watch{}, owed: map[key]string{},
 		why: "the endpoints on record have not been read yet",
 	}
 }
@@ -151,6 +158,12 @@ func (r *Registry) Run(ctx context.Context, plane Plane) error {
 	defer tick.Stop()
 	tidy := time.NewTicker(tidyInterval)
 	defer tidy.Stop()
+	var listen <-chan time.Time
+	if r.unheard.Load() != nil {
+		t := time.NewTicker(hearInterval)
+		defer t.Stop()
+		listen = t.C
+	}
 	for {
 		r.configure()
 		if r.claimDue.Swap(false) {
@@ -164,10 +177,15 @@ func (r *Registry) Run(ctx context.Context, plane Plane) error {
 			if r.applyQueue(ctx) {
 				ring() // again, in a moment
 			}
+		case <-listen:
+			if r.hear(ctx) {
+				listen = nil
+				r.audit(ctx)
+			}
 		case <-tick.C:
 			r.audit(ctx)
 		case <-tidy.C:
-			if err := r.o.IPAM.Tidy(ctx); err != nil {
+			if err := r.o.IPAM.Tidy(ctx); err != nil && !r.away.Load() {
 				r.o.Log.Warn("endpoint: the address records are not tidy; tried again", "err", err)
 			}
 			r.claim(ctx)
@@ -318,6 +336,7 @@ func (r *Registry) drop(k key) {
 	defer r.mu.Unlock()
 	delete(r.endpoints, k)
 	delete(r.watched, k)
+	delete(r.owed, k)
 }
 
 // List returns the endpoints, the eldest first.

@@ -80,6 +80,9 @@ func (r *Registry) removeIf(ctx context.Context, id ID, due func(*Endpoint) bool
 	default:
 		freed, err = r.finish(ctx, e)
 	}
+	if errors.Is(err, errAway) {
+		err = nil // it is on record that its addresses are to be released
+	}
 	return freed, err == nil, err
 }
 
@@ -93,13 +96,21 @@ func (r *Registry) removeUnknown(ctx context.Context, id ID) ([]netip.Addr, erro
 	if id.Network == "" {
 		return nil, nil
 	}
-	return r.releaseUnknown(context.WithoutCancel(ctx), handleOf(KindCNI, id))
+	handle := handleOf(KindCNI, id)
+	freed, err := r.releaseUnknown(context.WithoutCancel(ctx), handle)
+	if errors.Is(err, errAway) {
+		// If it has any, they are found once the records can be read: see freeOrphans.
+		r.o.Log.Info("endpoint: a container that is not known was deleted while the address records cannot be reached", "handle", handle, "err", err)
+		return nil, nil
+	}
+	return freed, err
 }
 
 // finish takes an endpoint away whose lock is held: first what carries its
 // packets, then what the kernel remembers of them, then the claim on its
 // addresses, so that nobody gets them who would get its packets too. What fails
-// leaves it on record as one that is to be removed.
+// leaves it on record as one that is to be removed; errAway says that all is done but
+// the release.
 func (r *Registry) finish(ctx context.Context, e *Endpoint) ([]netip.Addr, error) {
 	ctx = context.WithoutCancel(ctx)
 	if e.State != Deleting {
@@ -129,7 +140,11 @@ func (r *Registry) finish(ctx context.Context, e *Endpoint) ([]netip.Addr, error
 	if err := r.o.Ground.Forget(e.Addrs); err != nil {
 		return nil, err
 	}
-	freed, err := r.o.IPAM.Release(ctx, e.Handle())
+	freed, err := r.giveBack(ctx, e.Handle())
+	if errors.Is(err, errAway) {
+		r.owe(e, err)
+		return nil, err
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -183,14 +183,22 @@ func (r *Registry) tryBegin(ctx context.Context) error {
 	if f.links, err = r.o.Ground.Links(); err != nil {
 		return err
 	}
-	if f.allocations, err = r.o.IPAM.Allocations(ctx); err != nil {
+	f.allocations, err = r.allocations(ctx)
+	if away := errors.Is(err, errAway); away {
+		// The containers that there are need nobody's leave: the rest is for hear.
+		r.deaf(err)
+		f.damaged = nil
+	} else if err != nil {
 		return fmt.Errorf("read which addresses are in use: %w", err)
 	}
 	b := planBegin(f)
 	r.kept = b.kept
 	r.tell(append(b.problems, r.carryOut(ctx, b)...))
-	r.reassert(ctx)
-	r.claim(ctx)
+	if r.unheard.Load() == nil {
+		r.reassert(ctx)
+		r.claim(ctx)
+	}
+	r.noteOwed()
 	r.begun.Store(true)
 	r.applyQueue(ctx)
 	r.overlay.load()
@@ -251,7 +259,7 @@ func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []lastin
 	}
 	r.overlay.set(b.promoted...)
 	for _, e := range b.free {
-		if _, err := r.finish(ctx, e); err != nil {
+		if _, err := r.finish(ctx, e); err != nil && !errors.Is(err, errAway) {
 			failed(e, err)
 		}
 	}
@@ -282,7 +290,9 @@ func (r *Registry) reassert(ctx context.Context) {
 	}
 	known = append(known, r.kept...)
 	var problems []caracal.Problem
-	if err := r.o.IPAM.Adopt(ctx, known); err != nil {
+	if err := r.o.IPAM.Adopt(ctx, known); r.isAway(err) {
+		problems = append(problems, trouble("", "the addresses of containers are not compared with the address records; tried again: "+err.Error()))
+	} else if err != nil {
 		problems = append(problems, trouble("", "addresses that containers have are not theirs in the address records; make these containers anew: "+err.Error()))
 	}
 	r.refused = problems != nil
