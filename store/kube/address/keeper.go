@@ -3,12 +3,12 @@ package address
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,11 +44,13 @@ type Options struct {
 
 // Keeper chooses the addresses of a node and keeps its annotations.
 type Keeper struct {
-	o    Options
+	o     Options
+	wrong atomic.Pointer[string]
+
+	turn sync.Mutex // held while the Keeper does anything; guards what follows
 	kept Choice
 	// internal are the Node's InternalIPs when it was last asked for.
 	internal []netip.Addr
-	wrong    atomic.Pointer[string]
 	said     string
 }
 
@@ -115,7 +117,9 @@ func (k *Keeper) Run(ctx context.Context, store Store) error {
 		case <-ctx.Done():
 			return nil
 		case <-look.C:
+			k.turn.Lock()
 			k.look()
+			k.turn.Unlock()
 			continue
 		case <-bell:
 			self, ok := store.Snapshot().SelfNode()
@@ -124,25 +128,38 @@ func (k *Keeper) Run(ctx context.Context, store Store) error {
 				continue
 			}
 			last = now
-			if now == [2]netip.Prefix{k.kept.IPv4, k.kept.IPv6} {
+			if now == k.have() {
 				continue
 			}
 			version = "" // the newest there is
 		case <-ask.C:
 		}
-		err := k.settle(ctx, version)
-		if ctx.Err() != nil {
+		wrote, err := k.settle(ctx, version)
+		switch {
+		case ctx.Err() != nil:
 			return nil
-		}
-		k.say(err)
-		if err == nil {
-			failures = 0
-			ask.Reset(spread(k.o.Ask))
-		} else {
+		case err != nil:
 			failures++
 			ask.Reset(retry(failures))
+		case wrote:
+			// Somebody who does the same again at once is not seen in a Snapshot.
+			failures = 0
+			ask.Reset(spread(again))
+		default:
+			failures = 0
+			ask.Reset(spread(k.o.Ask))
 		}
 	}
+}
+
+// again is when it is looked whether what was written has stayed.
+const again = 2 * time.Second
+
+// have returns what is kept.
+func (k *Keeper) have() [2]netip.Prefix {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	return [2]netip.Prefix{k.kept.IPv4, k.kept.IPv6}
 }
 
 // say logs an error when it begins and when it changes.
@@ -160,8 +177,19 @@ func (k *Keeper) say(err error) {
 }
 
 // settle does what there is to do once: choose, keep, annotate. version is the
-// oldest resourceVersion of the Node that will do.
-func (k *Keeper) settle(ctx context.Context, version string) error {
+// oldest resourceVersion of the Node that will do. wrote says that there was
+// something to annotate.
+func (k *Keeper) settle(ctx context.Context, version string) (wrote bool, err error) {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	wrote, err = k.trySettle(ctx, version)
+	if ctx.Err() == nil || err == nil {
+		k.say(err)
+	}
+	return wrote, err
+}
+
+func (k *Keeper) trySettle(ctx context.Context, version string) (wrote bool, err error) {
 	rec, err := load(k.o.StateDir)
 	if err != nil {
 		k.o.Log.Warn("the node's address is chosen anew", "err", err)
@@ -174,13 +202,13 @@ func (k *Keeper) settle(ctx context.Context, version string) error {
 	defer cancel()
 	n, err := k.o.Core.CoreV1().Nodes().Get(ctx, k.o.Node, metav1.GetOptions{ResourceVersion: version})
 	if err != nil {
-		return fmt.Errorf("address: read Node %s: %w", k.o.Node, err)
+		return false, fmt.Errorf("address: read Node %s: %w", k.o.Node, err)
 	}
 	k.internal = internalIPs(n)
 	if err := k.choose(rec); err != nil {
 		text := err.Error()
 		k.wrong.Store(&text)
-		return err
+		return false, err
 	}
 	k.look()
 	return k.annotate(ctx, n)
@@ -253,7 +281,7 @@ func (k *Keeper) look() {
 // annotate writes the annotations that the Node does not have as they should be.
 // The status subresource takes annotations too, so no right on Nodes themselves is
 // needed.
-func (k *Keeper) annotate(ctx context.Context, n *corev1.Node) error {
+func (k *Keeper) annotate(ctx context.Context, n *corev1.Node) (wrote bool, err error) {
 	want := map[string]any{}
 	for key, p := range map[string]netip.Prefix{AnnotationIPv4: k.kept.IPv4, AnnotationIPv6: k.kept.IPv6} {
 		have, there := n.Annotations[key]
@@ -265,17 +293,17 @@ func (k *Keeper) annotate(ctx context.Context, n *corev1.Node) error {
 		}
 	}
 	if len(want) == 0 {
-		return nil
+		return false, nil
 	}
 	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": want}})
 	if err == nil {
 		_, err = k.o.Core.CoreV1().Nodes().Patch(ctx, k.o.Node, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: "caracald"}, "status")
 	}
 	if err != nil {
-		return fmt.Errorf("address: annotate Node %s: %w", k.o.Node, err)
+		return false, fmt.Errorf("address: annotate Node %s: %w", k.o.Node, err)
 	}
 	k.o.Log.Info("the node's address is told to the cluster", "address", k.kept.String())
-	return nil
+	return true, nil
 }
 
 func internalIPs(n *corev1.Node) (out []netip.Addr) {
@@ -292,11 +320,12 @@ func internalIPs(n *corev1.Node) (out []netip.Addr) {
 
 // Settle chooses and annotates once before the daemon takes its first Snapshot, so
 // that it need not begin with an address without its network. It gives up after a
-// while, and Run goes on.
+// while, and Run goes on. With a choice on record there is nothing to wait for.
 func (k *Keeper) Settle(ctx context.Context, wait time.Duration) {
+	if rec, err := load(k.o.StateDir); err == nil && rec.Method == k.o.Method.String() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	if err := k.settle(ctx, "0"); err != nil && !errors.Is(err, context.Canceled) {
-		k.say(err)
-	}
+	_, _ = k.settle(ctx, "0") // which has said what is wrong
 }
