@@ -40,16 +40,25 @@ type Cluster struct {
 }
 
 // topology is a network with the control plane, these nodes, and a machine outside.
-// The nodes' prefixes of pods are not known to it: they have none yet.
+// The machine outside is their default gateway: the address of a Service needs a
+// route, even one that leads astray, before kube-proxy replaces it. The nodes'
+// prefixes of pods are not known to the lab: there are none yet.
 func topology(nodes []string) lab.Topology {
 	t := lab.Topology{Name: "cluster", Switches: []string{"sw"}}
-	for i, name := range append([]string{ControlPlane, Outside}, nodes...) {
-		t.Nodes = append(t.Nodes, lab.NodeSpec{Name: name, Router: true, Links: []lab.Link{{
+	for i, name := range append([]string{Outside, ControlPlane}, nodes...) {
+		spec := lab.NodeSpec{Name: name, Router: true, Links: []lab.Link{{
 			Name: "eth0", Switch: "sw", Addrs: []netip.Prefix{
 				netip.MustParsePrefix(fmt.Sprintf("192.168.77.%d/24", 10+i)),
 				netip.MustParsePrefix(fmt.Sprintf("fd00:77::%d/64", 10+i)),
 			},
-		}}})
+		}}}
+		if name != Outside {
+			spec.Routes = []lab.StaticRoute{
+				{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.168.77.10")},
+				{Dst: netip.MustParsePrefix("::/0"), Via: netip.MustParseAddr("fd00:77::10")},
+			}
+		}
+		t.Nodes = append(t.Nodes, spec)
 	}
 	return t
 }

@@ -47,6 +47,10 @@ setting kernel.panic 10
 setting kernel.panic_on_oops 1
 setting kernel.keys.root_maxkeys 1000000
 setting kernel.keys.root_maxbytes 25000000
+# containerd wires up the loopback of a Pod with the plugin of that name, and what
+# Caracal installs names portmap for host ports; packages of
+# Kubernetes bring it along.
+cp /usr/lib/cni/loopback /usr/lib/cni/portmap "$dir/opt/cni/bin/"
 for d in etc opt var; do mount --bind "$dir/$d" "/$d"; done
 ln -s /run /var/run
 mount -t tmpfs tmpfs /run

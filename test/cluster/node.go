@@ -42,6 +42,7 @@ authorization: {mode: Webhook}
 containerRuntimeEndpoint: unix:///run/containerd/containerd.sock
 cgroupDriver: cgroupfs
 cgroupRoot: /%[1]s
+clusterDNS: [10.96.0.10]
 failCgroupV1: false
 failSwapOn: false
 localStorageCapacityIsolation: false
