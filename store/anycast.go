@@ -16,8 +16,7 @@ func anycastConflicts(all map[string][]*entry) []conflict {
 	var found []conflict
 	var places []owned
 	for _, e := range all[v1.KindNodeConfig] {
-		n := e.Value.(*v1.NodeConfig)
-		for _, p := range n.Anycast() {
+		for _, p := range e.site().anycast {
 			for _, pool := range all[v1.KindIPPool] {
 				if cidr := pool.Value.(*v1.IPPool).Pool().CIDR; cidr.Overlaps(p) {
 					found = append(found, anycastConflict(owned{p, e}, owned{cidr, pool}, "spec.cidr"))
@@ -36,12 +35,11 @@ func anycastConflicts(all map[string][]*entry) []conflict {
 func placesOf(nodes []*entry) []owned {
 	var all []owned
 	for _, e := range nodes {
-		n := e.Value.(*v1.NodeConfig)
-		for _, p := range n.Ranges() {
+		at := e.site()
+		for _, p := range at.ranges {
 			all = append(all, owned{p, e})
 		}
-		v4, v6 := n.Addrs()
-		for _, p := range []netip.Prefix{v4, v6} {
+		for _, p := range []netip.Prefix{at.v4, at.v6} {
 			if p.IsValid() {
 				all = append(all, owned{caracal.HostPrefix(p.Addr()), e})
 			}
@@ -68,7 +66,7 @@ func anycastPlaces(p owned, places []owned) []conflict {
 			continue // validated with the object
 		}
 		field := "spec.addresses"
-		if !o.IsSingleIP() || slices.Contains(o.by.Value.(*v1.NodeConfig).Ranges(), o.Prefix) {
+		if !o.IsSingleIP() || slices.Contains(o.by.site().ranges, o.Prefix) {
 			field = rangeField(o.by, o.Prefix)
 		}
 		found = append(found, anycastConflict(p, o, field))

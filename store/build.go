@@ -2,8 +2,10 @@ package store
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
@@ -37,15 +39,16 @@ func Rebuild(prev *caracal.Snapshot, was, objects []*Object, secrets Secrets) (*
 func RebuildClaimed(prev *caracal.Snapshot, claimed map[netip.Prefix]string, was, objects []*Object, secrets Secrets) (*caracal.Snapshot, []caracal.Problem, bool) {
 	next := *prev
 	b := builder{self: prev.Self, secrets: secrets, claimed: claimed, configs: newSettings(ofKind(objects, v1.KindBGPConfiguration))}
+	b.keep(prev, was, objects)
 	b.collect(objects)
 
-	changed := update(&next.Nodes, b.nodes)
-	changed = update(&next.Pools, b.pools) || changed
-	changed = update(&next.Blocks, b.blocks) || changed
-	changed = update(&next.Peers, b.peers) || changed
-	changed = update(&next.Filters, b.filters) || changed
+	changed := update(&next.Nodes, b.nodes, sameNode)
+	changed = update(&next.Pools, b.pools, equal) || changed
+	changed = update(&next.Blocks, b.blocks, func(x, y caracal.Block) bool { return x == y }) || changed
+	changed = update(&next.Peers, b.peers, equal) || changed
+	changed = update(&next.Filters, b.filters, equal) || changed
 	changed = updateNouns(&next, was, objects) || changed
-	changed = update(&next.Namespaces, b.mentioned(objects)) || changed
+	changed = update(&next.Namespaces, b.mentioned(objects), equal) || changed
 	if !reflect.DeepEqual(next.BGP, b.bgp) {
 		next.BGP, changed = b.bgp, true
 	}
@@ -74,6 +77,7 @@ type builder struct {
 	configs *settings
 	secrets Secrets
 	claimed map[netip.Prefix]string // to the node
+	kept    map[*Object]caracal.Node
 
 	nodes   map[string]caracal.Node
 	pools   map[string]caracal.Pool
@@ -100,8 +104,11 @@ func (b *builder) collect(objects []*Object) {
 	for _, o := range objects {
 		switch v := o.Value.(type) {
 		case *v1.NodeConfig:
-			s, _ := b.configs.of(v)
-			n := v.Node(s)
+			n, known := b.kept[o]
+			if !known {
+				s, _ := b.configs.of(v)
+				n = v.Node(s)
+			}
 			b.nodes[o.Name], labels[o.Name] = n, n.Labels
 			for _, p := range n.PodCIDRs {
 				b.blocks[p] = caracal.Block{CIDR: p, Node: n.Name}
@@ -142,18 +149,62 @@ func (b *builder) collect(objects []*Object) {
 	b.problems = append(b.problems, p.problems...)
 }
 
-// update makes t hold exactly want, and reports whether anything differed.
-func update[K comparable, V any](t *caracal.Table[K, V], want map[K]V) bool {
-	changed := false
-	for k := range t.All() {
-		if _, ok := want[k]; !ok {
-			*t, changed = t.Delete(k), true
+// keep finds the nodes that come out as in prev, but for their Reflectors: those whose
+// object is the same, if all BGPConfigurations are.
+func (b *builder) keep(prev *caracal.Snapshot, was, objects []*Object) {
+	if len(was) == 0 {
+		return
+	}
+	other := map[*Object]bool{}
+	same := true
+	Changes(was, objects, func(old, cur *Object) {
+		same = same && either(old, cur).Kind != v1.KindBGPConfiguration
+		if cur != nil {
+			other[cur] = true
+		}
+	})
+	if !same {
+		return
+	}
+	b.kept = make(map[*Object]caracal.Node, prev.Nodes.Len())
+	for _, o := range objects {
+		if o.Kind != v1.KindNodeConfig || other[o] {
+			continue
+		}
+		if n, ok := prev.Nodes.Get(o.Name); ok {
+			n.Reflectors = nil
+			b.kept[o] = n
 		}
 	}
+}
+
+// update makes t hold exactly want, and reports whether anything differed. Of want
+// it leaves what is new.
+func update[K comparable, V any](t *caracal.Table[K, V], want map[K]V, same func(a, b V) bool) bool {
+	next := *t
+	for k, old := range t.All() {
+		v, ok := want[k]
+		switch {
+		case !ok:
+			next = next.Delete(k)
+		case same(old, v):
+			delete(want, k)
+		}
+	}
+	changed := len(want) > 0 || next.Len() != t.Len()
 	for k, v := range want {
-		if old, ok := t.Get(k); !ok || !reflect.DeepEqual(old, v) {
-			*t, changed = t.Put(k, v), true
-		}
+		next = next.Put(k, v)
 	}
+	*t = next
 	return changed
+}
+
+func equal[V any](a, b V) bool { return reflect.DeepEqual(a, b) }
+
+// sameNode is reflect.DeepEqual for nodes, of which there are many.
+func sameNode(a, b caracal.Node) bool {
+	return a.Name == b.Name && a.IPv4 == b.IPv4 && a.IPv6 == b.IPv6 && a.ASN == b.ASN && a.RouterID == b.RouterID &&
+		a.Port == b.Port && a.MeshEnabled == b.MeshEnabled && a.ClusterID == b.ClusterID && a.Tunnel == b.Tunnel &&
+		slices.Equal(a.Reflectors, b.Reflectors) && slices.Equal(a.Anycast, b.Anycast) && slices.Equal(a.PodCIDRs, b.PodCIDRs) &&
+		maps.Equal(a.Labels, b.Labels)
 }

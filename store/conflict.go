@@ -23,7 +23,10 @@ type owned struct {
 // ranges around the present one finds them all in a single walk.
 func overlaps(ranges []owned, fn func(a, b owned)) {
 	slices.SortFunc(ranges, func(a, b owned) int {
-		return cmp.Or(a.Masked().Compare(b.Masked()), cmp.Compare(a.by.order, b.by.order))
+		if c := a.Compare(b.Prefix); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.by.order, b.by.order)
 	})
 	var around []owned
 	for _, r := range ranges {
@@ -62,7 +65,7 @@ func poolConflicts(all map[string][]*entry) []conflict {
 func rangeConflicts(all map[string][]*entry) []conflict {
 	var ranges []owned
 	for _, e := range all[v1.KindNodeConfig] {
-		for _, p := range e.Value.(*v1.NodeConfig).Ranges() {
+		for _, p := range e.site().ranges {
 			ranges = append(ranges, owned{p, e})
 		}
 	}
@@ -120,9 +123,9 @@ func addressConflicts(all map[string][]*entry) []conflict {
 	}
 	for _, e := range all[v1.KindNodeConfig] {
 		n := e.Value.(*v1.NodeConfig)
-		v4, v6 := n.Addrs()
-		claim(v4.Addr(), holder{e, "spec.addresses", "the address"})
-		claim(v6.Addr(), holder{e, "spec.addresses", "the address"})
+		at := e.site()
+		claim(at.v4.Addr(), holder{e, "spec.addresses", "the address"})
+		claim(at.v6.Addr(), holder{e, "spec.addresses", "the address"})
 		if n.Spec.TunnelAddress != "" {
 			a, _ := netip.ParseAddr(n.Spec.TunnelAddress)
 			claim(a, holder{e, "spec.tunnelAddress", "the tunnel address"})

@@ -23,8 +23,8 @@ type located struct {
 func addressesOf(nodes []*entry) []located {
 	var all []located
 	for _, e := range nodes {
-		v4, v6 := e.Value.(*v1.NodeConfig).Addrs()
-		for _, p := range []netip.Prefix{v4, v6} {
+		at := e.site()
+		for _, p := range []netip.Prefix{at.v4, at.v6} {
 			if p.IsValid() {
 				all = append(all, located{p, e})
 			}
@@ -63,7 +63,7 @@ func rangeHostConflicts(all map[string][]*entry) []conflict {
 	slices.SortFunc(addrs, byAddr)
 	var found []conflict
 	for _, e := range all[v1.KindNodeConfig] {
-		for _, p := range e.Value.(*v1.NodeConfig).Ranges() {
+		for _, p := range e.site().ranges {
 			i, _ := slices.BinarySearchFunc(addrs, located{Prefix: caracal.HostPrefix(p.Addr())}, byAddr)
 			for ; i < len(addrs) && p.Contains(addrs[i].Addr()); i++ {
 				found = append(found, rangeHostConflict(e, p, addrs[i]))

@@ -37,6 +37,8 @@ type Object struct {
 	AcceptedAt time.Time
 	// Text is nil once it is not needed any more: when it is on disk.
 	Text *Text
+
+	placed *site // of a NodeConfig
 }
 
 // Sum identifies a text.
@@ -68,6 +70,8 @@ func NewObject(value v1.Object, source, raw string, words *Words) (*Object, erro
 		o.Warnings = &w
 	}
 	switch v := value.(type) {
+	case *v1.NodeConfig:
+		o.placed = siteOf(v)
 	case *v1.Workload:
 		w := v.Workload(source)
 		words.Workload(&w, o.Name)

@@ -39,8 +39,8 @@ func serviceConflicts(all map[string][]*entry) []conflict {
 // Services, and the field that it is in; empty without one.
 func serviceInNode(r netip.Prefix, e *entry) (netip.Prefix, string) {
 	n := e.Value.(*v1.NodeConfig)
-	v4, v6 := n.Addrs()
-	for _, p := range []netip.Prefix{v4, v6} {
+	at := e.site()
+	for _, p := range []netip.Prefix{at.v4, at.v6} {
 		if p.IsValid() && r.Contains(p.Addr()) {
 			return caracal.HostPrefix(p.Addr()), "spec.addresses"
 		}
@@ -48,12 +48,12 @@ func serviceInNode(r netip.Prefix, e *entry) (netip.Prefix, string) {
 	if a, err := netip.ParseAddr(n.Spec.TunnelAddress); err == nil && r.Contains(a) {
 		return caracal.HostPrefix(a), "spec.tunnelAddress"
 	}
-	for _, p := range n.Ranges() {
+	for _, p := range at.ranges {
 		if p.Overlaps(r) {
 			return p, rangeField(e, p)
 		}
 	}
-	for _, p := range n.Anycast() {
+	for _, p := range at.anycast {
 		if p.Overlaps(r) {
 			return p, "spec.anycastPrefixes"
 		}

@@ -25,11 +25,11 @@ func Warnings(objects []*Object) []caracal.Problem {
 		case *v1.IPAMConfiguration:
 			w.claims = v.Spec.Mode == v1.IPAMBlocks
 		case *v1.NodeConfig:
-			w.ranges = append(w.ranges, v.Ranges()...)
+			at := o.site()
+			w.ranges = append(w.ranges, at.ranges...)
 			w.nodes[o.Name] = v.Labels
-			v4, v6 := v.Addrs()
-			w.addrs[v4.Addr()], w.addrs[v6.Addr()] = o.Name, o.Name
-			w.network(v4, v6)
+			w.addrs[at.v4.Addr()], w.addrs[at.v6.Addr()] = o.Name, o.Name
+			w.network(at.v4, at.v6)
 			w.reflectors[o.Name] = v.Spec.RouteReflectorClusterID != ""
 		case *v1.BGPFilter:
 			w.filters[o.Name] = true
@@ -77,7 +77,7 @@ func (w *warner) object(o *Object) {
 	}
 	switch v := o.Value.(type) {
 	case *v1.NodeConfig:
-		for _, p := range v.Ranges() {
+		for _, p := range o.site().ranges {
 			w.block(o, p)
 		}
 	case *v1.BGPConfiguration:

@@ -47,6 +47,7 @@ type world struct {
 	offered  map[store.Key]*store.Object // what the API has, in its last version that can be read
 	accepted map[store.Key]*store.Object
 	objects  []*store.Object // accepted, sorted by kind and name, and what they are without being said
+	built    []*store.Object // what the last Snapshot was built of
 	judge    bool            // something of these may have changed
 
 	gone goneSet

@@ -50,11 +50,11 @@ func differ[V any](a, b caracal.Table[string, V]) bool {
 // fromObjects builds what comes of the accepted objects.
 func (w *world) fromObjects(base *caracal.Snapshot) (*caracal.Snapshot, bool) {
 	w.begin()
-	next, problems, changed := store.RebuildClaimed(base, w.claimed(), nil, w.objects, w.secrets)
+	next, problems, changed := store.RebuildClaimed(base, w.claimed(), w.built, w.objects, w.secrets)
 	if digest := store.Digest(w.objects); digest != next.Digest {
 		next.Digest, changed = digest, true
 	}
-	w.builds, w.rebuild = problems, false
+	w.built, w.builds, w.rebuild = w.objects, problems, false
 	return next, changed
 }
 
