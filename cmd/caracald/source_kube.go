@@ -35,7 +35,7 @@ func kubeSource(f flags, name string, log *slog.Logger) (source, error) {
 	}
 	keeper := address.New(address.Options{Core: client.Core, Node: name, Method: method, StateDir: f.state, Log: log})
 	store := kube.New(kube.Options{Client: client, Node: name, Namespace: podNamespace(), StateDir: f.state, Log: log})
-	given := &noting{Allocator: ipam.New(records.New(client))}
+	given := &noting{Allocator: ipam.New(records.New(client), ipam.WithShared())}
 	return source{
 		store: &addressed{store, keeper},
 		says:  client.Config.Host,
