@@ -46,6 +46,12 @@ test: root go ## format, vet, staticcheck, and all tests with the race detector
 	@GO='$(GO)' scripts/crds --check
 	$(GO) test -race -p 2 -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(PKG)
 
+test-cluster: root go ## Caracal from its manifests on two nodes with real kubelets: a minute and a half, once the programs are built
+	@scripts/deps test
+	@$(MAKE) modules build
+	@$(MAKE) kube-programs PROGRAMS=all
+	$(GO) test -v -count=1 -tags cluster -timeout $(TESTTIMEOUT) $(TESTFLAGS) ./test/cluster
+
 demo: root go ## the lab: three nodes in namespaces, pods that reach each other
 	@scripts/deps demo
 	@$(MAKE) modules build
