@@ -52,7 +52,7 @@ type BGPPeer struct {
 // +kubebuilder:validation:XValidation:rule=`!has(self.passive) || !self.passive || !has(self.peerSelector) || self.peerSelector.size() == 0`,message="must not be set together with spec.peerSelector: of two nodes one dials by itself",fieldPath=".passive"
 // +kubebuilder:validation:XValidation:rule=`!has(self.ttlSecurity) || self.ttlSecurity != 1 || !has(self.ebgpMultihop) || !self.ebgpMultihop`,message="1 lets in neighbors on the same network only, which ebgpMultihop is not for; remove one",fieldPath=".ttlSecurity"
 // +kubebuilder:validation:XValidation:rule=`!has(self.ttlSecurity) || self.ttlSecurity <= 1 || !has(self.interface) || self.interface.size() == 0`,message="a neighbor on an interface is one hop away; write 1",fieldPath=".ttlSecurity"
-// +kubebuilder:validation:XValidation:rule=`!has(self.holdTime) || !has(self.keepaliveTime) || [self.holdTime, self.keepaliveTime].exists(d, !d.matches('^([0-9]+([.][0-9]*)?(ns|us|µs|μs|ms|s|m|h))+$')) || duration(self.keepaliveTime).getSeconds() * 3 <= duration(self.holdTime).getSeconds()`,message="must be at most a third of the hold time",fieldPath=".keepaliveTime"
+// +kubebuilder:validation:XValidation:rule=`!has(self.holdTime) || !has(self.keepaliveTime) || [self.holdTime, self.keepaliveTime].exists(d, !d.matches('^[-+]?(0|([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))+$')) || duration(self.keepaliveTime).getSeconds() * 3 <= duration(self.holdTime).getSeconds()`,message="must be at most a third of the hold time",fieldPath=".keepaliveTime"
 type BGPPeerSpec struct {
 	// node is the name of the one node that peers.
 	Node Name `json:"node,omitempty"`
@@ -66,7 +66,7 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:MaxLength=56
 	// +kubebuilder:validation:XValidation:rule=`self.size() == 0 || self in ['defaultGateway'] || isIP(self) || self.matches('^[0-9.]+:[0-9]+$') && isIP(self.split(':')[0]) || self.matches('^\\[[0-9a-fA-F:.]+\\](:[0-9]+)?$') && isIP(self.substring(1, self.indexOf(']'))) && ip(self.substring(1, self.indexOf(']'))).family() == 6`,message="must be an address with an optional port, such as 192.0.2.1, 192.0.2.1:1179 or [2001:db8::1]:1179, or the word defaultGateway"
 	// +kubebuilder:validation:XValidation:rule=`isIP(self) || !self.matches('(^[0-9.]+|\\]):[0-9]+$') || self.matches(':0*(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})$')`,message="must have a port from 1 to 65535, if any"
-	// +kubebuilder:validation:XValidation:rule=`!self.matches('^\\[?[fF][eE][89abAB]')`,message="is a link-local address; name the device with interface, and the neighbor is found on it"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches('^\\[?[fF][eE][89abAB][0-9a-fA-F]:')`,message="is a link-local address; name the device with interface, and the neighbor is found on it"
 	// +kubebuilder:validation:XValidation:rule=`[isIP(self) ? self : self.matches('^[0-9.]+:[0-9]+$') ? self.split(':')[0] : self.matches('^\\[.*\\]') ? self.substring(1, self.indexOf(']')) : self].all(a, !isIP(a) || ip(a).isGlobalUnicast() && !cidr('0.0.0.0/8').containsIP(ip(a)) && !cidr('240.0.0.0/4').containsIP(ip(a)))`,message="must be the address of a host, not loopback, link-local, multicast or reserved"
 	PeerIP string `json:"peerIP,omitempty"`
 	// peerSelector selects other nodes as neighbors. Each gets the reverse session

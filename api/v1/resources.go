@@ -129,6 +129,7 @@ type IPPoolSpec struct {
 // +kubebuilder:printcolumn:name=Hold-Time,type=string,priority=1,JSONPath=`.spec.holdTime`
 // +kubebuilder:printcolumn:name=Age,type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule=`self.metadata.name != 'default' || !has(self.spec.nodeSelector) || self.spec.nodeSelector.size() == 0`,message="the BGPConfiguration default is for all nodes; give one with a nodeSelector another name",fieldPath=".spec.nodeSelector"
+// +kubebuilder:validation:XValidation:rule=`self.metadata.name != 'default' || !has(self.spec.keepaliveTime) || has(self.spec.holdTime) && self.spec.holdTime.size() > 0 || !self.spec.keepaliveTime.matches('^[-+]?(0|([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))+$') || duration(self.spec.keepaliveTime) <= duration('30s')`,message="must be at most a third of the hold time, which is 90s by default",fieldPath=".spec.keepaliveTime"
 // +kubebuilder:validation:XValidation:rule=`self.metadata.name == 'default' || has(self.spec.nodeSelector) && self.spec.nodeSelector.size() > 0`,message="is missing; only the BGPConfiguration named default is for all nodes",fieldPath=".spec.nodeSelector"
 type BGPConfiguration struct {
 	metav1.TypeMeta `json:",inline"`
@@ -144,7 +145,7 @@ type BGPConfiguration struct {
 
 // BGPConfigurationSpec has only optional fields.
 //
-// +kubebuilder:validation:XValidation:rule=`!has(self.holdTime) || !has(self.keepaliveTime) || [self.holdTime, self.keepaliveTime].exists(d, !d.matches('^([0-9]+([.][0-9]*)?(ns|us|µs|μs|ms|s|m|h))+$')) || duration(self.keepaliveTime).getSeconds() * 3 <= duration(self.holdTime).getSeconds()`,message="must be at most a third of the hold time",fieldPath=".keepaliveTime"
+// +kubebuilder:validation:XValidation:rule=`!has(self.holdTime) || !has(self.keepaliveTime) || [self.holdTime, self.keepaliveTime].exists(d, !d.matches('^[-+]?(0|([0-9]+([.][0-9]*)?|[.][0-9]+)(ns|us|µs|μs|ms|s|m|h))+$')) || duration(self.keepaliveTime).getSeconds() * 3 <= duration(self.holdTime).getSeconds()`,message="must be at most a third of the hold time",fieldPath=".keepaliveTime"
 // +kubebuilder:validation:XValidation:rule=`!has(self.prefixAdvertisements) || self.prefixAdvertisements.all(a, a.communities.all(c, c in ['no-export', 'no-advertise', 'graceful-shutdown', 'llgr-stale', 'no-llgr'] || c.contains(':') || has(self.communities) && self.communities.exists(n, n.name == c)))`,message="each must be a community, or a name in spec.communities of this object",fieldPath=".prefixAdvertisements"
 type BGPConfigurationSpec struct {
 	// nodeSelector says which nodes this object is for; only the one named
