@@ -200,7 +200,7 @@ var felixFields = map[string]felixField{
 	"istioAmbientMode":                   {"Disabled", whyPolicy, doNothing},
 	"istioDSCPMark":                      {"23", whyPolicy, doNothing},
 	"awsSrcDstCheck":                     {"DoNothing", "nothing is set up in a cloud here", "turn the check of source and destination off for the instances by yourself"},
-	"serviceLoopPrevention":              {"Drop", "packets to addresses of Services that no Service has are not dropped here", "see docs/SERVICES.md"},
+	"serviceLoopPrevention":              {"Drop", "what comes to an address in a range of Services that no Service has is dropped", doNothing},
 	"workloadSourceSpoofing":             {"Disabled", "a pod cannot send from addresses that are not its own", "find another way for the workload that does"},
 	"floatingIPs":                        {"Disabled", "a pod has its own addresses and no others", "put a Service before the pod"},
 	"localSubnetL2Reachability":          {"Disabled", "nodes do not answer for the addresses of pods in their own networks", "take a range for pods that no host is in, and announce it"},

@@ -28,10 +28,18 @@ func (c *conversion) peers() {
 	}
 	if passes {
 		c.add(c.passesOn())
+		if slices.ContainsFunc(c.out, hasServices) {
+			c.note("addresses of Services with the policy Local are announced to routers by the nodes that have an endpoint, and to no other nodes: where only some nodes peer with a router, and Calico's mesh brought such addresses to them, let every node that may have endpoints peer with it (docs/SERVICES.md)")
+		}
 	}
 	if len(c.wide) > 0 {
 		c.note("BGPPeers %s take every route that their neighbors announce, up to 10000 of each family, as Calico takes all without a limit: narrow acceptRanges, acceptDefaultRoute and acceptPools to what you expect, and set maxPrefixes", strings.Join(c.wide, ", "))
 	}
+}
+
+func hasServices(o v1.Object) bool {
+	b, ok := o.(*v1.BGPConfiguration)
+	return ok && len(b.Spec.ServiceClusterIPs)+len(b.Spec.ServiceExternalIPs)+len(b.Spec.ServiceLoadBalancerIPs) > 0
 }
 
 func (c *conversion) peer(d *document, f *fields) *v1.BGPPeer {
