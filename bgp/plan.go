@@ -37,7 +37,7 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 	}
 	p := &planner{
 		s: s, self: self, ready: ready, facts: facts, byAddr: map[netip.Addr]Neighbor{},
-		lingers: map[string]time.Time{}, servedRoutes: -1,
+		lingers: map[string]time.Time{}, locals: -1,
 	}
 	p.peers()
 	p.mesh()
@@ -66,6 +66,7 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 		cfg.Lingers = p.lingers
 	}
 	cfg.Filters = p.filters(cfg.Neighbors)
+	p.detours(cfg)
 	cfg.Communities = p.communities(cfg.Originate)
 	slices.SortFunc(p.problems, func(a, b caracal.Problem) int { return strings.Compare(a.Message, b.Message) })
 	return cfg, p.problems
@@ -78,10 +79,10 @@ type planner struct {
 	facts  Facts
 	byAddr map[netip.Addr]Neighbor
 	owns   map[string]int // see owned
-	// servedRoutes is what serviceRoutes has counted, -1 before it has; shared are
-	// the prefixes that other nodes announce as well.
-	servedRoutes int
-	shared       map[netip.Prefix]bool
+	// locals is what localAddresses has counted, -1 before it has; shared are the
+	// prefixes that other nodes announce as well.
+	locals int
+	shared map[netip.Prefix]bool
 
 	found    map[string]netip.Addr
 	problems []caracal.Problem

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"caracal.dev/caracal"
+	"caracal.dev/caracal/filter"
 )
 
 // ServiceKind is the kind of an address of a Service.
@@ -216,27 +217,56 @@ func (p *planner) serviceRanges() []netip.Prefix {
 
 // serviceRoutes is how many prefixes of Services any node may announce at most.
 func (p *planner) serviceRoutes() int {
-	if p.servedRoutes >= 0 {
-		return p.servedRoutes
+	r := p.s.BGP.Services
+	return len(r.ClusterIPs) + len(r.ExternalIPs) + len(r.LoadBalancerIPs) + p.localAddresses()
+}
+
+// localAddresses counts the addresses with the policy Local of the kinds that have
+// ranges.
+func (p *planner) localAddresses() int {
+	if p.locals >= 0 {
+		return p.locals
 	}
-	p.servedRoutes = 0
-	from := newServing(p.s, p.facts)
-	if !from.any() {
+	p.locals = 0
+	of := p.s.BGP.Services
+	if len(of.ClusterIPs)+len(of.ExternalIPs)+len(of.LoadBalancerIPs) == 0 {
 		return 0
 	}
-	p.servedRoutes = len(from.ranges[ClusterIP]) + len(from.ranges[ExternalIP]) + len(from.ranges[LoadBalancerIP])
 	for _, svc := range p.s.Services.All() {
-		if svc.InternalLocal {
-			p.servedRoutes += len(svc.ClusterIPs)
+		if svc.InternalLocal && len(of.ClusterIPs) > 0 {
+			p.locals += len(svc.ClusterIPs)
 		}
-		if svc.ExternalLocal {
-			p.servedRoutes += len(svc.ExternalIPs) + len(svc.LoadBalancerIPs)
+		if svc.ExternalLocal && len(of.ExternalIPs) > 0 {
+			p.locals += len(svc.ExternalIPs)
+		}
+		if svc.ExternalLocal && len(of.LoadBalancerIPs) > 0 {
+			p.locals += len(svc.LoadBalancerIPs)
 		}
 	}
-	return p.servedRoutes
+	return p.locals
 }
 
 // getsServices reports whether a neighbor is announced what is said of Services:
 // whoever brings traffic from outside, or speaks to those who do. Nodes serve the
 // addresses themselves.
 func (n Neighbor) getsServices() bool { return n.Node == "" || n.Reflector }
+
+// detours warns where this node would pass on single addresses of Services with
+// itself as the next hop: it would get traffic for endpoints that it does not have,
+// and its proxy drops that.
+func (p *planner) detours(cfg Config) {
+	if !cfg.ClusterID.IsValid() {
+		return
+	}
+	e := exporter{cfg: cfg}
+	named := func(r filter.Rule) bool { return r.Accept && r.Source == caracal.SourceRemotePeers }
+	for _, n := range cfg.Neighbors {
+		if !n.External || n.NextHop == caracal.NextHopKeep || n.Filters == "" {
+			continue
+		}
+		rules := e.chain(n.Filters)
+		if slices.ContainsFunc(slices.Concat(rules.Exports(false), rules.Exports(true)), named) && p.localAddresses() > 0 {
+			p.warn("BGPPeer", n.Peer, "%s is passed on addresses of Services with the policy Local with this node, a reflector, as the next hop, where their traffic is dropped; set nextHopMode: Keep in its BGPPeer, or have it peer with the nodes", n.Name)
+		}
+	}
+}

@@ -207,6 +207,38 @@ func TestServicesRaiseLimits(t *testing.T) {
 	}
 }
 
+// A reflector that puts itself in as the next hop is no way to Local Services.
+func TestServicesAroundAReflector(t *testing.T) {
+	for _, c := range []struct {
+		mode   caracal.NextHopMode
+		rule   caracal.Rule
+		locals bool
+		warns  bool
+	}{
+		{caracal.NextHopAuto, caracal.Rule{Accept: true, Source: caracal.SourceRemotePeers}, true, true},
+		{caracal.NextHopSelf, caracal.Rule{Accept: true, Source: caracal.SourceRemotePeers}, true, true},
+		{caracal.NextHopKeep, caracal.Rule{Accept: true, Source: caracal.SourceRemotePeers}, true, false},
+		{caracal.NextHopAuto, caracal.Rule{Source: caracal.SourceRemotePeers}, true, false},
+		{caracal.NextHopAuto, caracal.Rule{Accept: true}, true, false},
+		{caracal.NextHopAuto, caracal.Rule{Accept: true, Source: caracal.SourceRemotePeers}, false, false},
+	} {
+		s := served()
+		if !c.locals {
+			s.Services = caracal.NewTable[string, caracal.Service]()
+		}
+		edit(s, "b", func(n *caracal.Node) { n.ClusterID = addr("192.0.2.2") })
+		s.Filters = s.Filters.Put("f", caracal.Filter{Name: "f", Export4: []caracal.Rule{c.rule}})
+		s.Peers = s.Peers.Put("tor", caracal.Peer{Name: "tor", Addr: addr("192.0.2.254"), Port: 179, ASN: 65001, NextHop: c.mode, Filters: []string{"f"}})
+		_, problems := bgp.Plan(s, nil, bgp.Facts{})
+		warned := slices.ContainsFunc(problems, func(p caracal.Problem) bool {
+			return p.Kind == "BGPPeer" && strings.Contains(p.Message, "nextHopMode: Keep")
+		})
+		if warned != c.warns {
+			t.Errorf("%s, %+v, Local %t: %+v", c.mode, c.rule, c.locals, problems)
+		}
+	}
+}
+
 // services adds n of them, all of them Local, of which some have a ready endpoint
 // here.
 func services(s *caracal.Snapshot, n, ready int) {

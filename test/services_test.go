@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ metadata: {name: default}
 spec:
   serviceClusterIPs: [{cidr: 10.96.0.0/16}]
   serviceExternalIPs: [{cidr: 198.51.100.0/24}]
-  serviceLoadBalancerIPs: [{cidr: 203.0.113.0/24}, {cidr: 203.0.114.1/32}]
+  serviceLoadBalancerIPs: [{cidr: 203.0.113.0/24}, {cidr: 203.0.114.1/32}, {cidr: "2001:db8:113::/112"}]
   communities: [{name: outside, value: "64512:113"}]
   prefixAdvertisements: [{cidr: 203.0.113.0/24, communities: [outside]}]
 ---
@@ -82,10 +83,13 @@ const servedTor = `log stderr all;
 router id 192.0.2.254;
 protocol device { scan time 2; }
 protocol kernel { merge paths on; ipv4 { export where source = RTS_BGP; }; }
+protocol kernel { merge paths on; ipv6 { export where source = RTS_BGP; }; }
 template bgp node {
 	local 192.168.77.254 as 65001;
 	connect retry time 2; connect delay time 1; error wait time 1,2; hold time 90;
+	graceful restart on;
 	ipv4 { import all; export all; };
+	ipv6 { import all; export none; };
 }
 protocol static back { ipv4; route 10.96.0.0/17 via 192.168.77.254; route 203.0.113.128/25 via 192.168.77.254; }
 protocol bgp a from node { neighbor 192.168.77.1 as 64512; }
@@ -106,13 +110,13 @@ const servedFar = `router bgp 65002
 
 func startServed(t *testing.T) *servedCluster {
 	t.Helper()
-	top := lab.Mesh(lab.MeshOptions{NoIPv6: true})
+	top := lab.Mesh(lab.MeshOptions{})
 	for i := range top.Nodes {
 		top.Nodes[i].Pods = nil
 	}
-	for name, addr := range map[string]string{"tor": "192.168.77.254/24", "far": "192.168.77.253/24"} {
-		top.Nodes = append(top.Nodes, lab.NodeSpec{Name: name, Router: true,
-			Links: []lab.Link{{Name: "eth0", Switch: "sw", Addrs: []netip.Prefix{netip.MustParsePrefix(addr)}}}})
+	for name, host := range map[string]string{"tor": "254", "far": "253"} {
+		addrs := []netip.Prefix{netip.MustParsePrefix("192.168.77." + host + "/24"), netip.MustParsePrefix("fd00:77::" + host + "/64")}
+		top.Nodes = append(top.Nodes, lab.NodeSpec{Name: name, Router: true, Links: []lab.Link{{Name: "eth0", Switch: "sw", Addrs: addrs}}})
 	}
 	c := &servedCluster{Lab: start(t, top), t: t}
 	tor := c.Node("tor")
@@ -120,7 +124,7 @@ func startServed(t *testing.T) *servedCluster {
 	c.api = kubetest.Start(t, kubetest.Options{NetNS: filepath.Join("/run/netns", tor.NS), Addr: netip.MustParseAddr("192.168.77.254")})
 	c.api.Apply(t, "../manifests/base/crds.yaml", "../manifests/base/namespace.yaml", "../manifests/base/rbac.yaml")
 	for i, name := range []string{"a", "b", "c"} {
-		spec := fmt.Sprintf("addresses: [192.168.77.%d/24], blocks: [10.244.%d.0/26]", i+1, i+1)
+		spec := fmt.Sprintf(`addresses: [192.168.77.%d/24, "fd00:77::%d/64"], blocks: [10.244.%d.0/26]`, i+1, i+1, i+1)
 		if name == "c" {
 			spec += ", routeReflectorClusterID: 10.9.9.9"
 		}
@@ -199,7 +203,7 @@ func (c *servedCluster) sees(name, what string, want ...string) {
 	c.t.Helper()
 	want = slices.Sorted(slices.Values(want)) // a list of its own
 	eventually(c.t, 30*time.Second, func() string {
-		got := served(c.t, c.Node(name))
+		got := served(c.t, c.Node(name), "-4")
 		if slices.Equal(got, want) {
 			return ""
 		}
@@ -208,24 +212,25 @@ func (c *servedCluster) sees(name, what string, want ...string) {
 }
 
 // served lists a kernel's routes outside of the pods' and its own networks.
-func served(t *testing.T, n *lab.Node) []string {
+func served(t *testing.T, n *lab.Node, family string) []string {
 	t.Helper()
 	type hop struct{ Gateway string }
 	var routes []struct {
 		Dst, Gateway string
 		Nexthops     []hop
 	}
-	if err := json.Unmarshal([]byte(run(t, n, "ip", "-j", "-4", "route")), &routes); err != nil {
+	if err := json.Unmarshal([]byte(run(t, n, "ip", "-j", family, "route")), &routes); err != nil {
 		t.Fatal(err)
 	}
 	var list []string
 	for _, r := range routes {
-		if strings.HasPrefix(r.Dst, "10.244.") || strings.HasPrefix(r.Dst, "192.168.") {
+		if strings.HasPrefix(r.Dst, "10.244.") || strings.HasPrefix(r.Dst, "192.168.") || strings.HasPrefix(r.Dst, "fd00:77:") || strings.HasPrefix(r.Dst, "fe80:") {
 			continue
 		}
 		via := []string{}
 		for _, h := range append(r.Nexthops, hop{r.Gateway}) {
-			if node := strings.TrimPrefix(h.Gateway, "192.168.77."); node != "" {
+			node := h.Gateway[strings.LastIndexAny(h.Gateway, ".:")+1:]
+			if node != "" {
 				via = append(via, map[string]string{"1": "a", "2": "b", "3": "c"}[node])
 			}
 		}
@@ -252,12 +257,18 @@ func TestServices(t *testing.T) {
 	far("the ranges through the reflector")
 
 	c.service("cluster", "10.96.0.10", corev1.ServiceExternalTrafficPolicyCluster, "203.0.113.10", "203.0.114.1")
-	c.service("local", "10.96.0.11", corev1.ServiceExternalTrafficPolicyLocal, "203.0.113.11", "192.0.2.77")
+	c.service("local", "10.96.0.11", corev1.ServiceExternalTrafficPolicyLocal, "203.0.113.11", "192.0.2.77", "2001:db8:113::11")
 	c.endpoints("cluster", []string{"a"}, nil)
 	c.sees("tor", "a range of one address", append(ranges, "203.0.114.1 a+b")...)
 	ranges = append(ranges, "203.0.114.1 a+b")
 	c.endpoints("local", []string{"b"}, []string{"a"})
 	c.sees("tor", "an endpoint on b", append(ranges, "203.0.113.11 b")...)
+	eventually(t, 30*time.Second, func() string {
+		if got := strings.Join(served(t, c.Node("tor"), "-6"), ", "); got != "2001:db8:113::/112 a+b, 2001:db8:113::11 b" {
+			return "IPv6: an endpoint on b: the switch has " + got
+		}
+		return ""
+	})
 	far("an endpoint on b", "203.0.114.1 a", "203.0.113.11 b")
 	c.endpoints("local", []string{"a", "b"}, nil)
 	c.sees("tor", "the one on a is ready", append(ranges, "203.0.113.11 a+b")...)
@@ -269,6 +280,7 @@ func TestServices(t *testing.T) {
 	c.endpoints("local", []string{"a"}, nil)
 	c.sees("tor", "it is back on a", append(ranges, "203.0.113.11 a")...)
 	c.nothingInstalled()
+	c.untold()
 	c.words()
 
 	c.exclude("a", true)
@@ -276,6 +288,7 @@ func TestServices(t *testing.T) {
 	c.exclude("a", false)
 	c.sees("tor", "a is no longer", append(ranges, "203.0.113.11 a")...)
 
+	c.restarted(append(ranges, "203.0.113.11 a"))
 	c.drained()
 
 	c.api.ApplyYAML(t, strings.Replace(strings.SplitN(servedObjects, "---", 2)[0], "serviceExternalIPs: [{cidr: 198.51.100.0/24}]", "serviceExternalIPs: []", 1))
@@ -291,8 +304,10 @@ func TestServices(t *testing.T) {
 func (c *servedCluster) nothingInstalled() {
 	c.t.Helper()
 	for _, name := range []string{"a", "b", "c"} {
-		if got := served(c.t, c.Node(name)); len(got) > 0 {
-			c.t.Errorf("node %s has routes to Services: %s", name, strings.Join(got, ", "))
+		for _, family := range []string{"-4", "-6"} {
+			if got := served(c.t, c.Node(name), family); len(got) > 0 {
+				c.t.Errorf("node %s has routes to Services: %s", name, strings.Join(got, ", "))
+			}
 		}
 	}
 	for _, want := range []struct{ node, prefix, says string }{
@@ -307,6 +322,40 @@ func (c *servedCluster) nothingInstalled() {
 			}
 			return ""
 		})
+	}
+}
+
+// restarted: while a daemon restarts the switch keeps its routes, and afterwards no
+// announcement is late.
+func (c *servedCluster) restarted(want []string) {
+	c.t.Helper()
+	slices.Sort(want)
+	a := c.Node("a")
+	must(a.Restart(syscall.SIGTERM))(c.t)
+	eventually(c.t, 40*time.Second, func() string {
+		if got := served(c.t, c.Node("tor"), "-4"); !slices.Equal(got, want) {
+			c.t.Fatalf("while a restarts the switch has\n%s\nnot\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		out, err := c.Node("tor").BIRDC(c.t.Context(), "show", "protocols", "all", "a")
+		if err != nil || !strings.Contains(out, "Established") || strings.Contains(out, "graceful restart active") {
+			return fmt.Sprintf("the session with a is not back: %v\n%s", err, out)
+		}
+		if _, err := a.CLI(c.t.Context(), "show", "services"); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	c.sees("tor", "a has restarted", want...)
+}
+
+// untold: nodes are told nothing of Services, not by a reflector either.
+func (c *servedCluster) untold() {
+	c.t.Helper()
+	for _, to := range []string{"mesh/a", "mesh/b"} {
+		out, err := c.Node("c").CLI(c.t.Context(), "show", "route", "table", "adj-rib-out", to)
+		if err != nil || !strings.Contains(out, "10.244.3.0/26") || strings.Contains(out, "10.96.") || strings.Contains(out, "203.0.113.") {
+			c.t.Errorf("what c tells %s: %v\n%s", to, err, out)
+		}
 	}
 }
 
