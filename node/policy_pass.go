@@ -50,11 +50,11 @@ func (t *policyTask) begin(ctx context.Context) {
 		t.gone, t.bare = false, true
 	}
 	if t.state.Load().off {
-		t.publish(func(s *policyState) { s.waiting, s.off = "it was disabled until now", false })
+		t.publish(func(s *policyState) { s.waiting, s.lastRun, s.off = "it was disabled until now", false, false })
 	}
-	if why := t.mustWait(snap); why != "" {
+	if why, lastRun := t.mustWait(snap); why != "" {
 		if t.state.Load().waiting != why {
-			t.publish(func(s *policyState) { s.waiting, s.off = why, false })
+			t.publish(func(s *policyState) { s.waiting, s.lastRun, s.off = why, lastRun, false })
 		}
 		return
 	}
@@ -81,18 +81,19 @@ func (t *policyTask) begin(ctx context.Context) {
 // wantsOther reports whether a backend is asked for that is not the one in use.
 func wantsOther(asked, have string) bool { return asked != "" && asked != have }
 
-// mustWait says why nothing may be written yet; empty if it may.
-func (t *policyTask) mustWait(snap *caracal.Snapshot) string {
+// mustWait says why nothing may be written yet; empty if it may. lastRun says that
+// meanwhile the rules of the last run protect this node's workloads.
+func (t *policyTask) mustWait(snap *caracal.Snapshot) (why string, lastRun bool) {
 	st := t.state.Load()
 	switch {
 	case !snap.Synced:
-		return "the configuration has not been read yet"
+		return "the configuration has not been read yet", false
 	case st.passed():
-		return ""
+		return "", false
 	case t.plan.Load() == nil && time.Since(t.began) < policyPlanWait:
-		return "BGP has not said yet who its neighbors are"
+		return "BGP has not said yet who its neighbors are", false
 	case !t.adopted || t.bare: // whatever is written only closes
-		return ""
+		return "", false
 	}
 	var missing []string
 	for _, kind := range []string{"NetworkPolicy", "Namespace", "Workload"} {
@@ -101,9 +102,9 @@ func (t *policyTask) mustWait(snap *caracal.Snapshot) string {
 		}
 	}
 	if len(missing) == 0 {
-		return ""
+		return "", false
 	}
-	return "the rules of the last run stay as they are, since objects may be missing: " + strings.Join(missing, "; ")
+	return "the rules of the last run stay as they are, since objects may be missing: " + strings.Join(missing, "; "), true
 }
 
 // pass brings want up to date and has the kernel written, on a goroutine of its
@@ -211,7 +212,7 @@ func (t *policyTask) settle(d policyDone) {
 	t.latency.Observe(now.Sub(d.begun).Seconds())
 	counts := t.sizes.counts(t.want)
 	t.publish(func(s *policyState) {
-		s.waiting, s.err, s.errSince = "", nil, time.Time{}
+		s.waiting, s.lastRun, s.err, s.errSince = "", false, nil, time.Time{}
 		s.off, s.problems, s.counts, s.generation, s.done = false, d.problems, counts, d.snap.Generation, now
 		if s.since.IsZero() {
 			s.since = now
@@ -253,7 +254,7 @@ func (t *policyTask) fail(err error) {
 		t.log.Error("policy: the kernel's rules are not up to date; tried again", "err", err)
 	}
 	t.publish(func(s *policyState) {
-		s.waiting, s.err, s.failures = "", err, s.failures+1
+		s.waiting, s.lastRun, s.err, s.failures = "", false, err, s.failures+1
 		if s.errSince.IsZero() {
 			s.errSince = time.Now()
 		}

@@ -16,6 +16,8 @@ type policyState struct {
 	off bool
 	// waiting is why nothing has been written yet; empty once something has.
 	waiting string
+	// lastRun says that until then the rules of the last run are in force.
+	lastRun bool
 	backend string
 	// since is when rules of this process were in force for the first time, done the
 	// end of the last operation that succeeded, which was for the Snapshot of
@@ -66,6 +68,8 @@ func (s *policyState) unready(now time.Time) string {
 		return fmt.Sprintf("policy is not in force, so nothing is announced: %v", s.err)
 	case s.err != nil:
 		return fmt.Sprintf("policy is not up to date: %v", s.err)
+	case s.lastRun:
+		return "" // nothing is open that was closed; that containers must wait is said to them
 	}
 	return "policy is not in force yet: " + s.waiting
 }

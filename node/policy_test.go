@@ -209,8 +209,8 @@ func TestPolicyFirst(t *testing.T) {
 	if h := w.rules.history(); h != "" || w.opens != 0 {
 		t.Errorf("written: %s", h)
 	}
-	if s := w.task.state.Load(); s.passed() || s.unready(time.Now()) == "" {
-		t.Errorf("counts as in force: %+v", s)
+	if s := w.task.state.Load(); s.passed() || s.unready(time.Now()) != "" {
+		t.Errorf("the rules of the last run count as no rules, or as those of this one: %+v", s)
 	}
 	w.store.put(func(s *caracal.Snapshot) { s.Incomplete = nil })
 	w.until(t, "complete", passed)
