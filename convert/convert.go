@@ -19,6 +19,9 @@ type Options struct {
 	// as with kube-router or with Calico beside host-local IPAM. A Node with an
 	// annotation of kube-router says so by itself.
 	PodCIDRs bool
+	// Only, unless it is empty, are the kinds that are written. All is read and
+	// judged in any case.
+	Only []string
 }
 
 // Loss is a field that has an effect and is not carried, or not as it was.
@@ -88,6 +91,7 @@ func Convert(inputs []Input, o Options) (*Result, error) {
 	c.kubernetes()
 	c.remainder()
 	c.settle()
+	c.choose()
 	return c.result, nil
 }
 

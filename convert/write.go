@@ -46,6 +46,16 @@ func (c *conversion) settle() {
 	slices.Sort(c.result.Notes)
 }
 
+// choose leaves of what is written the kinds that were asked for.
+func (c *conversion) choose() {
+	if len(c.opts.Only) == 0 {
+		return
+	}
+	r := c.result
+	r.Objects = slices.DeleteFunc(r.Objects, func(o v1.Object) bool { return !slices.Contains(c.opts.Only, o.ResourceKind()) })
+	r.Passed = slices.DeleteFunc(r.Passed, func(tree map[string]any) bool { return !slices.Contains(c.opts.Only, fmt.Sprint(tree["kind"])) })
+}
+
 func (c *conversion) refused(key string, err error) {
 	const do = "put it right in the source, or write the object by hand"
 	errs, ok := err.(v1.Errors)

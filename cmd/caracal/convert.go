@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
+	v1 "caracal.dev/caracal/api/v1"
 	"caracal.dev/caracal/cli"
 	"caracal.dev/caracal/convert"
 	"caracal.dev/caracal/internal/dashes"
@@ -16,6 +18,7 @@ import (
 const convertUsage = `caracal convert writes the configuration of Calico or kube-router as Caracal's.
 
 usage: caracal convert -f FILE [-f FILE ...] [--mixed] [--pod-cidrs]
+                       [--only KIND[,KIND ...]]
 
   -f FILE      what kubectl get -o yaml or calicoctl get -o yaml printed, YAML or
                JSON; again for another file, - for standard input
@@ -23,6 +26,7 @@ usage: caracal convert -f FILE [-f FILE ...] [--mixed] [--pod-cidrs]
                disabled, for it still gives their addresses
   --pod-cidrs  pods have their addresses from spec.podCIDRs of their Node, as with
                host-local IPAM (a Node with an annotation of kube-router says so)
+  --only KINDS write these kinds only, such as NodeConfig; all is read all the same
 
 The resources go to standard output, as one file for /etc/caracal/cluster or for
 kubectl apply. To standard error goes, a line each, what is no longer protected,
@@ -93,6 +97,15 @@ func parseConvert(args []string) ([]string, convert.Options, error) {
 	})
 	fs.BoolVar(&o.Mixed, "mixed", false, "")
 	fs.BoolVar(&o.PodCIDRs, "pod-cidrs", false, "")
+	fs.Func("only", "", func(s string) error {
+		for kind := range strings.SplitSeq(s, ",") {
+			if v1.New(kind) == nil {
+				return fmt.Errorf("%q is no kind; there are %s", kind, strings.Join(v1.Kinds(), ", "))
+			}
+			o.Only = append(o.Only, kind)
+		}
+		return nil
+	})
 	if err := fs.Parse(args); err != nil {
 		return nil, o, dashes.Error(err)
 	}

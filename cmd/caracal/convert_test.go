@@ -34,6 +34,8 @@ func TestConvert(t *testing.T) {
 		{args: "-f " + lossy, out: "cidr: 10.244.0.0/16", err: "not carried: IPPool p: spec.madeUp (1)"},
 		{args: "-f " + plain + " --mixed", out: "disabled: true", err: "note: IPPool p is written disabled"},
 		{args: "-f " + plain + " -f -", stdin: policy, code: exitUnprotected, out: "cidr: 10.244.0.0/16", err: "UNPROTECTED AFTER MIGRATION: NetworkPolicy shop/db: all pods of namespace shop"},
+		{args: "-f " + plain + " --only BGPConfiguration", out: "kind: BGPConfiguration", err: "1 objects written"},
+		{args: "--only Nodes -f x", code: cli.ExitUsage, err: `"Nodes" is no kind`},
 		{args: "--help", out: "usage: caracal convert"},
 		{args: "", code: cli.ExitUsage, err: "-f must say what to read"},
 		{args: "x", code: cli.ExitUsage, err: `"x" is not a flag`},
