@@ -15,7 +15,7 @@ import (
 // +kubebuilder:resource:scope=Cluster,shortName=ccpeer,categories=caracal
 // +kubebuilder:printcolumn:name=Peer-IP,type=string,JSONPath=`.spec.peerIP`
 // +kubebuilder:printcolumn:name=Peer-Selector,type=string,JSONPath=`.spec.peerSelector`
-// +kubebuilder:printcolumn:name=Interface,type=string,priority=1,JSONPath=`.spec.interface`
+// +kubebuilder:printcolumn:name=Interface,type=string,JSONPath=`.spec.interface`
 // +kubebuilder:printcolumn:name=AS,type=string,JSONPath=`.spec.asNumber`
 // +kubebuilder:printcolumn:name=Node,type=string,JSONPath=`.spec.node`
 // +kubebuilder:printcolumn:name=Node-Selector,type=string,JSONPath=`.spec.nodeSelector`

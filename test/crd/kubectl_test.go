@@ -96,7 +96,7 @@ func TestKubectlGet(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, want := range map[string]string{
-		"bgppeers": `NAME PEER-IP PEER-SELECTOR AS NODE NODE-SELECTOR AGE
+		"bgppeers": `NAME PEER-IP PEER-SELECTOR INTERFACE AS NODE NODE-SELECTOR AGE
 reflectors has(reflector) N
 tor 192.0.2.1 65001 rack == 'a' N`,
 		"ccpool": `NAME CIDR BLOCK-SIZE IPIP NAT DISABLED AGE
