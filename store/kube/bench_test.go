@@ -65,6 +65,7 @@ func BenchmarkChange(b *testing.B) {
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				change(i)
+				w.judgeTook = 0
 				next, changed := w.build(s, time.Unix(int64(2000+i), 0), false)
 				if !changed {
 					b.Fatal("nothing has changed")

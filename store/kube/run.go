@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -79,6 +80,10 @@ func (s *Store) loop(ctx context.Context) {
 			continue
 		}
 		s.publish(false)
+		if w := s.world; w.judge && w.listedJudged() {
+			s.due = true
+			later.Reset(max(w.judgeIn(), gap))
+		}
 	}
 }
 
@@ -168,8 +173,21 @@ func (s *Store) publish(confirm bool) {
 		default:
 		}
 	}
+	if prev.Complete() != next.Complete() && next.Workloads.Len()+next.Nodes.Len() >= manyObjects {
+		// To decode the first lists takes many times what is kept of them, which the
+		// runtime would give back over minutes. By then those who read the Snapshot
+		// have made theirs, too.
+		time.AfterFunc(tidyDelay, debug.FreeOSMemory)
+	}
 	s.log(prev, next)
 }
+
+const (
+	// manyObjects are enough to give back the memory that it took to read them,
+	// tidyDelay later.
+	manyObjects = 5_000
+	tidyDelay   = 10 * time.Second
+)
 
 // synced reports whether every kind was listed, or taken from disk.
 func (w *world) synced() bool {

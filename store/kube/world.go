@@ -2,6 +2,7 @@ package kube
 
 import (
 	"net/netip"
+	"time"
 
 	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
@@ -49,6 +50,9 @@ type world struct {
 	objects  []*store.Object // accepted, sorted by kind and name, and what they are without being said
 	built    []*store.Object // what the last Snapshot was built of
 	judge    bool            // something of these may have changed
+
+	judgedAt  time.Time // when the last judgement ended
+	judgeTook time.Duration
 
 	gone goneSet
 

@@ -19,11 +19,13 @@ import (
 // left as they are; Problems that the objects give are [world.problems]. Confirm lets
 // removals through that are held.
 func (w *world) build(prev *caracal.Snapshot, now time.Time, confirm bool) (*caracal.Snapshot, bool) {
-	if w.judge && w.listedJudged() {
+	if w.judge && w.listedJudged() && (confirm || w.judgeIn() <= 0) {
+		began := time.Now()
 		w.holdAffinities(now, confirm)
 		w.propose()
 		w.judgeAll(now, confirm)
 		w.judge, w.rebuild = false, true
+		defer func() { w.judgedAt, w.judgeTook = time.Now(), time.Since(began) }()
 	}
 	base := *prev
 	base.Namespaces = caracal.NewTable[string, caracal.Namespace]()
@@ -35,6 +37,17 @@ func (w *world) build(prev *caracal.Snapshot, now time.Time, confirm bool) (*car
 		differ(prev.Policies, w.policies) || differ(prev.Services, w.services)
 	next.Workloads, next.Namespaces, next.Policies, next.Services = w.workloads, w.namespaces, w.policies, w.services
 	return next, changed
+}
+
+// To judge costs time in proportion to the cluster, so at most a part of the time is
+// spent so: a rack of new nodes, each with its blocks, is judged together. What is not
+// judged, Pods and policies among it, does not wait.
+const judgeShare = 4
+
+// judgeIn returns how long a judgement has to wait for the sake of the last one; 0 or
+// less if it need not.
+func (w *world) judgeIn() time.Duration {
+	return min(judgeShare*w.judgeTook, time.Second) - time.Since(w.judgedAt)
 }
 
 // differ reports whether two tables are not the very same. Every change here makes

@@ -63,6 +63,7 @@ func claimed(node, cidr string) map[string]any {
 
 // next builds a Snapshot on top of another.
 func (w *world) next(prev *caracal.Snapshot, at time.Time) *caracal.Snapshot {
+	w.judgeTook = 0
 	s, _ := w.build(prev, at, false)
 	s.Problems = w.problems()
 	return s

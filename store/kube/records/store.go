@@ -249,6 +249,25 @@ func (s *Store) ListNode(ctx context.Context, node string) ([]ipam.Record, []ipa
 	return records, bad, nil
 }
 
+// ListBlocks returns the blocks that a node has.
+func (s *Store) ListBlocks(ctx context.Context, node string) ([]ipam.Record, []ipam.Damaged, error) {
+	records, bad, err := s.blocks.list(ctx, LabelNode+"="+short(node, longestLabel))
+	if err != nil {
+		return nil, nil, fmt.Errorf("records: list blocks of node %s: %w", node, err)
+	}
+	sortByKey(records, bad)
+	return records, bad, nil
+}
+
+// NodeOf returns the node that the metadata of one of our objects names; empty where
+// its name is too long for that.
+func NodeOf(o metav1.Object) string {
+	if node := o.GetLabels()[LabelNode]; !digest.MatchString(node) {
+		return node
+	}
+	return ""
+}
+
 func sortByKey(records []ipam.Record, bad []ipam.Damaged) {
 	slices.SortFunc(records, func(a, b ipam.Record) int { return strings.Compare(a.Key, b.Key) })
 	slices.SortFunc(bad, func(a, b ipam.Damaged) int { return strings.Compare(a.Key, b.Key) })
