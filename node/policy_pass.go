@@ -150,6 +150,7 @@ func carryOut(ctx context.Context, d policyDone, open func(string) (Rules, error
 	}
 	if d.op == policyAudit {
 		d.result, d.err = d.kernel.Audit(ctx, want)
+		d.result.Unfiltered = append(d.result.Unfiltered, bypassed(hasDevice)...)
 	} else {
 		d.result, d.err = d.kernel.Apply(ctx, want, delta)
 	}
