@@ -243,6 +243,4 @@ func (c *Collector) tellDamaged(bad []ipam.Damaged) {
 	}
 }
 
-func isNotFound(err error) bool { return errors.Is(err, ipam.ErrNotFound) }
-
 func nodeOf(o metav1.Object) string { return records.NodeOf(o) }

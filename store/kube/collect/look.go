@@ -2,6 +2,7 @@ package collect
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -118,19 +119,31 @@ func (c *Collector) estate(ctx context.Context, node string) (estate, error) {
 		return e, err
 	}
 	c.tellDamaged(bad)
+	for _, d := range bad {
+		if s, ok := ipam.SubjectOf(d.Key); ok {
+			e.leave(s.CIDR)
+		}
+	}
 	have := map[string]bool{}
 	for _, r := range e.blocks {
 		have[r.Key] = true
 	}
 	for _, r := range e.claims {
-		s, _ := ipam.Summarize(r)
-		key := ipam.BlockKey(s.Borrowed)
-		if !s.Borrowed.IsValid() || have[key] {
+		s, _ := ipam.SubjectOf(r.Key)
+		if sum, _ := ipam.Summarize(r); s.Kind == ipam.BorrowedSubject {
+			s.CIDR = sum.Borrowed
+		}
+		key := ipam.BlockKey(s.CIDR)
+		if !s.CIDR.IsValid() || have[key] || e.unread[s.CIDR] {
 			continue
 		}
 		have[key] = true
 		b, err := c.records.Get(ctx, key)
-		if isNotFound(err) {
+		if errors.Is(err, ipam.ErrNotFound) {
+			continue
+		}
+		if errors.Is(err, ipam.ErrDamaged) {
+			e.leave(s.CIDR)
 			continue
 		}
 		if err != nil {

@@ -76,6 +76,8 @@ type estate struct {
 	// claims are its affinities and the addresses that it borrows; blocks those that it
 	// has, and those that it borrows of.
 	claims, blocks []ipam.Record
+	// unread are blocks of which nobody knows what they say: their claims stay.
+	unread map[netip.Prefix]bool
 }
 
 // step is one write.
@@ -94,6 +96,7 @@ type step struct {
 func plan(e estate, now time.Time) (steps []step, problems []string) {
 	left := map[netip.Prefix]*ipam.Holdings{} // blocks, after what is freed
 	records := map[netip.Prefix]ipam.Record{}
+	e.unread = maps.Clone(e.unread)
 	for _, r := range e.claims { // off the list of borrowed ones before it is free
 		if s, _ := ipam.SubjectOf(r.Key); s.Kind == ipam.BorrowedSubject {
 			next, err := ipam.WithState(r, ipam.AffinityReleasing)
@@ -112,6 +115,9 @@ func plan(e estate, now time.Time) (steps []step, problems []string) {
 		}
 		if err != nil {
 			problems = append(problems, err.Error())
+			if s, ok := ipam.SubjectOf(r.Key); ok {
+				e.leave(s.CIDR)
+			}
 			continue
 		}
 		left[h.CIDR], records[h.CIDR] = &h, r
@@ -129,6 +135,9 @@ func plan(e estate, now time.Time) (steps []step, problems []string) {
 // which others borrow stays until they have left.
 func (e estate) giveUp(r ipam.Record, left map[netip.Prefix]*ipam.Holdings, records map[netip.Prefix]ipam.Record) []step {
 	s, _ := ipam.SubjectOf(r.Key)
+	if sum, _ := ipam.Summarize(r); e.unread[s.CIDR] || e.unread[sum.Borrowed] {
+		return nil
+	}
 	if s.Kind == ipam.BorrowedSubject {
 		return []step{{record: r, delete: true, why: "nobody borrows " + s.CIDR.Addr().String()}}
 	}
@@ -149,6 +158,14 @@ func (e estate) giveUp(r ipam.Record, left map[netip.Prefix]*ipam.Holdings, reco
 		{record: records[s.CIDR], delete: true, why: "nobody uses block " + s.CIDR.String()},
 		{record: r, delete: true, why: "block " + s.CIDR.String() + " is anybody's"},
 	}
+}
+
+// leave notes a block that cannot be read.
+func (e *estate) leave(cidr netip.Prefix) {
+	if e.unread == nil {
+		e.unread = map[netip.Prefix]bool{}
+	}
+	e.unread[cidr] = true
 }
 
 // unclaimed deletes blocks of the node without a claim.
