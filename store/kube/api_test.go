@@ -92,6 +92,7 @@ func settled(s *caracal.Snapshot) bool {
 func complete(s *caracal.Snapshot) bool { return s.Complete() && settled(s) }
 
 func TestFollowsAPI(t *testing.T) {
+	t.Parallel()
 	api := startCluster(t)
 	s, _ := run(t, Options{Client: connect(t, api), Node: "a", Namespace: "default"})
 	snap := until(t, s, "all of the cluster", complete)
@@ -236,6 +237,7 @@ func password(t *testing.T, api *kubetest.API, s *Store) {
 }
 
 func TestOutages(t *testing.T) {
+	t.Parallel()
 	api := startCluster(t)
 	dir := t.TempDir()
 	o := Options{Client: connect(t, api), Node: "a", Namespace: "default", StateDir: dir}
@@ -306,6 +308,7 @@ func garbage(t *testing.T, o Options, dir string) {
 }
 
 func TestForbidden(t *testing.T) {
+	t.Parallel()
 	api := startCluster(t)
 	api.ApplyYAML(t, `
 apiVersion: rbac.authorization.k8s.io/v1

@@ -41,6 +41,7 @@ func (s *Store) Run(ctx context.Context) error {
 		tasks.Go(func() { (&sink{source: src, store: s}).run(ctx, late) })
 	}
 	tasks.Go(func() { s.vault.run(ctx) })
+	tasks.Go(func() { s.askWhileAway(ctx) })
 	s.loop(ctx)
 	cancel()
 	tasks.Wait()

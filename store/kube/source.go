@@ -120,9 +120,10 @@ func (k *sink) run(ctx context.Context, late bool) {
 	quiet := logr.Discard()
 	// The store says itself what is wrong, once.
 	ctx = logr.NewContext(ctx, quiet)
-	r := cache.NewReflectorWithOptions(k, &item{}, k, cache.ReflectorOptions{Name: k.kind, TypeDescription: k.resource, Logger: &quiet})
+	p := patience{back: k.store.returned}
+	r := cache.NewReflectorWithOptions(k, &item{}, k, cache.ReflectorOptions{Name: k.kind, TypeDescription: k.resource, Logger: &quiet, Clock: p})
 	r.WatchListPageSize = pageSize
-	r.RunWithContext(ctx)
+	p.keepTrying(ctx, r.ListAndWatchWithContext)
 }
 
 // ListWithContext implements cache.ListerWithContext.

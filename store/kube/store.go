@@ -49,6 +49,7 @@ type Store struct {
 	inbox  []change
 	health map[string]*health // by kind
 	pulse  bool               // health has changed
+	back   chan struct{}      // is closed when the API is back, and another made
 
 	// What follows belongs to the goroutine of Run.
 	world     *world
@@ -86,7 +87,7 @@ func New(o Options) *Store {
 		o.Namespace = defaultNamespace
 	}
 	s := &Store{
-		opts: o, requests: make(chan request), done: make(chan struct{}), wake: make(chan struct{}, 1),
+		opts: o, requests: make(chan request), done: make(chan struct{}), wake: make(chan struct{}, 1), back: make(chan struct{}),
 		world: newWorld(o.Node), health: map[string]*health{},
 	}
 	for _, kind := range kinds() {
