@@ -88,6 +88,13 @@ func (p *Pod) Ping(ctx context.Context, dst netip.Addr) (Cell, error) {
 	return p.ping(ctx, dst, pingTimeout)
 }
 
+// Answers sends one ping from the pod and reports whether there was an answer in
+// time.
+func (p *Pod) Answers(ctx context.Context, dst netip.Addr, within time.Duration) (bool, error) {
+	c, err := p.ping(ctx, dst, within)
+	return c.OK, err
+}
+
 // WaitReach pings dst until there is an answer. It is for measuring: a ping
 // that is lost delays the next by no more than 20 ms.
 func (p *Pod) WaitReach(ctx context.Context, dst netip.Addr) error {

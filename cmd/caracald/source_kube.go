@@ -19,6 +19,7 @@ import (
 	"caracal.dev/caracal/store/kube"
 	"caracal.dev/caracal/store/kube/address"
 	"caracal.dev/caracal/store/kube/apiserver"
+	"caracal.dev/caracal/store/kube/collect"
 	"caracal.dev/caracal/store/kube/records"
 	"caracal.dev/caracal/store/kube/report"
 )
@@ -46,6 +47,9 @@ func kubeSource(f flags, name string, log *slog.Logger) (source, error) {
 				func(ctx context.Context, a *node.Agent) error {
 					return report.New(report.Options{Client: client, Node: name, Source: a, IPAM: ipamUse(endpoints, name),
 						Notices: func() []report.Notice { return notices(keeper, given) }, Log: log}).Run(ctx)
+				},
+				func(ctx context.Context, _ *node.Agent) error {
+					return collect.New(collect.Options{Client: client, Node: name, Namespace: podNamespace(), Log: log}).Run(ctx)
 				},
 			}
 		},
