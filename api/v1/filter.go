@@ -68,7 +68,7 @@ type BGPFilterRule struct {
 	// +kubebuilder:validation:items:Format=int64
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=4294967294
-	// +kubebuilder:validation:items:XValidation:rule=`!(self in [23456, 65535])`,message="must not be 23456 or 65535, which are reserved"
+	// +kubebuilder:validation:XValidation:rule=`self.all(n, n != 23456 && n != 65535)`,message="must not have 23456 or 65535, which are reserved"
 	ASPathPrefix []uint32 `json:"asPathPrefix,omitempty"`
 	// source is RemotePeers (learned from a neighbor) or Local (this node's own).
 	// +kubebuilder:validation:Enum=RemotePeers;Local
@@ -133,7 +133,7 @@ type PrependASPath struct {
 	// +kubebuilder:validation:items:Format=int64
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=4294967294
-	// +kubebuilder:validation:items:XValidation:rule=`!(self in [23456, 65535])`,message="must not be 23456 or 65535, which are reserved"
+	// +kubebuilder:validation:XValidation:rule=`self.all(n, n != 23456 && n != 65535)`,message="must not have 23456 or 65535, which are reserved"
 	Prefix []uint32 `json:"prefix"`
 }
 
