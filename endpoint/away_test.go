@@ -259,3 +259,50 @@ func TestClaimedPlan(t *testing.T) {
 		t.Errorf("plan %+v %v", p, problems)
 	}
 }
+
+// TestTakenAway: a node that was taken for gone lost its block; what its containers
+// have becomes theirs again, unless another node has it by now.
+func TestTakenAway(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		t.Run(map[bool]string{false: "free", true: "another's"}[gone], func(t *testing.T) {
+			w, store := sharedWorld(t)
+			w.start()
+			was := w.addReady(request("one"))
+			ctx := context.Background()
+			records, _, err := store.Store.List(ctx, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range records {
+				if err := store.Store.Delete(ctx, r.Key, r.Revision); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if gone {
+				other := ipam.New(store.Store, ipam.WithShared())
+				plan := *w.plan.Load()
+				plan.Node = "b"
+				other.Configure(plan)
+				if _, err := other.Assign(ctx, ipam.Request{Handle: "theirs", Addrs: was.Addrs}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := w.o.IPAM.Tidy(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if gone {
+				w.until("it is said", func() bool { return w.says("make these containers anew") })
+				if n := w.given(); n != 2 {
+					t.Errorf("%d addresses are given", n)
+				}
+			} else {
+				w.until("they are its again", func() bool { return w.given() == 2 && !w.refusedNow() })
+				w.clean(1)
+			}
+			w.addReady(request("two"))
+		})
+	}
+}
+
+// refusedNow reports whether addresses are denied.
+func (w *world) refusedNow() bool { return w.says("are not theirs in the address records") }

@@ -119,10 +119,17 @@ func (r *Registry) audit(ctx context.Context) {
 	r.overlay.report("outside", outside(*r.plan.Load(), r.o.Source.Snapshot(), r.List()))
 	r.freeOrphans(ctx, links)
 	r.review(ctx, links)
-	if r.refused { // the disk was full, or the containers are gone by now
+	// The disk was full, or the containers are gone by now. To ask the others' records
+	// again and again would be a burden on all.
+	if now := r.o.Now(); r.refused && (!r.o.Shared || now.Sub(r.reasserted) >= reassertInterval || now.Before(r.reasserted)) {
+		r.reasserted = now
 		r.reassert(ctx)
 	}
 }
+
+// reassertInterval is the time between two tries to have addresses that the shared
+// records deny this node.
+const reassertInterval = time.Minute
 
 // closely is how many links each audit looks at in all: that costs a look into
 // each namespace, so they take turns.

@@ -17,12 +17,17 @@ func (r *Registry) freeOrphans(ctx context.Context, links map[string]bool) {
 	if r.away.Load() {
 		return
 	}
+	before := r.List()
 	list, err := r.allocations(ctx)
 	if err != nil {
 		if !errors.Is(err, errAway) {
 			r.o.Log.Warn("endpoint: addresses without an endpoint are not looked for; tried again", "err", err)
 		}
 		return
+	}
+	if r.o.Shared && without(before, list) {
+		// This node was taken for gone, and what it had was given back: reassert.
+		r.refused = true
 	}
 	owned := map[string]bool{}
 	for _, e := range r.List() {
@@ -42,6 +47,23 @@ func (r *Registry) freeOrphans(ctx context.Context, links map[string]bool) {
 		}
 	}
 	r.orphans = next
+}
+
+// without reports whether an endpoint has an address that is not allocated to it. It
+// is pure.
+func without(all []*Endpoint, list []ipam.Allocation) bool {
+	has := map[netip.Addr]string{}
+	for _, a := range list {
+		has[a.Addr] = a.Handle
+	}
+	for _, e := range all {
+		for _, a := range e.Addrs {
+			if e.State != Deleting && has[a] != e.Handle() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // freeOrphan reports whether nothing is left to be done.

@@ -95,6 +95,7 @@ type Registry struct {
 	turn        int               // of the endpoints whose links are looked at closely
 	writing     sync.WaitGroup    // of records that only tests wait for
 	refused     bool              // the allocator did not take all that endpoints have
+	reasserted  time.Time         // when that was tried last, see audit
 	lasting     []lasting         // what the start found wrong, as far as it is so still
 	kept        []ipam.Allocation // of containers without a record, see keepLost
 	// orphans are since when addresses have no endpoint, by handle.

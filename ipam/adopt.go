@@ -73,11 +73,12 @@ func (a *Allocator) adopt(j *job, k Allocation, set []netip.Addr) error {
 		return fmt.Errorf("%s: %w", d.Message, ErrUnavailable)
 	}
 	b := a.blockAt(k.Addr)
-	if b == nil {
-		s, ok := a.plan.static.at(k.Addr)
-		if !ok {
-			return fmt.Errorf("it is in no block of node %s: %w", a.plan.Node, ErrUnavailable)
+	if s, ok := a.plan.static.at(k.Addr); b == nil && !ok {
+		var err error
+		if b, err = a.reclaim(j, k.Addr); err != nil {
+			return err
 		}
+	} else if b == nil {
 		cidr, ok := splitAround(k.Addr, a.staticSize(s), a.taken)
 		if !ok {
 			return fmt.Errorf("it is in a block that another node has: %w", ErrUnavailable)
@@ -108,6 +109,24 @@ func (a *Allocator) adopt(j *job, k Allocation, set []netip.Addr) error {
 	a.handles[k.Handle] = append(a.handles[k.Handle], n)
 	a.touch(b)
 	return nil
+}
+
+// reclaim begins the block of an address anew that this node claimed once, and that
+// was given back for it; unless another node has it by now.
+func (a *Allocator) reclaim(j *job, addr netip.Addr) (*block, error) {
+	pool := poolOf(a.plan.Pools, caracal.HostPrefix(addr))
+	if pool == nil || a.plan.Mode != ModeBlocks || !a.shared {
+		return nil, fmt.Errorf("it is in no block of node %s: %w", a.plan.Node, ErrUnavailable)
+	}
+	if err := a.relist(j); err != nil {
+		return nil, err
+	}
+	cidr, _ := BlockOf(*pool, addr)
+	other, taken := obstacle(cidr, []ranges{a.taken, a.plan.static})
+	if taken {
+		return nil, fmt.Errorf("it is in no block of node %s, and %s is somebody's: %w", a.plan.Node, other, ErrUnavailable)
+	}
+	return a.create(j, cidr)
 }
 
 // part notes that the other addresses of a handle are whole without one that it

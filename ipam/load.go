@@ -256,7 +256,13 @@ func (a *Allocator) reload(ctx context.Context, cidr netip.Prefix) error {
 	case errors.Is(err, ErrNotFound):
 		// An affinity is settled after its block was written, and says that it is
 		// releasing before that is deleted.
-		if f := a.mine[cidr]; f != nil && (f.state == AffinityConfirmed || f.state == AffinityStatic) {
+		f := a.mine[cidr]
+		if f != nil && a.shared {
+			if taken, err := a.takenAway(ctx, f); err != nil || taken {
+				return err
+			}
+		}
+		if f != nil && (f.state == AffinityConfirmed || f.state == AffinityStatic) {
 			a.spoil(cidr, Damaged{Key: BlockKey(cidr), Message: fmt.Sprintf("record %s is missing", BlockKey(cidr))})
 		}
 		return nil
@@ -271,6 +277,28 @@ func (a *Allocator) reload(ctx context.Context, cidr netip.Prefix) error {
 	}
 	a.decode(r, cidr)
 	return nil
+}
+
+// takenAway reports whether a block that is gone was given back for this node, which
+// was taken for gone: then its affinity is gone as well, and it is no longer known of
+// here. [Allocator.Adopt] takes it again if it is in use after all.
+func (a *Allocator) takenAway(ctx context.Context, f *affinity) (bool, error) {
+	if f.revision == "" {
+		return false, nil // not written yet
+	}
+	_, err := a.store.Get(ctx, affinityKey(f.node, f.cidr))
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		if errors.Is(err, ErrDamaged) {
+			return false, nil
+		}
+		return false, fmt.Errorf("read affinity of block %s: %w", f.cidr, err)
+	}
+	if err == nil {
+		return false, nil
+	}
+	delete(a.mine, f.cidr)
+	a.taken.remove(f.cidr)
+	return true, nil
 }
 
 // decode takes a record up as a block, or as damaged.
