@@ -11,9 +11,21 @@ import (
 )
 
 // calicoBIRD is a node's BIRD as Calico runs it: its routes stay in the kernel when
-// it ends.
+// it ends, and each family has sessions of its own, over its own addresses.
 func calicoBIRD(l *lab.Lab, node string) string {
-	return strings.ReplaceAll(lab.MeshBIRD(l.Topology(), node), "graceful restart on; }\n", "persist; graceful restart on; }\n")
+	conf, _, _ := strings.Cut(lab.MeshBIRD(l.Topology(), node), "protocol bgp")
+	var b strings.Builder
+	b.WriteString(strings.ReplaceAll(conf, "graceful restart on; }\n", "persist; graceful restart on; }\n"))
+	self := l.Node(node)
+	for _, other := range l.Nodes() {
+		for _, f := range lab.Families() {
+			if other != self && self.Addr(f).IsValid() && other.Addr(f).IsValid() {
+				fmt.Fprintf(&b, "protocol bgp mesh_%s_%d {\n\tlocal %s as 64512;\n\tneighbor %s as 64512;\n\tconnect retry time 2; connect delay time 1;\n\tgraceful restart on;\n\t%s { import all; export where proto = \"blocks%d\"; next hop self; };\n}\n",
+					other.Name, f, self.Addr(f), other.Addr(f), strings.ToLower(f.String()), f)
+			}
+		}
+	}
+	return b.String()
 }
 
 // birdRoutes are a node's routes of BIRD to the blocks of the other nodes.
@@ -47,6 +59,11 @@ func TestMigrate(t *testing.T) {
 	l := start(t, lab.Mesh(lab.MeshOptions{Nodes: 3, PodsPerNode: 1}))
 	for _, n := range l.Nodes() {
 		must(n.StartBIRD(calicoBIRD(l, n.Name)))(t)
+		// As caracal convert --mixed writes it.
+		err := l.WriteConfig("calico-ipv6-"+n.Name+".yaml", fmt.Sprintf("apiVersion: caracal.dev/v1\nkind: BGPPeer\nmetadata: {name: calico-ipv6-%[1]s}\nspec: {nodeSelector: \"kubernetes.io/hostname != '%[1]s'\", peerIP: %[2]q, asNumber: 64512}\n", n.Name, n.Addr(lab.IPv6)))
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, n := range l.Nodes() {
 		eventually(t, 30*time.Second, func() string { return hasRoutes(t, l, n) })
