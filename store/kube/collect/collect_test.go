@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"caracal.dev/caracal/internal/kubetest"
 	"caracal.dev/caracal/ipam"
@@ -33,7 +34,9 @@ type cluster struct {
 
 func start(t *testing.T) *cluster {
 	c := &cluster{API: kubetest.Start(t, kubetest.Options{}), t: t}
-	c.Apply(t, "../../../manifests/base/crds.yaml")
+	for _, f := range []string{"crds", "namespace", "rbac", "admission"} {
+		c.Apply(t, "../../../manifests/base/"+f+".yaml")
+	}
 	c.store = records.New(c.client())
 	return c
 }
@@ -52,10 +55,14 @@ func (c *cluster) client() *apiserver.Client {
 	return &apiserver.Client{Config: config, Core: core, Own: own}
 }
 
-// collector is one whose requests can be made to fail.
+// collector is one with the rights of a daemon, whose requests can be made to fail.
 func (c *cluster) collector(name string) *Collector {
 	c.t.Helper()
-	config := c.Admin()
+	config, err := clientcmd.BuildConfigFromFlags("", c.ServiceAccount(c.t, "caracal-system", "caracal", name))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	config.QPS = -1
 	config.Wrap(func(rt http.RoundTripper) http.RoundTripper {
 		return roundTrip(func(r *http.Request) (*http.Response, error) {
 			if c.failed.Load() {
@@ -73,7 +80,7 @@ func (c *cluster) collector(name string) *Collector {
 		c.t.Fatal(err)
 	}
 	return New(Options{
-		Client: &apiserver.Client{Config: config, Core: core, Own: own}, Node: name, Namespace: "default",
+		Client: &apiserver.Client{Config: config, Core: core, Own: own}, Node: name, Namespace: "caracal-system",
 		Interval: 50 * time.Millisecond, Grace: 300 * time.Millisecond, MassGrace: 400 * time.Millisecond, Lease: 3 * time.Second,
 		Log: slog.New(slog.NewTextHandler(logTo{c.t}, nil)),
 	})
@@ -238,7 +245,7 @@ func TestCollect(t *testing.T) {
 		c.assign(b, fmt.Sprint("b", 4+i))
 	}
 	stop()
-	lease, err := c.Core().CoordinationV1().Leases("default").Get(ctx, LeaseName, metav1.GetOptions{})
+	lease, err := c.Core().CoordinationV1().Leases("caracal-system").Get(ctx, LeaseName, metav1.GetOptions{})
 	if err != nil || lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" {
 		t.Errorf("the Lease is not given up: %+v %v", lease.Spec, err)
 	}

@@ -166,6 +166,7 @@ func (f *fleet) check(when string) {
 // answers get lost, callers give up, daemons die and the API is away for a while.
 // Nobody gets an address that somebody has, and none is lost.
 func TestHammer(t *testing.T) {
+	t.Parallel()
 	a := kubetest.Start(t, kubetest.Options{})
 	c := on(t, a)
 	f := newFleet(t, c, 50, ipam.Plan{Mode: ipam.ModeBlocks, Pools: []caracal.Pool{{Name: "p", CIDR: pfx("10.0.0.0/25"), BlockSize: 29}}})

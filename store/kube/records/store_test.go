@@ -255,6 +255,7 @@ func TestEdited(t *testing.T) {
 // TestAway: without an API, and with one that hangs, an error comes in time, and
 // afterwards all goes on.
 func TestAway(t *testing.T) {
+	t.Parallel()
 	a := kubetest.Start(t, kubetest.Options{})
 	c := on(t, a)
 	s := c.store(t)
