@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -166,6 +167,9 @@ func (k *Keeper) have() [2]netip.Prefix {
 func (k *Keeper) say(err error) {
 	text := ""
 	if err != nil {
+		if apierrors.IsForbidden(err) {
+			err = fmt.Errorf("%w; apply manifests/base/rbac.yaml", err)
+		}
 		text = err.Error()
 	}
 	if text == k.said {

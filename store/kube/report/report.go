@@ -3,6 +3,7 @@ package report
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -117,6 +118,9 @@ func (r *Reporter) outcome(err error, now time.Time) {
 	if err == nil {
 		r.failures = 0
 	} else {
+		if forbidden(err) {
+			err = fmt.Errorf("%w; apply manifests/base/rbac.yaml", err)
+		}
 		text = err.Error()
 		r.failures++
 		r.retryAt = now.Add(r.draw(min(2*time.Second<<min(r.failures-1, 6), 2*time.Minute)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,6 +118,14 @@ func (w *apiWriter) networkIsUp(ctx context.Context, now time.Time) (bool, error
 		return false, fmt.Errorf("report: write condition %s of Node %s: %w", corev1.NodeNetworkUnavailable, w.node, err)
 	}
 	return true, nil
+}
+
+// forbidden reports whether one of the errors is for want of a right.
+func forbidden(err error) bool {
+	if list, ok := err.(interface{ Unwrap() []error }); ok {
+		return slices.ContainsFunc(list.Unwrap(), forbidden)
+	}
+	return errors.IsForbidden(err)
 }
 
 // maxMessage is how long the message of an Event may be, in bytes.
