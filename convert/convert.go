@@ -87,6 +87,7 @@ func Convert(inputs []Input, o Options) (*Result, error) {
 	c.felix()
 	c.routers()
 	c.nodeConfigs()
+	c.mixedIPv6()
 	c.policies()
 	c.kubernetes()
 	c.remainder()
