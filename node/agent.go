@@ -66,6 +66,8 @@ type Options struct {
 	// Beside run beside the daemon's own tasks, from when no other daemon has the
 	// socket until ctx ends; an error ends the daemon.
 	Beside []func(ctx context.Context, a *Agent) error
+	// Problems are those that Beside's tasks have, for status; may be nil.
+	Problems func() []caracal.Problem
 	// HTTPAddr is where metrics and health are served; empty means nowhere.
 	HTTPAddr string
 	// API says where the CLI's socket is.

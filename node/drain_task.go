@@ -190,10 +190,12 @@ func (d *drain) openAll(ctx context.Context, speaker Speaker) error {
 	return errors.Join(errs...)
 }
 
-// localWorkloads counts the workloads on this node.
+// localWorkloads counts the workloads on this node that traffic of their own goes to:
+// not those in the host's network, which every node of Kubernetes has, nor those that
+// have ended.
 func localWorkloads(snap *caracal.Snapshot) (n int) {
 	for _, w := range snap.Workloads.All() {
-		if w.Node == snap.Self {
+		if w.Node == snap.Self && !w.HostNetwork && !w.Completed {
 			n++
 		}
 	}

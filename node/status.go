@@ -46,6 +46,9 @@ func (a *Agent) Status(ctx context.Context) (api.Status, error) {
 	if p := a.httpProblem.Load(); p != nil {
 		st.Problems = append(st.Problems, *p)
 	}
+	if a.o.Problems != nil {
+		st.Problems = append(st.Problems, a.o.Problems()...)
+	}
 	if found := a.sysctlProblems.Load(); found != nil {
 		st.Problems = append(st.Problems, *found...)
 	}

@@ -81,7 +81,7 @@ func run(f flags, log *slog.Logger) error {
 			return bgp.New(bgp.Options{Log: log, Restarting: restarting}), nil
 		},
 		OpenRules: node.OpenRules, RemoveRules: node.RemoveRules, OpenFlusher: node.OpenFlusher,
-		StateDir: f.state, Beside: src.tasks(endpoints),
+		StateDir: f.state, Beside: src.tasks(endpoints), Problems: src.problems,
 		Say: func(status string) {
 			if status == node.Routing {
 				serving()

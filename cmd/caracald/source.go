@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"caracal.dev/caracal"
 	"caracal.dev/caracal/endpoint"
 	"caracal.dev/caracal/ipam"
 	"caracal.dev/caracal/node"
@@ -26,6 +27,8 @@ type source struct {
 	knows func(ctx context.Context, namespace, name string) bool
 	// beside are the tasks that only this source has.
 	beside func(endpoints *endpoint.Registry) []func(context.Context, *node.Agent) error
+	// problems are those of these tasks; nil without.
+	problems func() []caracal.Problem
 }
 
 // tasks are those of beside.

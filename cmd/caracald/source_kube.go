@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
 	"caracal.dev/caracal/endpoint"
 	"caracal.dev/caracal/internal/version"
@@ -37,6 +38,7 @@ func kubeSource(f flags, name string, log *slog.Logger) (source, error) {
 	keeper := address.New(address.Options{Core: client.Core, Node: name, Method: method, StateDir: f.state, Log: log})
 	store := kube.New(kube.Options{Client: client, Node: name, Namespace: podNamespace(), StateDir: f.state, Log: log})
 	given := &noting{Allocator: ipam.New(records.New(client), ipam.WithShared())}
+	var reporter atomic.Pointer[report.Reporter]
 	return source{
 		store: &addressed{store, keeper},
 		says:  client.Config.Host,
@@ -45,15 +47,33 @@ func kubeSource(f flags, name string, log *slog.Logger) (source, error) {
 			return []func(context.Context, *node.Agent) error{
 				func(ctx context.Context, _ *node.Agent) error { return keeper.Run(ctx, store) },
 				func(ctx context.Context, a *node.Agent) error {
-					return report.New(report.Options{Client: client, Node: name, Source: a, IPAM: ipamUse(endpoints, name),
-						Notices: func() []report.Notice { return notices(keeper, given) }, Log: log}).Run(ctx)
+					r := report.New(report.Options{Client: client, Node: name, Source: a, IPAM: ipamUse(endpoints, name),
+						Notices: func() []report.Notice { return notices(keeper, given) }, Log: log})
+					reporter.Store(r)
+					return r.Run(ctx)
 				},
 				func(ctx context.Context, _ *node.Agent) error {
 					return collect.New(collect.Options{Client: client, Node: name, Namespace: podNamespace(), Log: log}).Run(ctx)
 				},
 			}
 		},
+		problems: func() []caracal.Problem { return problems(name, keeper, given, reporter.Load()) },
 	}, nil
+}
+
+// problems are what of these is wrong, for status.
+func problems(name string, keeper *address.Keeper, given *noting, reporter *report.Reporter) (out []caracal.Problem) {
+	for _, n := range notices(keeper, given) {
+		out = append(out, caracal.Problem{Severity: caracal.Warning, Kind: "Node", Name: name, Message: n.Message, Since: time.Now()})
+	}
+	if reporter == nil {
+		return out
+	}
+	if text := reporter.Problem(); text != "" {
+		out = append(out, caracal.Problem{Severity: caracal.Warning, Kind: v1.KindCaracalNodeStatus, Name: name,
+			Message: "the cluster is not told how this node is: " + text, Since: time.Now()})
+	}
+	return out
 }
 
 // addressed is the store that first has the node's own address chosen.

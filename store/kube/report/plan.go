@@ -30,7 +30,7 @@ type facts struct {
 	// down are the sessions that are, and since when.
 	down map[string]time.Time
 	ipam v1.IPAMStatus
-	// extra are problems that the daemon's status does not know of.
+	// extra are what Events tell of besides.
 	extra []Notice
 }
 
@@ -50,9 +50,6 @@ func build(f facts, since func(key string) time.Time, now time.Time) v1.NodeStat
 	out.Neighbors = neighborsOf(f.neighbors)
 	for _, p := range st.Problems {
 		out.Problems = append(out.Problems, v1.ProblemStatus{Severity: p.Severity.String(), Object: objectOf(p), Message: p.Message})
-	}
-	for _, n := range f.extra {
-		out.Problems = append(out.Problems, v1.ProblemStatus{Severity: caracal.Warning.String(), Object: n.Kind + " " + n.Name, Message: n.Message})
 	}
 	slices.SortStableFunc(out.Problems, func(a, b v1.ProblemStatus) int {
 		return cmp.Or(-cmp.Compare(rank(a.Severity), rank(b.Severity)), cmp.Compare(a.Object, b.Object), cmp.Compare(a.Message, b.Message))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	v1 "caracal.dev/caracal/api/v1"
@@ -27,7 +28,7 @@ type Options struct {
 	Source Source
 	// IPAM returns how many addresses are in use; may be nil.
 	IPAM func(context.Context) (v1.IPAMStatus, error)
-	// Notices are what the Source does not know of; may be nil.
+	// Notices are what Events tell of beside the problems of the Source; may be nil.
 	Notices func() []Notice
 	Log     *slog.Logger
 	// Look is the time between two looks at the Source (2 s if 0).
@@ -54,6 +55,7 @@ type Reporter struct {
 	failures  int
 	retryAt   time.Time
 	said      string
+	problem   atomic.Pointer[string] // what was said last
 }
 
 // New returns a Reporter that has written nothing yet.
@@ -133,6 +135,16 @@ func (r *Reporter) outcome(err error, now time.Time) {
 		r.o.Log.Info("the cluster is told again how this node is")
 	}
 	r.said = text
+	r.problem.Store(&text)
+}
+
+// Problem says why the cluster is not told how the node is; empty if it is. It may be
+// called from any goroutine.
+func (r *Reporter) Problem() string {
+	if p := r.problem.Load(); p != nil {
+		return *p
+	}
+	return ""
 }
 
 // delay spreads Events over the nodes of a cluster, 20 ms for each: what all of them

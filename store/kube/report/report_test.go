@@ -221,7 +221,7 @@ func TestEvents(t *testing.T) {
 	if got := reasons(); len(got) > burst+3 {
 		t.Errorf("%d events in a minute", len(got))
 	}
-	if last := w.api.statuses[len(w.api.statuses)-1]; len(last.Problems) != maxProblems || last.ProblemCount != 504 || last.Problems[0].Severity == "warning" {
+	if last := w.api.statuses[len(w.api.statuses)-1]; len(last.Problems) != maxProblems || last.ProblemCount != 503 || last.Problems[0].Severity == "warning" {
 		t.Errorf("%d problems of %d, first %+v", len(last.Problems), last.ProblemCount, last.Problems[0])
 	}
 }
