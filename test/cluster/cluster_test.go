@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -53,8 +54,10 @@ func TestCluster(t *testing.T) {
 		{"ClusterIP", (*story).clusterIP},
 		{"NodePort", (*story).nodePort},
 		{"NetworkPolicy", (*story).policy},
+		{"PolicyOfAddresses", (*story).blocks},
 		{"KubectlShowsIt", (*story).shows},
 		{"RolloutUnderTraffic", (*story).rollout},
+		{"CrashWithoutAPI", (*story).crash},
 		{"PodsGo", (*story).leave},
 	} {
 		begin := time.Now()
@@ -207,6 +210,41 @@ func (s *story) policy(t *testing.T) {
 	})
 }
 
+const onlyOutside = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: outside}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  policyTypes: [Ingress]
+  ingress:
+  - from: [{ipBlock: {cidr: %s/32}}]
+`
+
+// A policy about addresses sees those that kube-proxy leaves: whoever asks a NodePort
+// with externalTrafficPolicy Local is judged by the own address.
+func (s *story) blocks(t *testing.T) {
+	s.API.ApplyYAML(t, fmt.Sprintf(onlyOutside, s.Lab.Node(Outside).Addr(lab.IPv4)))
+	n2 := s.Machines[1].Node.Addr(lab.IPv4)
+	s.Wait(t, 30*time.Second, func() string {
+		if _, err := s.AskFromPod(t, "friend", s.pods["server2"].Addr(false), podPort); err == nil {
+			return "friend still reaches server2"
+		}
+		return ""
+	})
+	got, err := s.AskFromNode(t, Outside, n2, 30081)
+	seen(t, "outside asks n2 (Local)", got, err, s.Lab.Node(Outside).Addr(lab.IPv4))
+	// A machine that the policy does not name.
+	if _, err := s.AskFromNode(t, ControlPlane, n2, 30081); err == nil {
+		t.Error("the control plane's machine reaches server2 through n2")
+	}
+	s.API.Kubectl(t, "delete", "networkpolicy", "outside")
+	s.Wait(t, 30*time.Second, func() string {
+		_, err := s.AskFromNode(t, ControlPlane, n2, 30081)
+		return words(err)
+	})
+}
+
 // What an operator sees.
 func (s *story) shows(t *testing.T) {
 	s.Wait(t, time.Minute, func() string {
@@ -247,6 +285,52 @@ kill -INT $!; wait $!; cat /tmp/pings`
 	t.Log(out)
 	if !strings.Contains(out, " 0% packet loss") {
 		t.Error("packets were lost while the daemons were replaced")
+	}
+}
+
+// While the API is away a daemon dies: kubelet starts it again, it goes on with what
+// it had taken last, and no packet is lost.
+func (s *story) crash(t *testing.T) {
+	n1 := s.Machines[0]
+	before, err := n1.Exec(t.Context(), "pidof", "caracald")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pings, err := n1.Start("ping", "ping", "-q", "-i", "0.05", s.pods["server2"].Addr(false).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.API.Kill()
+	if _, err := n1.Exec(t.Context(), append([]string{"kill", "-9"}, strings.Fields(before)...)...); err != nil {
+		t.Error(err)
+	}
+	begin := time.Now()
+	s.Wait(t, time.Minute, func() string {
+		now, err := n1.Exec(t.Context(), "pidof", "caracald")
+		if err != nil || now == before {
+			return "caracald was not started again"
+		}
+		out, err := n1.Exec(t.Context(), "busybox", "sh", "-c", `printf 'GET /readyz HTTP/1.0\r\n\r\n' | busybox nc -w 2 127.0.0.1 9179`)
+		if err != nil || !strings.Contains(out, " 200 ") {
+			return "caracald is not ready: " + out + words(err)
+		}
+		return ""
+	})
+	t.Logf("ready again, without the API, %v after the crash", time.Since(begin).Round(time.Millisecond))
+	s.API.Restart(t)
+	s.WaitReady(t, time.Minute)
+	if _, err := n1.Exec(t.Context(), "pkill", "-INT", "-x", "ping"); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := pings.Wait(ctx); err != nil {
+		t.Error(err)
+	}
+	if out := pings.Log(); !strings.Contains(out, " 0% packet loss") {
+		t.Errorf("packets were lost:\n%s", out)
+	} else {
+		t.Log(out)
 	}
 }
 
