@@ -39,6 +39,7 @@ type report struct {
 	Since          time.Duration
 	CPU            time.Duration
 	RSS, Peak      int64 // bytes, of the kernel's count
+	Anon           int64 // of RSS, what is not the program's file
 	Heap           uint64
 	Requests       int64 // streams of the API
 	Received, Sent int64 // bytes on the wire
@@ -209,7 +210,7 @@ func (f *follower) tell(out io.Writer) {
 		Since: time.Since(f.began), CPU: time.Duration(u.Utime.Nano() + u.Stime.Nano()), Heap: m.HeapAlloc,
 		Requests: f.wire.requests.Load(), Received: f.wire.received.Load(), Sent: f.wire.sent.Load(), Snapshots: f.count, Seen: f.seen,
 	}
-	r.RSS, r.Peak = status("VmRSS"), status("VmHWM")
+	r.RSS, r.Anon, r.Peak = status("VmRSS"), status("RssAnon"), status("VmHWM")
 	if s := f.prev; s != nil {
 		r.Nodes, r.Pods, r.Policies = s.Nodes.Len(), s.Workloads.Len(), s.Policies.Len()
 		for i, p := range s.Problems {

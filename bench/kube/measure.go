@@ -125,7 +125,7 @@ func (m *measure) start(ctx context.Context, what string) error {
 }
 
 func (m *measure) sizes(r report) {
-	fmt.Fprintf(m.out, "  resident %s, %s at its peak, of which Go's heap has %s\n", mib(r.RSS), mib(r.Peak), mib(int64(r.Heap)))
+	fmt.Fprintf(m.out, "  resident %s (%s of it the program's file), %s at its peak; Go's heap has %s\n", mib(r.RSS), mib(r.RSS-r.Anon), mib(r.Peak), mib(int64(r.Heap)))
 }
 
 func (m *measure) wire(r, was report) {

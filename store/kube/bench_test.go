@@ -2,6 +2,7 @@ package kube
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -56,10 +57,20 @@ func large(b *testing.B) (*world, *caracal.Snapshot) {
 	return w, s
 }
 
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
 // BenchmarkChange is what one change costs in a cluster of 5,000 nodes and 100,000
 // pods, from the decoded object to the Snapshot.
 func BenchmarkChange(b *testing.B) {
+	before := heap()
 	w, s := large(b)
+	b.Logf("on the heap: %.1f MiB", float64(heap()-before)/(1<<20))
 	run := func(name string, change func(i int)) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

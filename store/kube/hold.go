@@ -21,6 +21,7 @@ import (
 //   - the own Node, while the daemon runs: without it there is nothing that it could do;
 //   - all other Nodes at once, of two or more;
 //   - all of a kind of caracal.dev at once, if there were more than freeRemovals;
+//   - the last IPPool, while nodes have blocks;
 //   - and with these whatever else of these kinds goes in the same removalWindow.
 //
 // Pods, Namespaces, NetworkPolicies and Services are not held.
@@ -120,8 +121,11 @@ func (w *world) tooMany(kind string, gone []*store.Object, left int, now time.Ti
 	if !fresh || left > 0 {
 		return false
 	}
-	if kind == v1.KindNodeConfig {
+	switch kind {
+	case v1.KindNodeConfig:
 		return count >= 2
+	case v1.KindIPPool:
+		return len(w.affinities) > 0 || count > freeRemovals
 	}
 	return count > freeRemovals
 }

@@ -51,8 +51,8 @@ func kinds() []string {
 
 // How long kinds wait at most; see source.wait.
 const (
-	waitPods  = 10 * time.Second // and Services: the largest lists
-	waitSmall = 2 * time.Second
+	waitPods  = 3 * time.Second // and Services: the largest lists
+	waitSmall = time.Second
 )
 
 // sources returns all of them for a node.

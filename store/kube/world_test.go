@@ -355,7 +355,14 @@ func TestHeldRemovals(t *testing.T) {
 		"most pools": {func(w *world) {
 			w.replace(v1.KindIPPool, []*item{{key: "p0", value: &own{Object: w.offered[keyOf(v1.KindIPPool, "p0")]}}})
 		}, 3, 1, 4, false},
-		"all pools":      {func(w *world) { w.replace(v1.KindIPPool, nil) }, 3, 6, 4, true},
+		"all pools": {func(w *world) { w.replace(v1.KindIPPool, nil) }, 3, 6, 4, true},
+		"the last pool": {func(w *world) {
+			for i := range 5 {
+				w.set(v1.KindIPPool, fmt.Sprint("p", i), nil)
+			}
+			w.next(caracal.NewSnapshot("a"), at.Add(-time.Hour))
+			w.set(v1.KindIPPool, "p5", nil)
+		}, 3, 1, 4, true},
 		"all affinities": {func(w *world) { w.replace(v1.KindBlockAffinity, nil) }, 3, 6, 4, true},
 		"most affinities": {func(w *world) {
 			w.set(v1.KindBlockAffinity, "1", nil)

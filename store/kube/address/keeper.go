@@ -303,6 +303,9 @@ func (k *Keeper) annotate(ctx context.Context, n *corev1.Node) (wrote bool, err 
 	if err == nil {
 		_, err = k.o.Core.CoreV1().Nodes().Patch(ctx, k.o.Node, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: "caracald"}, "status")
 	}
+	if apierrors.IsForbidden(err) {
+		err = fmt.Errorf("%w; apply manifests/base/rbac.yaml", err)
+	}
 	if err != nil {
 		return false, fmt.Errorf("address: annotate Node %s: %w", k.o.Node, err)
 	}

@@ -1,0 +1,175 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"caracal.dev/caracal"
+	v1 "caracal.dev/caracal/api/v1"
+)
+
+// TestItems puts a list and a watch through the forms that a Reflector wants.
+func TestItems(t *testing.T) {
+	conv := namespaceOf(nil)
+	list := &corev1.NamespaceList{ListMeta: metav1.ListMeta{ResourceVersion: "9", Continue: "more"}}
+	for i := range 3 {
+		list.Items = append(list.Items, corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("n", i), ResourceVersion: fmt.Sprint(i)}})
+	}
+	got, err := newItems(list, conv)
+	if err != nil || got.ResourceVersion != "9" || got.Continue != "more" || len(got.Items) != 3 {
+		t.Fatalf("%+v %v", got, err)
+	}
+	again, err := meta.ExtractList(got)
+	if err != nil || len(again) != 3 || again[1].(*item).key != "n1" || again[1].(*item).value.(*caracal.Namespace).Name != "n1" {
+		t.Fatalf("%+v %v", again, err)
+	}
+	fake := watch.NewFakeWithChanSize(10, false)
+	w := follow(fake, conv)
+	fake.Add(&list.Items[0])
+	fake.Action(watch.Bookmark, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "20", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}})
+	fake.Delete(&list.Items[2])
+	fake.Error(&metav1.Status{Code: 410})
+	added, mark, gone, failed := <-w.ResultChan(), <-w.ResultChan(), <-w.ResultChan(), <-w.ResultChan()
+	m, err := meta.Accessor(mark.Object)
+	if err != nil || m.GetResourceVersion() != "20" || m.GetAnnotations()[metav1.InitialEventsAnnotationKey] != "true" {
+		t.Errorf("%+v %v", mark, err)
+	}
+	if added.Object.(*item).value == nil || gone.Object.(*item).value != nil || gone.Object.(*item).key != "n2" {
+		t.Errorf("%+v %+v", added, gone)
+	}
+	if _, ok := failed.Object.(*metav1.Status); !ok {
+		t.Errorf("%+v", failed)
+	}
+	fake.Add(&list.Items[0]) // that nobody takes
+	w.Stop()
+	w.Stop()
+	for deadline := time.After(10 * time.Second); ; {
+		select {
+		case _, open := <-w.ResultChan():
+			if !open {
+				return
+			}
+		case <-deadline:
+			t.Fatal("a watch that is stopped must end")
+		}
+	}
+}
+
+// TestRewound looks for an API that has gone back in time.
+func TestRewound(t *testing.T) {
+	now, asked := "100", 0
+	k := &sink{store: New(Options{Node: "a"}), source: &source{kind: kindNode, list: func(context.Context, metav1.ListOptions) (runtime.Object, error) {
+		asked++
+		return &items{ListMeta: metav1.ListMeta{ResourceVersion: now}}, nil
+	}}}
+	yes := true
+	for i, c := range []struct {
+		o     metav1.ListOptions
+		until time.Duration
+		now   string
+		gone  bool
+		asks  int
+	}{
+		{metav1.ListOptions{}, 0, "100", false, 0},
+		{metav1.ListOptions{ResourceVersion: "200", SendInitialEvents: &yes}, 0, "100", false, 0},
+		{metav1.ListOptions{ResourceVersion: "100"}, 0, "100", false, 1},
+		{metav1.ListOptions{ResourceVersion: "99"}, 5 * time.Minute, "100", false, 1},
+		{metav1.ListOptions{ResourceVersion: "101"}, 5 * time.Minute, "100", true, 1},
+		{metav1.ListOptions{ResourceVersion: "18446744073709551615"}, 0, "9", true, 1},
+		{metav1.ListOptions{ResourceVersion: "101"}, -time.Second, "100", false, 0}, // the last one ended in its time
+	} {
+		now, asked, k.until = c.now, 0, time.Time{}
+		if c.until != 0 {
+			k.until = time.Now().Add(c.until)
+		}
+		err := k.rewound(t.Context(), c.o)
+		if apierrors.IsResourceExpired(err) != c.gone || asked != c.asks {
+			t.Errorf("%d: %v after %d questions", i, err, asked)
+		}
+	}
+}
+
+// TestHealth gives the store the errors of the API.
+func TestHealth(t *testing.T) {
+	nodes := schema.GroupResource{Resource: "nodes"}
+	refused := &url.Error{Op: "Get", URL: "https://x", Err: &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{Port: 6443}, Err: syscall.ECONNREFUSED}}
+	for _, c := range []struct {
+		err  error
+		want string
+		away bool
+	}{
+		{apierrors.NewForbidden(nodes, "", errors.New(`User "x" cannot list resource "nodes"`)), "apply manifests/base/rbac.yaml", false},
+		{apierrors.NewUnauthorized("no"), "does not accept our credentials", true},
+		{apierrors.NewTooManyRequests("later", 1), "overloaded", true},
+		{apierrors.NewInternalError(errors.New("etcd is gone")), "answers with 500", true},
+		{&apierrors.StatusError{ErrStatus: metav1.Status{Code: 404, Reason: metav1.StatusReasonNotFound}}, "apply manifests/base/crds.yaml", false},
+		{refused, "dial: connection refused", true},
+		{context.DeadlineExceeded, "does not answer in time", true},
+	} {
+		s := New(Options{Node: "a"})
+		s.heard(v1.KindIPPool, c.err)
+		s.heard(v1.KindIPPool, c.err)
+		if list := s.unwell(); len(list) != 1 || !strings.Contains(list[0].Message, c.want) {
+			t.Errorf("%v: %+v", c.err, list)
+		}
+		if s.isAway() != c.away || s.incomplete()[v1.KindIPPool] == "" {
+			t.Errorf("%v: away %v, %v", c.err, s.isAway(), s.incomplete())
+		}
+		s.heard(v1.KindIPPool, apierrors.NewResourceExpired("old")) // says nothing new
+		if len(s.unwell()) != 1 {
+			t.Errorf("%v: forgotten", c.err)
+		}
+		s.heard(v1.KindIPPool, nil)
+		s.deliver(change{kind: v1.KindIPPool, all: true})
+		if len(s.unwell()) != 0 || s.incomplete()[v1.KindIPPool] != "" {
+			t.Errorf("%v: still %v", c.err, s.unwell())
+		}
+	}
+	s := New(Options{Node: "a"})
+	for _, kind := range kinds() {
+		s.heard(kind, refused)
+	}
+	if list := s.unwell(); len(list) != 1 {
+		t.Errorf("an API that is away is one problem, not %d", len(list))
+	}
+}
+
+// TestPatience waits no longer than until the API is back.
+func TestPatience(t *testing.T) {
+	back := make(chan struct{})
+	p := patience{back: func() <-chan struct{} { return back }}
+	began := time.Now()
+	long, short := p.After(time.Hour), p.After(time.Millisecond)
+	<-short
+	close(back)
+	<-long
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	p.keepTrying(ctx, func(context.Context) error {
+		if n++; n == 2 {
+			cancel()
+		}
+		return errors.New("no")
+	})
+	if n != 2 {
+		t.Errorf("%d tries", n)
+	}
+}
