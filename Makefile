@@ -46,7 +46,7 @@ test: root go ## format, vet, staticcheck, and all tests with the race detector
 	@GO='$(GO)' scripts/crds --check
 	$(GO) test -race -p 2 -timeout $(TESTTIMEOUT) $(TESTFLAGS) $(PKG)
 
-test-cluster: root go ## Caracal from its manifests on two nodes with real kubelets: a minute and a half, once the programs are built
+test-cluster: root go ## Caracal from its manifests on two nodes with real kubelets: two minutes, once the programs are built
 	@scripts/deps test
 	@$(MAKE) modules build
 	@$(MAKE) kube-programs PROGRAMS=all
