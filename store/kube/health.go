@@ -21,8 +21,9 @@ import (
 
 // health is how it goes with one kind.
 type health struct {
-	// listed says that it was listed in the life of this process.
-	listed bool
+	// listed says that it was listed in the life of this process, and weighed that what
+	// is judged with other kinds has been judged since.
+	listed, weighed bool
 	// why says in words why it cannot be read now; empty if it can. Away says that
 	// the API as a whole is.
 	why  string
@@ -112,13 +113,15 @@ func (s *Store) away() bool {
 }
 
 // incomplete says of which kinds objects may be missing: those that this process has
-// not listed yet. What was listed stays as it was while the API is away.
+// not listed yet, or whose list is not in the Snapshot yet. What was listed stays as
+// it was while the API is away.
 func (s *Store) incomplete() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out map[string]string
 	for kind, h := range s.health {
-		if h.listed {
+		h.weighed = h.weighed || h.listed && !(judged(kind) && s.world.judge)
+		if h.weighed {
 			continue
 		}
 		if out == nil {

@@ -50,3 +50,24 @@ func TestJudgedAfterRequest(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
+
+// TestListedIsJudged publishes while a list of what is judged has been taken, but must
+// wait for its judgement: it is not in the Snapshot yet.
+func TestListedIsJudged(t *testing.T) {
+	s := New(Options{Node: "a"})
+	s.world = full(t)
+	s.vault, s.disk = newVault(s.opts, s.ring), openDisk(s.opts)
+	s.publish(false)
+	s.world.judgeTook, s.world.judgedAt = time.Second, time.Now()
+	s.pushAll(kindNode, []*item{{key: "a", value: coreNode("a", "192.0.2.1")}})
+	s.take()
+	s.publish(false)
+	if _, missing := s.Snapshot().Incomplete[kindNode]; !missing {
+		t.Errorf("complete with the nodes of before: %d", s.Snapshot().Nodes.Len())
+	}
+	s.world.judgedAt = time.Time{}
+	s.publish(false)
+	if why, missing := s.Snapshot().Incomplete[kindNode]; missing {
+		t.Errorf("still missing after the judgement: %s", why)
+	}
+}

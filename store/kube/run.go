@@ -67,6 +67,7 @@ func (s *Store) loop(ctx context.Context) {
 		case r := <-s.requests:
 			r.do()
 			close(r.done)
+			s.judgeSoon(later)
 			continue
 		}
 		if !s.due {
@@ -81,10 +82,15 @@ func (s *Store) loop(ctx context.Context) {
 			continue
 		}
 		s.publish(false)
-		if w := s.world; w.judge && w.listedJudged() {
-			s.due = true
-			later.Reset(max(w.judgeIn(), gap))
-		}
+		s.judgeSoon(later)
+	}
+}
+
+// judgeSoon has a judgement that must wait come by itself.
+func (s *Store) judgeSoon(later *time.Timer) {
+	if w := s.world; w.judge && w.listedJudged() {
+		s.due = true
+		later.Reset(max(w.judgeIn(), gap))
 	}
 }
 
@@ -101,9 +107,6 @@ func (s *Store) pushAll(kind string, list []*item) {
 func (s *Store) deliver(c change) {
 	s.mu.Lock()
 	s.inbox = append(s.inbox, c)
-	if h := s.health[c.kind]; c.all && !h.listed {
-		h.listed, s.pulse = true, true
-	}
 	s.mu.Unlock()
 	s.ring()
 }
@@ -120,6 +123,11 @@ func (s *Store) take() {
 	s.mu.Lock()
 	inbox, pulse := s.inbox, s.pulse
 	s.inbox, s.pulse = nil, false
+	for _, c := range inbox { // not before: a Snapshot without the list is not complete
+		if h := s.health[c.kind]; c.all && !h.listed {
+			h.listed, pulse = true, true
+		}
+	}
 	s.mu.Unlock()
 	w := s.world
 	pods, spaces, policies, services := w.workloads, w.namespaces, w.policies, w.services
