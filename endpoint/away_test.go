@@ -3,6 +3,7 @@ package endpoint
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -253,6 +254,9 @@ func TestClaimedPlan(t *testing.T) {
 		} {
 			s.Blocks = s.Blocks.Put(b.CIDR, b)
 		}
+		n, _ := s.Nodes.Get("a")
+		n.PodCIDRs = []netip.Prefix{pfx("10.1.0.0/26"), pfx("10.2.0.0/26")} // as the store has them
+		s.Nodes = s.Nodes.Put("a", n)
 	})
 	p, problems, ok := Plan(w.source.Snapshot(), nil, true)
 	if !ok || len(problems) > 0 || p.Mode != ipam.ModeBlocks || len(p.Static) != 1 || p.Static[0] != pfx("10.2.0.0/26") || len(p.Others) != 1 || p.Others[0] != pfx("10.1.1.0/26") {

@@ -71,10 +71,14 @@ func alone(snap *caracal.Snapshot) bool {
 func statics(snap *caracal.Snapshot, self caracal.Node) []netip.Prefix {
 	all := slices.Clone(self.PodCIDRs)
 	for p, b := range snap.Blocks.All() {
-		if b.Node == snap.Self && !b.Claimed { // a claim is the allocator's own, and it knows
+		if b.Node == snap.Self {
 			all = append(all, p)
 		}
 	}
+	all = slices.DeleteFunc(all, func(p netip.Prefix) bool { // a claim is the allocator's own
+		b, ok := snap.Blocks.Get(p)
+		return ok && b.Claimed && b.Node == snap.Self
+	})
 	slices.SortFunc(all, netip.Prefix.Compare)
 	all = slices.Compact(all)
 	var out []netip.Prefix
