@@ -93,7 +93,7 @@ func (s *story) reach(t *testing.T) {
 			if !to.IsValid() || !from.IsValid() {
 				t.Fatalf("%s has %v, friend has %v", server, s.pods[server].Addrs, s.pods["friend"].Addrs)
 			}
-			got, err := s.AskFromPod(t, "friend", to, podPort)
+			got, err := s.AskFromPod(t, "friend", to, PodPort)
 			seen(t, fmt.Sprintf("friend asks %s at %s", server, to), got, err, from)
 		}
 	}
@@ -187,15 +187,15 @@ func (s *story) policy(t *testing.T) {
 		for _, is6 := range []bool{false, true} {
 			addr := s.pods[server].Addr(is6)
 			s.Wait(t, 30*time.Second, func() string {
-				if got, err := s.AskFromPod(t, "stranger", addr, podPort); err == nil {
+				if got, err := s.AskFromPod(t, "stranger", addr, PodPort); err == nil {
 					return fmt.Sprintf("stranger reaches %s at %s, as %s", server, addr, got)
 				}
 				return ""
 			})
-			got, err := s.AskFromPod(t, "friend", addr, podPort)
+			got, err := s.AskFromPod(t, "friend", addr, PodPort)
 			seen(t, "friend asks "+server, got, err, s.pods["friend"].Addr(is6))
 		}
-		if _, err := s.AskFromNode(t, Outside, s.pods[server].Addr(false), podPort); err == nil {
+		if _, err := s.AskFromNode(t, Outside, s.pods[server].Addr(false), PodPort); err == nil {
 			t.Errorf("outside reaches %s", server)
 		}
 	}
@@ -205,7 +205,7 @@ func (s *story) policy(t *testing.T) {
 	}
 	s.API.Kubectl(t, "delete", "networkpolicy", "friends")
 	s.Wait(t, 30*time.Second, func() string {
-		_, err := s.AskFromPod(t, "stranger", s.pods["server2"].Addr(false), podPort)
+		_, err := s.AskFromPod(t, "stranger", s.pods["server2"].Addr(false), PodPort)
 		return words(err)
 	})
 }
@@ -227,7 +227,7 @@ func (s *story) blocks(t *testing.T) {
 	s.API.ApplyYAML(t, fmt.Sprintf(onlyOutside, s.Lab.Node(Outside).Addr(lab.IPv4)))
 	n2 := s.Machines[1].Node.Addr(lab.IPv4)
 	s.Wait(t, 30*time.Second, func() string {
-		if _, err := s.AskFromPod(t, "friend", s.pods["server2"].Addr(false), podPort); err == nil {
+		if _, err := s.AskFromPod(t, "friend", s.pods["server2"].Addr(false), PodPort); err == nil {
 			return "friend still reaches server2"
 		}
 		return ""

@@ -12,10 +12,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// podPort is where pods serve.
-const podPort = 8080
+// PodPort is where the pods of [Cluster.CreatePod] serve.
+const PodPort = 8080
 
-// podYAML is a Pod of a node that answers on podPort who asked; kubelet's probe of
+// podYAML is a Pod of a node that answers on PodPort who asked; kubelet's probe of
 // that port makes it ready.
 const podYAML = `
 apiVersion: v1
