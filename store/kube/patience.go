@@ -26,6 +26,7 @@ const (
 type patience struct {
 	clock.RealClock
 	back func() <-chan struct{} // is closed when the API is back
+	end  <-chan struct{}        // is closed when there is nothing to wait for any more
 }
 
 // After implements clock.Clock; a Reflector waits by it between two tries.
@@ -37,9 +38,11 @@ func (p patience) After(d time.Duration) <-chan time.Time {
 		defer until.Stop()
 		select {
 		case <-until.C:
+		case <-p.end:
 		case <-back:
 			select {
 			case <-until.C:
+			case <-p.end:
 			case <-time.After(rand.N(returnTime)):
 			}
 		}
@@ -73,28 +76,54 @@ func (s *Store) returned() <-chan struct{} {
 
 // askWhileAway finds out when the API is back.
 func (s *Store) askWhileAway(ctx context.Context) {
-	for failures := 0; ; {
-		wait := askFirst
-		if s.isAway() {
-			wait = min(askFirst<<min(failures, 3), askMost)
-			failures++
-		} else {
-			failures = 0
-		}
+	var a absence
+	for {
+		away := s.isAway()
+		wait := a.wait(away)
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait + rand.N(wait)):
 		}
-		if failures == 0 || !s.answers(ctx) {
-			continue
+		if away && a.answered(s.answers(ctx)) {
+			s.wakeAll()
 		}
-		s.mu.Lock()
-		close(s.back)
-		s.back = make(chan struct{})
-		s.mu.Unlock()
-		failures = 0
 	}
+}
+
+// absence is what is known of an API that is away.
+type absence struct {
+	asked int
+	deaf  bool // it did not answer
+}
+
+// wait returns how long it is until it is asked.
+func (a *absence) wait(away bool) time.Duration {
+	if !away {
+		*a = absence{}
+		return askFirst
+	}
+	return min(askFirst<<min(a.asked, 3), askMost)
+}
+
+// answered takes what became of asking, and reports whether the API is back. One that
+// was there all the time but refuses what we want, since it is overloaded, is not: to
+// try again at once is what it suffers from.
+func (a *absence) answered(ok bool) (back bool) {
+	back = ok && a.deaf
+	a.asked, a.deaf = a.asked+1, !ok
+	if back {
+		a.asked = 0
+	}
+	return back
+}
+
+// wakeAll ends the waits between two tries.
+func (s *Store) wakeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.back)
+	s.back = make(chan struct{})
 }
 
 // isAway reports whether some kind gets no answer.
