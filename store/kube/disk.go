@@ -39,6 +39,7 @@ type disk struct {
 	busy  chan map[string]error // what is being written; nil if nothing is
 	found []caracal.Problem     // by loading
 	wrong string                // the last save
+	news  bool                  // wrong is not what it was
 }
 
 func openDisk(o Options) *disk {
@@ -175,7 +176,9 @@ func writeAll(dir, node string, jobs map[string]func(*shelf.Writer) error) map[s
 
 // done takes the result of a save.
 func (d *disk) done(results map[string]error) {
+	was := d.wrong
 	d.busy, d.wrong = nil, ""
+	defer func() { d.news = d.news || d.wrong != was }()
 	for file, err := range results {
 		if err != nil {
 			d.mark(file)

@@ -62,7 +62,11 @@ func (s *Store) loop(ctx context.Context) {
 			s.take()
 		case <-later.C:
 		case <-saves.C:
-			s.disk.save(s.world, s.vault, false)
+			if s.disk.save(s.world, s.vault, false); s.disk.news {
+				s.disk.news = false
+				s.publish(false)
+				s.judgeSoon(later)
+			}
 			continue
 		case r := <-s.requests:
 			r.do()

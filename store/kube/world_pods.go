@@ -46,18 +46,22 @@ func (w *world) setPod(key string, p *pod) {
 		return
 	}
 	w.release(key, old.Addrs)
-	is.Addrs = slices.DeleteFunc(slices.Clone(is.Addrs), func(a netip.Addr) bool {
-		return !w.claim(a, claim{key, p.Created, p.Ending})
-	})
-	if len(is.Addrs) == 0 {
-		is.Addrs = nil
-	}
+	is.Addrs = without(is.Addrs, func(a netip.Addr) bool { return !w.claim(a, claim{key, p.Created, p.Ending}) })
 	if !had {
 		w.mention(is.Namespace, 1)
 	}
 	if !had || !reflect.DeepEqual(old, is) {
 		w.workloads = w.workloads.Put(key, is)
 	}
+}
+
+// without returns a list of its own without some; nil if none is left.
+func without(list []netip.Addr, gone func(netip.Addr) bool) []netip.Addr {
+	left := slices.DeleteFunc(slices.Clone(list), gone)
+	if len(left) == 0 {
+		return nil
+	}
+	return left
 }
 
 // claim gives an address to a Pod if its claim is the best, and reports whether.
@@ -74,7 +78,7 @@ func (w *world) claim(a netip.Addr, c claim) bool {
 	w.claims[a] = c
 	w.losers[a] = append(w.losers[a], cur)
 	if was, ok := w.workloads.Get(cur.key); ok {
-		was.Addrs = slices.DeleteFunc(slices.Clone(was.Addrs), func(b netip.Addr) bool { return b == a })
+		was.Addrs = without(was.Addrs, func(b netip.Addr) bool { return b == a })
 		w.workloads = w.workloads.Put(cur.key, was)
 	}
 	return true
