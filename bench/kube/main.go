@@ -71,15 +71,14 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "filled in %v\n\n", time.Since(began).Round(time.Second))
 	m := &measure{api: api, filler: f, out: out, dir: dir, config: config, profile: *profile}
-	for _, what := range []string{"without anything on disk", "with what it kept on disk"} {
-		if err := m.start(ctx, what); err != nil {
-			return err
-		}
-		if what == "without anything on disk" {
-			if err := m.stop(); err != nil {
-				return err
-			}
-		}
+	if err := m.start(ctx, "without anything on disk"); err != nil {
+		return err
+	}
+	if err := m.stop(); err != nil {
+		return err
+	}
+	if err := m.start(ctx, "with what it kept on disk"); err != nil {
+		return err
 	}
 	if err := m.churn(ctx, *churn, *rate); err != nil {
 		return err
