@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -109,6 +110,35 @@ func fromFiles(pod corev1.PodSpec) corev1.PodSpec {
 	}
 	pod.Containers[0].Args = append(pod.Containers[0].Args, "--node=a")
 	return pod
+}
+
+// TestMissingCapabilities: the container without one of its capabilities says what it
+// cannot do.
+func TestMissingCapabilities(t *testing.T) {
+	top := lab.Mesh(lab.MeshOptions{Nodes: 1})
+	l := up(t, top)
+	h, err := runtimes.NewHost(l, "a", programs(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := newKubelet(t, h, fromFiles(daemonSet(t, read(t, at("manifests", "caracal.yaml"))).Spec.Template.Spec))
+	k.mounts["/etc/caracal"] = l.ConfigDir()
+	full := k.pod.Containers[0].SecurityContext.Capabilities.Add
+	for name, want := range map[corev1.Capability]string{"NET_ADMIN": "CAP_NET_ADMIN", "NET_BIND_SERVICE": "CAP_NET_BIND_SERVICE"} {
+		k.pod.Containers[0].SecurityContext.Capabilities.Add = slices.DeleteFunc(slices.Clone(full), func(c corev1.Capability) bool { return c == name })
+		k.start("caracald")
+		eventually(t, time.Minute, func() string {
+			status, _ := k.node.Exec(t.Context(), filepath.Join(programs(t), "caracal"), "--socket", k.node.Socket(), "show", "status")
+			for line := range strings.Lines(status + k.log()) {
+				if strings.Contains(line, want) {
+					t.Log(strings.TrimSpace(line))
+					return ""
+				}
+			}
+			return "no word of " + want + ":\n" + status + k.log()
+		})
+		k.end("KILL")
+	}
 }
 
 func up(t *testing.T, top lab.Topology) *lab.Lab {
