@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -55,6 +57,7 @@ type Collector struct {
 	o       Options
 	records *records.Store
 	now     func() time.Time
+	turn    sync.Mutex // guards what follows, while elected
 	watched map[string]watch
 	said    string // the error that was logged last
 
@@ -100,6 +103,8 @@ func (c *Collector) Run(ctx context.Context) error {
 		Client:     c.o.Client.Core.CoordinationV1(),
 		LockConfig: resourcelock.ResourceLockConfig{Identity: c.o.Node},
 	}
+	// What it does we tell ourselves; what fails, only it knows of.
+	ctx = logr.NewContext(ctx, logr.FromSlogHandler(onlyErrors{c.o.Log.Handler()}))
 	for ctx.Err() == nil {
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock: lock, LeaseDuration: c.o.Lease, RenewDeadline: c.o.Lease * 2 / 3, RetryPeriod: c.o.Lease / 5,
@@ -109,13 +114,47 @@ func (c *Collector) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("collect: stand for election: %w", err)
 		}
-		elector.Run(ctx) // until the Lease is lost, or ctx ends
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			elector.Run(ctx) // until the Lease is lost, or ctx ends
+		}()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			// To give the Lease up takes as long as to renew it may, if the API is away.
+			select {
+			case <-ended:
+			case <-time.After(giveUpTime):
+			}
+		}
 	}
 	return nil
 }
 
+// giveUpTime is how long the end of the daemon waits for the Lease to be given up.
+const giveUpTime = 3 * time.Second
+
+// onlyErrors lets through what client-go has to say of failures.
+type onlyErrors struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (h onlyErrors) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelError && h.Handler.Enabled(ctx, l)
+}
+
+// WithAttrs implements slog.Handler.
+func (h onlyErrors) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return onlyErrors{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h onlyErrors) WithGroup(name string) slog.Handler { return onlyErrors{h.Handler.WithGroup(name)} }
+
 // lead looks again and again while the Lease is ours.
 func (c *Collector) lead(ctx context.Context) {
+	c.turn.Lock() // whoever is elected again at once may not be done with the last time
+	defer c.turn.Unlock()
 	c.o.Log.Info("collector: elected; this node gives back what nodes that are gone have", "lease", c.o.Namespace+"/"+LeaseName)
 	c.leading.Store(true)
 	defer c.leading.Store(false)
