@@ -88,6 +88,7 @@ func (d *disk) load(w *world, v *vault) bool {
 	if d.dir == "" {
 		return false
 	}
+	shelf.Sweep(d.dir)
 	whole := true
 	for _, file := range append(plainFiles(), fileSecrets) {
 		whole = d.loadFile(file, func(r *shelf.Reader) error { return loadKind(w, v, file, r) }) && whole

@@ -136,7 +136,7 @@ func (w *world) capturePods() func(*shelf.Writer) error {
 func loadKind(w *world, v *vault, file string, r *shelf.Reader) error {
 	var list []*item
 	for key := range r.Keys() {
-		value, err := w.decode(v, file, key, r)
+		value, err := w.decode(file, key, r)
 		if err != nil {
 			return err
 		}
@@ -149,17 +149,21 @@ func loadKind(w *world, v *vault, file string, r *shelf.Reader) error {
 	}
 	if file != fileSecrets {
 		w.replace(file, list)
+		return nil
+	}
+	for _, i := range list {
+		v.remember(i.key, i.value.(map[string]string))
 	}
 	return nil
 }
 
-func (w *world) decode(v *vault, file, key string, r *shelf.Reader) (any, error) {
+func (w *world) decode(file, key string, r *shelf.Reader) (any, error) {
 	switch file {
 	case fileSecrets:
 		var words map[string]string
 		err := r.Value(&words)
 		if err == nil {
-			v.remember(key, words)
+			return words, nil
 		}
 		return nil, err
 	case kindPods:

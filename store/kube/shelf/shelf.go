@@ -22,6 +22,8 @@ const (
 	// last begins the last line; the checksum of all before it follows.
 	last    = "sum "
 	maxLine = 16 << 20 // bytes
+	// unfinished begins the name of a file that is being written.
+	unfinished = ".tmp-"
 )
 
 // ErrOther says that a file is another owner's.
@@ -70,7 +72,7 @@ func Write(path, owner string, fill func(*Writer) error) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("shelf: write %s: %w", path, err)
 	}
-	f, err := os.CreateTemp(dir, ".tmp-")
+	f, err := os.CreateTemp(dir, unfinished)
 	if err != nil {
 		return fmt.Errorf("shelf: write %s: %w", path, err)
 	}
@@ -86,6 +88,15 @@ func Write(path, owner string, fill func(*Writer) error) error {
 		return fmt.Errorf("shelf: write %s: %w", path, err)
 	}
 	return nil
+}
+
+// Sweep removes what a writer that was killed left in a directory. Nobody may be
+// writing there.
+func Sweep(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, unfinished+"*")) // the pattern is good
+	for _, path := range left {
+		_ = os.Remove(path) // what stays is no more than in the way
+	}
 }
 
 func fillFile(f *os.File, owner string, fill func(*Writer) error) error {
