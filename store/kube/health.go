@@ -130,6 +130,8 @@ func (s *Store) incomplete() map[string]string {
 		switch {
 		case h.why != "":
 			out[kind] = h.why
+		case h.listed:
+			out[kind] = "listed, and waits for the kinds that it is judged with"
 		default:
 			out[kind] = "not listed yet since the start"
 		}

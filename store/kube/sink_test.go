@@ -122,6 +122,7 @@ func TestHealth(t *testing.T) {
 		{context.DeadlineExceeded, "does not answer in time", true},
 	} {
 		s := New(Options{Node: "a"})
+		s.vault, s.disk = newVault(s.opts, s.ring), openDisk(s.opts)
 		s.heard(v1.KindIPPool, c.err)
 		s.heard(v1.KindIPPool, c.err)
 		if list := s.unwell(); len(list) != 1 || !strings.Contains(list[0].Message, c.want) {
@@ -136,6 +137,8 @@ func TestHealth(t *testing.T) {
 		}
 		s.heard(v1.KindIPPool, nil)
 		s.deliver(change{kind: v1.KindIPPool, all: true})
+		s.take()
+		s.world.judge = false
 		if len(s.unwell()) != 0 || s.incomplete()[v1.KindIPPool] != "" {
 			t.Errorf("%v: still %v", c.err, s.unwell())
 		}
