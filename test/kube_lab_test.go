@@ -1,19 +1,16 @@
 package test
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -304,14 +301,6 @@ func (c *cluster) events(reason string) string {
 	return strings.Join(out, "\n")
 }
 
-// removed waits until an object is gone.
-func removed(err error) string {
-	if apierrors.IsNotFound(err) {
-		return ""
-	}
-	return cmp.Or(said(err), "it is still there")
-}
-
 // consistent waits until the records of addresses and the containers agree.
 func (c *cluster) consistent(names ...string) {
 	c.t.Helper()
@@ -353,14 +342,4 @@ func (c *cluster) during(a, b string, fn func()) {
 			c.t.Errorf("%s: %d of %d packets were lost", lab.Families()[i], r.Lost(), r.Sent())
 		}
 	}
-}
-
-// writeTemp writes a text to a file of the test's own.
-func writeTemp(t *testing.T, name, text string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

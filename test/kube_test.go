@@ -12,12 +12,12 @@ import (
 
 	"caracal.dev/caracal/lab"
 	"caracal.dev/caracal/store/kube/address"
-	"caracal.dev/caracal/test/runtimes"
 )
 
 // TestKubernetes is the life of a cluster: its nodes come, pods come and go, policies
 // and peers change, a node joins and leaves.
 func TestKubernetes(t *testing.T) {
+	t.Parallel()
 	top := kubeTopology(3)
 	c := newCluster(t, top, apiAddr)
 	for _, name := range []string{"a", "b"} {
@@ -110,8 +110,6 @@ func (c *cluster) reports(t *testing.T) {
 	if out := c.api.Kubectl(t, "get", "caracalnodestatuses"); !strings.Contains(out, "1/1") {
 		t.Errorf("kubectl get shows\n%s", out)
 	}
-	// One that somebody deletes comes back.
-	c.api.Kubectl(t, "delete", "node", "nobody", "--ignore-not-found")
 }
 
 // addresses takes the annotations away, and puts a wrong one there.
@@ -245,14 +243,4 @@ spec: {cidr: 10.244.128.0/17, blockSize: 26}
 		return fmt.Sprintf("a reports %+v", st.Problems)
 	})
 	c.api.Kubectl(t, "delete", "ippool", "twice")
-}
-
-// newHost makes a runtime's host of a node that joined without join.
-func (c *cluster) newHost(name string) {
-	c.t.Helper()
-	h := must(runtimes.NewHost(c.l, name, built.dir))(c.t)
-	c.hosts[name] = h
-	if err := h.Configure(alone, runtimes.CNI11, h.Caracal()); err != nil {
-		c.t.Fatal(err)
-	}
 }
