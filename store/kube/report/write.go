@@ -152,14 +152,19 @@ func (w *apiWriter) event(ctx context.Context, n Notice, now time.Time) error {
 	if errors.IsAlreadyExists(err) {
 		err = nil
 		if !n.Everywhere {
-			patch := fmt.Appendf(nil, `{"lastTimestamp":%q,"message":%q}`, at.UTC().Format(time.RFC3339), e.Message)
-			_, err = events.Patch(ctx, e.Name, types.StrategicMergePatchType, patch, metav1.PatchOptions{FieldManager: manager})
+			_, err = events.Patch(ctx, e.Name, types.StrategicMergePatchType, eventPatch(at, e.Message), metav1.PatchOptions{FieldManager: manager})
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("report: write Event %s of %s %s: %w", n.Reason, ref.Kind, ref.Name, err)
 	}
 	return nil
+}
+
+// eventPatch says that an Event happened again.
+func eventPatch(at metav1.Time, message string) []byte {
+	text, _ := json.Marshal(map[string]any{"lastTimestamp": at, "message": message}) // has no unencodable value
+	return text
 }
 
 // regarding names the object that a notice is about. Its UID, by which "kubectl
