@@ -29,6 +29,7 @@ import (
 )
 
 func main() {
+	dropped := memory.DropProgram()
 	if bfd.Work() {
 		return
 	}
@@ -43,6 +44,9 @@ func main() {
 		return
 	}
 	log := newLog(f)
+	if dropped != nil {
+		log.Debug("the program keeps more memory than it needs", "err", dropped)
+	}
 	if err := run(f, log); err != nil {
 		log.Error("caracald stops", "err", err)
 		os.Exit(1)
