@@ -14,7 +14,7 @@ import (
 // look whether it is to end while it waits (client-go, Reflector.watchList).
 func TestPatienceEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	p := patience{back: func() <-chan struct{} { return nil }, end: ctx.Done()}
+	p := patience{back: func() <-chan struct{} { return nil }, end: ctx.Done(), nodes: func() int { return 1 }}
 	wait := p.After(time.Hour)
 	cancel()
 	select {
@@ -62,5 +62,13 @@ func TestOverloadIsNoReturn(t *testing.T) {
 	}
 	if a.wait(false) != askFirst || a.answered(true) {
 		t.Error("returned twice")
+	}
+}
+
+func TestReturnWithin(t *testing.T) {
+	for nodes, want := range map[int]time.Duration{0: returnTime, 3: returnTime, 500: returnTime, 5000: 20 * time.Second} {
+		if got := returnWithin(nodes); got != want {
+			t.Errorf("%d nodes: %v, want %v", nodes, got, want)
+		}
 	}
 }

@@ -155,7 +155,7 @@ func TestHealth(t *testing.T) {
 // TestPatience waits no longer than until the API is back.
 func TestPatience(t *testing.T) {
 	back := make(chan struct{})
-	p := patience{back: func() <-chan struct{} { return back }}
+	p := patience{back: func() <-chan struct{} { return back }, nodes: func() int { return 1 }}
 	began := time.Now()
 	long, short := p.After(time.Hour), p.After(time.Millisecond)
 	<-short

@@ -120,7 +120,7 @@ func (k *sink) run(ctx context.Context, late bool) {
 	quiet := logr.Discard()
 	// The store says itself what is wrong, once.
 	ctx = logr.NewContext(ctx, quiet)
-	p := patience{back: k.store.returned, end: ctx.Done()}
+	p := patience{back: k.store.returned, end: ctx.Done(), nodes: func() int { return k.store.Snapshot().Nodes.Len() }}
 	r := cache.NewReflectorWithOptions(k, &item{}, k, cache.ReflectorOptions{Name: k.kind, TypeDescription: k.resource, Logger: &quiet, Clock: p})
 	r.WatchListPageSize = pageSize
 	p.keepTrying(ctx, r.ListAndWatchWithContext)

@@ -39,13 +39,12 @@ bgpconfigurations.caracal.dev: get list watch
 bgpfilters.caracal.dev: get list watch
 bgppeers.caracal.dev: get list watch
 blockaffinities.caracal.dev: create delete get list update watch
-caracalnodestatuses.caracal.dev/status: patch update
-caracalnodestatuses.caracal.dev: create get list patch update watch
+caracalnodestatuses.caracal.dev/status: patch
+caracalnodestatuses.caracal.dev: create
 dataplaneconfigurations.caracal.dev: get list watch
 endpointslices.discovery.k8s.io: get list watch
-events.events.k8s.io: create patch
 events: create patch
-ipamblocks.caracal.dev: create delete get list update watch
+ipamblocks.caracal.dev: create delete get list update
 ipamconfigurations.caracal.dev: get list watch
 ippools.caracal.dev: get list watch
 ipreservations.caracal.dev: get list watch
@@ -155,8 +154,8 @@ func TestNamedRights(t *testing.T) {
 		want                                   bool
 	}{
 		{"get", "", "secrets", "caracal-system", "caracal-bgp", true},
-		{"list", "", "secrets", "caracal-system", "caracal-bgp", true},
-		{"watch", "", "secrets", "caracal-system", "caracal-bgp", true},
+		{"list", "", "secrets", "caracal-system", "caracal-bgp", false},
+		{"watch", "", "secrets", "caracal-system", "caracal-bgp", false},
 		{"update", "", "secrets", "caracal-system", "caracal-bgp", false},
 		{"get", "", "secrets", "caracal-system", "other", false},
 		{"list", "", "secrets", "caracal-system", "", false},
