@@ -154,15 +154,37 @@ func removeStale(path string) error {
 	if info.Mode().Type() != fs.ModeSocket {
 		return errors.New("a file that is not a socket is in the way; remove it, or choose another --socket")
 	}
-	conn, err := net.DialTimeout("unix", path, 2*time.Second)
-	if err == nil {
-		defer conn.Close()
-		return fmt.Errorf("another caracald (pid %s) is running: it listens there", listenerPID(conn))
-	}
-	if !errors.Is(err, unix.ECONNREFUSED) {
+	err = waitForEnd(path)
+	switch {
+	case errors.Is(err, errRunning):
+		return err
+	case !errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("cannot tell whether another caracald is running: %w", err)
 	}
 	return os.Remove(path)
+}
+
+var errRunning = errors.New("it listens there")
+
+// endTime is how long a socket may outlive its daemon.
+const endTime = 2 * time.Second
+
+// waitForEnd returns the error by which a socket refuses a connection, or errRunning. A
+// daemon that is killed while it starts a program leaves its sockets to a process that
+// has them until it becomes that program; so a listener that is dead, or not known, is
+// given a moment.
+func waitForEnd(path string) error {
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.DialTimeout("unix", path, 2*time.Second)
+		if err != nil {
+			return err
+		}
+		pid := listenerPID(conn)
+		conn.Close()
+		if n, err := strconv.Atoi(pid); err == nil && unix.Kill(n, 0) != unix.ESRCH || time.Since(began) > endTime {
+			return fmt.Errorf("another caracald (pid %s) is running: %w", pid, errRunning)
+		}
+	}
 }
 
 // listenerPID is the process that called listen(2), "unknown" if the kernel

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -68,6 +69,27 @@ func TestSocketInTheWay(t *testing.T) {
 		}
 		second.Close()
 	})
+	t.Run("killed while it started a program", func(t *testing.T) {
+		o := testOptions(t)
+		if err := os.MkdirAll(filepath.Dir(o.Socket), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(os.Args[0], "-test.run=^TestListenAndDie$")
+		cmd.Env = append(os.Environ(), "LISTEN_AND_DIE="+o.Socket, "GORACE=atexit_sleep_ms=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		conn, err := net.Dial("unix", o.Socket)
+		if err != nil {
+			t.Fatalf("nobody has the socket any more: %v", err)
+		}
+		conn.Close()
+		second, err := listen(o)
+		if err != nil {
+			t.Fatalf("the socket of one who is dead is not replaced: %v", err)
+		}
+		second.Close()
+	})
 	t.Run("running", func(t *testing.T) {
 		o := testOptions(t)
 		first, err := listen(o)
@@ -105,5 +127,28 @@ func TestUnknownGroup(t *testing.T) {
 	o.Group = "no-such-group"
 	if _, err := listen(o); err == nil || !strings.Contains(err.Error(), "groupadd --system no-such-group") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestListenAndDie is the daemon of a test above: its end leaves a child that has its
+// socket for another while.
+func TestListenAndDie(t *testing.T) {
+	path := os.Getenv("LISTEN_AND_DIE")
+	if path == "" {
+		return
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
+	file, err := l.(*net.UnixListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("sleep", "1")
+	child.ExtraFiles = []*os.File{file}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
 	}
 }

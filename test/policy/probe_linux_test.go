@@ -243,7 +243,8 @@ func (w *world) send(p *probe, i uint32) error {
 	if err := unix.Bind(fd, sockaddr(p.from.addr(p.v6), 0)); err != nil {
 		return err
 	}
-	if err := unix.Connect(fd, to); !errors.Is(err, unix.EINPROGRESS) && err != nil {
+	// A signal of the runtime's does not end it either: it goes on (connect(2)).
+	if err := unix.Connect(fd, to); err != nil && !errors.Is(err, unix.EINPROGRESS) && !errors.Is(err, unix.EINTR) {
 		return err
 	}
 	return nil
@@ -261,7 +262,11 @@ func quiet(err error) error {
 // connected says whether a TCP connection is up.
 func connected(fd int) (bool, error) {
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
-	if _, err := unix.Poll(ready, 0); err != nil || ready[0].Revents == 0 {
+	_, err := unix.Poll(ready, 0)
+	for errors.Is(err, unix.EINTR) {
+		_, err = unix.Poll(ready, 0)
+	}
+	if err != nil || ready[0].Revents == 0 {
 		return false, err
 	}
 	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
