@@ -132,6 +132,9 @@ func child(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	memory.Tune()
+	if err := memory.DropProgram(); err != nil { // as caracald does
+		return err
+	}
 	client, err := connect(*config, &f.wire)
 	if err != nil {
 		return err
