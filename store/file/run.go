@@ -1,7 +1,6 @@
 package file
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -217,25 +216,7 @@ func (s *Store) problems(prev *caracal.Snapshot, found []caracal.Problem) []cara
 			list = append(list, caracal.Problem{Severity: caracal.Warning, Message: why})
 		}
 	}
-	since := make(map[caracal.Problem]time.Time, len(prev.Problems))
-	for _, p := range prev.Problems {
-		was := p.Since
-		p.Since = time.Time{}
-		since[p] = was
-	}
-	for i, p := range list {
-		p.Since = time.Time{}
-		if was, ok := since[p]; ok {
-			list[i].Since = was
-		} else {
-			list[i].Since = s.opts.Now()
-		}
-	}
-	slices.SortStableFunc(list, func(a, b caracal.Problem) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Source, b.Source),
-			cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Message, b.Message))
-	})
-	return slices.Compact(list)
+	return store.Dated(prev.Problems, list, s.opts.Now())
 }
 
 // stillLoading are the Problems of loading whose file is still there: the

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
+	"caracal.dev/caracal/store"
 )
 
 // A change that comes alone is published at once, of many that follow each other as
@@ -213,26 +213,7 @@ func (s *Store) problems(prev *caracal.Snapshot) []caracal.Problem {
 	if _, ok := s.world.accepted[keyOfNode(s.opts.Node)]; !ok && s.world.seen[kindNode] {
 		list = append(list, caracal.Problem{Severity: caracal.Rejected, Kind: kindNode, Name: s.opts.Node, Message: noSelf(s.opts.Node, mapKeys(s.world.nodes))})
 	}
-	since := make(map[caracal.Problem]time.Time, len(prev.Problems))
-	for _, p := range prev.Problems {
-		was := p.Since
-		p.Since = time.Time{}
-		since[p] = was
-	}
-	for i, p := range list {
-		at := p.Since
-		p.Since = time.Time{}
-		switch was, ok := since[p]; {
-		case ok:
-			list[i].Since = was
-		case at.IsZero():
-			list[i].Since = s.opts.Now()
-		}
-	}
-	slices.SortStableFunc(list, func(a, b caracal.Problem) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Message, b.Message))
-	})
-	return slices.Compact(list)
+	return store.Dated(prev.Problems, list, s.opts.Now())
 }
 
 // noSelf is the message for a node that the API has no usable Node of.

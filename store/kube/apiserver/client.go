@@ -39,7 +39,7 @@ const (
 func Connect(o Options) (*Client, error) {
 	c, err := config(o)
 	if err != nil {
-		return nil, fmt.Errorf("apiserver: find the API of Kubernetes: %w", err)
+		return nil, fmt.Errorf("apiserver: find the API of Kubernetes: %w; --kubeconfig names the file that says where it is, and without it caracald must run in a Pod", err)
 	}
 	c.UserAgent, c.QPS, c.Burst = o.UserAgent, qps, burst
 	// One connection for all: a client of its own for each would open several.
