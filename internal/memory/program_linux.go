@@ -1,9 +1,9 @@
 package memory
 
 import (
-	"debug/elf"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -14,22 +14,14 @@ import (
 // themselves for the others, too. What is needed of them later comes back from the
 // page cache, some pages at a time.
 //
-// It does nothing for a program that is relocated, since not all of its read-only
-// pages are those of the file.
+// Read-only pages that are not those of the file stay: a program that is relocated, or
+// linked with libraries, has written to them before they became read-only.
 func DropProgram() error {
-	exe, err := elf.Open("/proc/self/exe")
-	if err != nil {
-		return fmt.Errorf("memory: read our own program: %w", err)
-	}
-	defer exe.Close()
-	if exe.Type != elf.ET_EXEC {
-		return nil
-	}
 	path, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return fmt.Errorf("memory: find our own program: %w", err)
 	}
-	maps, err := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return fmt.Errorf("memory: list mappings: %w", err)
 	}
@@ -43,17 +35,30 @@ func DropProgram() error {
 	return nil
 }
 
-// readOnly returns where a file is mapped and cannot be written to, of the text of
-// /proc/PID/maps (proc(5)).
-func readOnly(maps, path string) (list [][2]uintptr) {
-	for line := range strings.Lines(maps) {
+// GiveBack gives back to the system what a phase of much work has left: free parts of
+// the heap, and pages of the program ([DropProgram]). It takes as long as a collection.
+func GiveBack() {
+	debug.FreeOSMemory()
+	_ = DropProgram() // what it cannot drop it keeps
+}
+
+// readOnly returns where a file is mapped, cannot be written to, and is as it is on
+// disk, of the text of /proc/PID/smaps (proc(5)): no page is anonymous, a copy of our
+// own.
+func readOnly(smaps, path string) (list [][2]uintptr) {
+	var last [2]uintptr // the mapping that the lines are about; zero: none of those
+	for line := range strings.Lines(smaps) {
 		var from, to uintptr
 		var mode string
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); err != nil {
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); err == nil {
+			last = [2]uintptr{}
+			if strings.HasSuffix(strings.TrimSpace(line), " "+path) && strings.HasPrefix(mode, "r") && mode[1] == '-' {
+				last = [2]uintptr{from, to}
+			}
 			continue
 		}
-		if strings.HasSuffix(strings.TrimSpace(line), " "+path) && strings.HasPrefix(mode, "r") && mode[1] == '-' {
-			list = append(list, [2]uintptr{from, to})
+		if size, ok := strings.CutPrefix(line, "Anonymous:"); ok && last[1] != 0 && strings.TrimSpace(size) == "0 kB" {
+			list = append(list, last)
 		}
 	}
 	return list
