@@ -26,8 +26,14 @@ type authority struct {
 // pair is a certificate and its key, both as PEM.
 type pair struct{ cert, key []byte }
 
-// newAuthority makes a certificate authority. Its certificates are valid from a day
-// ago, for tests that turn the clock.
+// Certificates are valid for long before and after now, for tests that turn the clock
+// of a daemon; beyond that it does not accept them.
+const (
+	validBefore = 100 * 24 * time.Hour
+	validFor    = 10 * 365 * 24 * time.Hour
+)
+
+// newAuthority makes a certificate authority.
 func newAuthority() (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -55,8 +61,8 @@ func template(name pkix.Name) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      name,
-		NotBefore:    time.Now().Add(-24 * time.Hour),
-		NotAfter:     time.Now().Add(10 * 365 * 24 * time.Hour),
+		NotBefore:    time.Now().Add(-validBefore),
+		NotAfter:     time.Now().Add(validFor),
 	}
 }
 

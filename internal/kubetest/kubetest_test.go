@@ -188,8 +188,8 @@ func TestInANamespace(t *testing.T) {
 	if _, err := api.Core().CoreV1().Namespaces().Get(t.Context(), "default", metav1.GetOptions{}); err != nil {
 		t.Error(err)
 	}
-	if got := api.Kubectl(t, "get", "endpoints", "kubernetes", "-o", "jsonpath={.subsets[0].addresses[0].ip}"); !strings.HasSuffix(got, "192.0.2.10") {
-		t.Errorf("endpoints of the Service kubernetes: %q", got)
+	if got := advertised(t, api); got != "192.0.2.10" {
+		t.Errorf("the EndpointSlice kubernetes has: %q", got)
 	}
 	kubectl, err := Program("kubectl")
 	if err != nil {
@@ -198,6 +198,20 @@ func TestInANamespace(t *testing.T) {
 	config := api.Kubeconfig(t, "admin", "system:masters")
 	if got := far.Run(kubectl, "--kubeconfig="+config, "get", "namespace", "default", "-o", "name"); got != "namespace/default" {
 		t.Errorf("kubectl in another namespace: %q", got)
+	}
+}
+
+// advertised is the address that the API server gives for itself in the Endpoints of the Service kubernetes. It
+// writes them some moments after it has said that it is ready.
+func advertised(t *testing.T, api *API) string {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		got, err := api.Core().DiscoveryV1().EndpointSlices("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
+		if err == nil && len(got.Endpoints) > 0 && len(got.Endpoints[0].Addresses) > 0 {
+			return got.Endpoints[0].Addresses[0]
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the API server does not advertise its address: %v, error %v", got, err)
+		}
 	}
 }
 

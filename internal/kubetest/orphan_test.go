@@ -37,7 +37,7 @@ func TestNothingOutlivesTheTest(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	for _, pid := range pids {
-		for end := time.Now().Add(20 * time.Second); unix.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(60 * time.Second); unix.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Errorf("process %d is still there", pid)
 				break

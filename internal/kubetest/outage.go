@@ -3,8 +3,12 @@ package kubetest
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // Kill ends the API server at once, as a crash of its machine: connections are
@@ -26,8 +30,28 @@ func (a *API) Restart(t testing.TB) {
 }
 
 // Freeze stops the API server without ending it: connections stay open, and nothing
-// is answered.
-func (a *API) Freeze() { a.signal(syscall.SIGSTOP) }
+// is answered. It returns once that is so.
+func (a *API) Freeze() {
+	a.signal(syscall.SIGSTOP)
+	for end := time.Now().Add(startTime); !stopped(a.server.cmd.Process.Pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			panic("kubetest: kube-apiserver does not stop")
+		}
+	}
+}
+
+// stopped reports whether all threads of a process are: each stops when it gets to it.
+func stopped(pid int) bool {
+	threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		// The state follows the name, which is in parentheses (proc_pid_stat(5)).
+		if _, rest, ok := strings.Cut(string(text), ") "); err == nil && (!ok || rest[0] != 'T') {
+			return false
+		}
+	}
+	return len(threads) > 0
+}
 
 // Thaw lets a frozen API server go on.
 func (a *API) Thaw() { a.signal(syscall.SIGCONT) }
