@@ -359,13 +359,26 @@ func (p *picker) fromOpen(v6 bool) bool {
 // from chooses an address of a block.
 func (p *picker) from(b *block) bool {
 	b.thaw(p.at, p.plan.Cooldown)
-	addr := b.next(p.plan.reserved, p.but)
+	addr := p.free(b)
 	if !addr.IsValid() {
 		return false
 	}
 	p.take(b, addr, false)
 	return true
 }
+
+// free returns an address of a block that nobody has, by the records or otherwise.
+func (p *picker) free(b *block) netip.Addr {
+	for {
+		addr := b.next(p.plan.reserved, p.but)
+		if !addr.IsValid() || !p.inUse(addr) {
+			return addr
+		}
+		p.but = append(p.but, addr)
+	}
+}
+
+func (p *picker) inUse(addr netip.Addr) bool { return p.r.InUse != nil && p.r.InUse(addr) }
 
 func (p *picker) take(b *block, addr netip.Addr, named bool) {
 	p.picks = append(p.picks, pick{b, addr, named})
@@ -395,6 +408,9 @@ func (p *picker) exact(addr netip.Addr) error {
 	}
 	if e := b.at(addr); e != nil && e.inUse() {
 		return fmt.Errorf("%s belongs to %s on node %s since %s: %w", addr, e.handle, e.node, e.since.UTC().Format("2006-01-02 15:04:05 MST"), ErrTaken)
+	}
+	if p.inUse(addr) {
+		return fmt.Errorf("%s belongs to another container of this node, though its record does not say so: %w", addr, ErrTaken)
 	}
 	if !p.allowed(b.pool) {
 		return fmt.Errorf("%s is not in the pools that give addresses, or not in one that was asked for: %w", addr, ErrUnavailable)

@@ -46,7 +46,7 @@ const million = 1_000_000
 // node's own range: with 250 addresses in use at a time, as on a full node, and
 // with all at once.
 func BenchmarkMillion(b *testing.B) {
-	memory.Tune() // as the daemon does
+	memory.Tune(memory.Tables()) // as the daemon does
 	for _, together := range []int{250, million} {
 		names := handles(together)
 		b.Run(fmt.Sprintf("together=%d", together), func(b *testing.B) {

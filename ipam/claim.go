@@ -319,7 +319,7 @@ func (p *picker) borrow(v6 bool) (bool, error) {
 		}
 		b.thaw(p.at, p.plan.Cooldown)
 		for range 8 {
-			addr := b.next(p.plan.reserved, p.but)
+			addr := p.free(b)
 			if !addr.IsValid() {
 				break
 			}

@@ -251,6 +251,7 @@ func (a *Allocator) mendLoan(ctx context.Context, d Damaged) error {
 // for a store that does not answer.
 func (a *Allocator) reload(ctx context.Context, cidr netip.Prefix) error {
 	r, err := a.store.Get(ctx, BlockKey(cidr))
+	was := a.blocks[cidr]
 	a.forget(cidr)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -276,17 +277,42 @@ func (a *Allocator) reload(ctx context.Context, cidr netip.Prefix) error {
 		return fmt.Errorf("read block %s: %w", cidr, err)
 	}
 	a.decode(r, cidr)
-	return nil
+	return a.keepClaim(ctx, was, a.blocks[cidr])
+}
+
+// keepClaim looks whether somebody began to give a block back for this node, which was
+// taken for gone, and came no further than to its affinity: then it is settled again,
+// or nobody would route to the block. That can be so only if the block is empty, or was
+// written by others as well.
+func (a *Allocator) keepClaim(ctx context.Context, was, is *block) error {
+	if !a.shared || was == nil || is == nil || is.node != a.plan.Node || was.revision == is.revision && len(is.entries) > 0 {
+		return nil
+	}
+	f := a.mine[is.cidr]
+	if f == nil || f.revision == "" {
+		return nil
+	}
+	r, err := a.store.Get(ctx, affinityKey(f.node, f.cidr))
+	if errors.Is(err, ErrDamaged) || err == nil && r.Revision == f.revision {
+		return nil // a start mends what is damaged
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("read affinity of block %s: %w", f.cidr, err)
+	}
+	f.state, f.revision = AffinityReleasing, r.Revision
+	return f.put(ctx, a.store, a.settledState(is))
 }
 
 // takenAway reports whether a block that is gone was given back for this node, which
 // was taken for gone: then its affinity is gone as well, and it is no longer known of
-// here. [Allocator.Adopt] takes it again if it is in use after all.
+// here. [Allocator.Adopt] takes it again if it is in use after all. Who gave it back may
+// have died before it deleted the affinity, which says that it is releasing then; that
+// is finished here, for nobody else does it once this node is there again.
 func (a *Allocator) takenAway(ctx context.Context, f *affinity) (bool, error) {
 	if f.revision == "" {
 		return false, nil // not written yet
 	}
-	_, err := a.store.Get(ctx, affinityKey(f.node, f.cidr))
+	r, err := a.store.Get(ctx, affinityKey(f.node, f.cidr))
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		if errors.Is(err, ErrDamaged) {
 			return false, nil
@@ -294,7 +320,12 @@ func (a *Allocator) takenAway(ctx context.Context, f *affinity) (bool, error) {
 		return false, fmt.Errorf("read affinity of block %s: %w", f.cidr, err)
 	}
 	if err == nil {
-		return false, nil
+		is, err := decodeAffinity(r)
+		if err != nil || is.state != AffinityReleasing || is.revision == f.revision {
+			return false, nil
+		}
+		f.revision = is.revision
+		return true, a.disown(ctx, f)
 	}
 	delete(a.mine, f.cidr)
 	a.taken.remove(f.cidr)

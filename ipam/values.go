@@ -147,6 +147,9 @@ type Request struct {
 	Pools []string
 	// Addrs are addresses that are asked for by name; they count against V4 and V6.
 	Addrs []netip.Addr
+	// InUse reports addresses that somebody has whatever the records say: those may be
+	// lost, or older than what they tell of. They are not given. Nil knows of none.
+	InUse func(netip.Addr) bool
 }
 
 // Allocation is one address that somebody has.
