@@ -41,9 +41,10 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 		return Wiring{}, err
 	}
 	// What a runtime other than a kubelet's makes has no Pod, and no other name.
-	if req.WorkloadName != req.ContainerID && req.Kind == KindCNI && !r.o.Knows(ctx, req.Namespace, req.WorkloadName) {
-		return Wiring{}, fmt.Errorf("%w: Pod %s/%s is not known to this node yet", ErrNotReady, req.Namespace, req.WorkloadName)
+	if req.WorkloadName != req.ContainerID && req.Kind == KindCNI && !r.o.Knows(ctx, req.Namespace, req.WorkloadName, req.UID) {
+		return Wiring{}, fmt.Errorf("%w: Pod %s is not known to this node yet: the API of Kubernetes has not told of it", ErrNotReady, podName(req))
 	}
+	r.overlay.take()            // with the Pod's labels, or it would begin without its policies
 	if req.Kind == KindAttach { // one interface of a name at a time, see attachedAs
 		unlock, err := r.lock(ctx, key{req.ContainerID, ""})
 		if err != nil {
@@ -91,6 +92,16 @@ func (r *Registry) add(ctx context.Context, req Request) (Wiring, error) {
 	r.put(e)
 	r.o.Log.Info("endpoint added", "workload", e.Key(), "container", e.ContainerID, "interface", e.Interface, "link", e.HostInterface(), "addresses", e.Addrs)
 	return e.wiring(r.self()), nil
+}
+
+// podName is what the runtime calls a Pod. Of those that had its name one after another
+// the UID tells which is meant.
+func podName(req Request) string {
+	name := req.Namespace + "/" + req.WorkloadName
+	if req.UID != "" {
+		name += " (UID " + req.UID + ")"
+	}
+	return name
 }
 
 // addable says why nothing can be added now.

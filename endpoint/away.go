@@ -24,6 +24,13 @@ const (
 	// awayWait is how long they are waited for when a container is deleted, or the
 	// daemon starts.
 	awayWait = 2 * time.Second
+	// slowWait is how long they have in all: what is not waited for any longer goes on
+	// beside, since an API that takes 3 s for each answer would else never do anything
+	// that takes it two.
+	slowWait = 30 * time.Second
+	// assignWait is how long a container that comes waits for its addresses. Its plugin
+	// waits 50 s for all, and is to be told why.
+	assignWait = 35 * time.Second
 	// hearInterval is the time between two looks for them after a start without.
 	hearInterval = time.Second
 )
@@ -45,19 +52,22 @@ type asked[T any] struct {
 }
 
 // ask asks the allocator. Where its store may be out of reach, it is not waited for
-// longer than awayWait: an allocator serves one after the other, and those before may
+// longer than patience: an allocator serves one after the other, and those before may
 // wait for an API that never answers. What was asked may still be done then.
-func ask[T any](ctx context.Context, r *Registry, f func(context.Context) (T, error)) (T, error) {
+func ask[T any](ctx context.Context, r *Registry, patience time.Duration, f func(context.Context) (T, error)) (T, error) {
 	if !r.o.Shared {
 		return f(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, awayWait)
+	// Whoever asks may end before the answer.
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowWait)
 	answer := make(chan asked[T], 1)
 	go func() {
 		defer cancel()
-		value, err := f(ctx)
+		value, err := f(within)
 		answer <- asked[T]{value, err}
 	}()
+	late := time.NewTimer(patience) // and not within, which ends with the answer as well
+	defer late.Stop()
 	select {
 	case a := <-answer:
 		if r.isAway(a.err) {
@@ -65,16 +75,19 @@ func ask[T any](ctx context.Context, r *Registry, f func(context.Context) (T, er
 			a.err = fmt.Errorf("%w: %w", errAway, a.err)
 		}
 		return a.value, a.err
-	case <-ctx.Done():
+	case <-late.C:
 		r.away.Store(true)
 		var none T
-		return none, fmt.Errorf("%w: no answer within %s", errAway, awayWait)
+		return none, fmt.Errorf("%w: no answer within %s", errAway, patience)
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("%w: %w", errAway, ctx.Err())
 	}
 }
 
 // allocations lists what this node has in use.
-func (r *Registry) allocations(ctx context.Context) ([]ipam.Allocation, error) {
-	return ask(ctx, r, r.o.IPAM.Allocations)
+func (r *Registry) allocations(ctx context.Context, patience time.Duration) ([]ipam.Allocation, error) {
+	return ask(ctx, r, patience, r.o.IPAM.Allocations)
 }
 
 // giveBack frees the addresses of a handle. One who was not waited for any longer may
@@ -84,12 +97,22 @@ func (r *Registry) giveBack(ctx context.Context, handle string) ([]netip.Addr, e
 	if r.away.Load() {
 		return nil, errAway
 	}
-	return ask(ctx, r, func(ctx context.Context) ([]netip.Addr, error) { return r.o.IPAM.Release(ctx, handle) })
+	return ask(ctx, r, awayWait, func(ctx context.Context) ([]netip.Addr, error) { return r.o.IPAM.Release(ctx, handle) })
 }
 
 // take has the allocator give addresses.
 func (r *Registry) take(ctx context.Context, req ipam.Request) ([]ipam.Allocation, error) {
-	got, err := r.o.IPAM.Assign(ctx, req)
+	req.InUse = r.inUse(req.Handle)
+	within := ctx
+	if r.o.Shared {
+		var cancel context.CancelFunc
+		within, cancel = context.WithTimeout(ctx, assignWait)
+		defer cancel()
+	}
+	got, err := r.o.IPAM.Assign(within, req)
+	if r.isAway(err) && within.Err() != nil && ctx.Err() == nil {
+		return got, fmt.Errorf("%w: %w: they are slow: no address within %s; the next try goes on with what this one has done: %w", ErrNotReady, errAway, assignWait, err)
+	}
 	if r.isAway(err) {
 		return got, fmt.Errorf("%w: %w: %w", ErrNotReady, errAway, err)
 	}
@@ -145,7 +168,7 @@ func (r *Registry) deaf(err error) {
 func (r *Registry) hear(ctx context.Context) bool {
 	f := found{now: r.o.Now(), addrsOf: r.o.AddrsOf, bootID: r.bootID, records: r.List(), damaged: r.damaged}
 	var err error
-	if f.allocations, err = r.allocations(ctx); err == nil {
+	if f.allocations, err = r.allocations(ctx, slowWait); err == nil {
 		f.links, err = r.o.Ground.Links()
 	}
 	if err != nil {
@@ -158,7 +181,7 @@ func (r *Registry) hear(ctx context.Context) bool {
 	b.free, b.promoted = nil, nil // done, or for those who are at it
 	b.release = nil               // for freeOrphans, which is patient
 	r.tell(append(append(r.lasting, b.problems...), r.carryOut(ctx, b)...))
-	r.reassert(ctx)
+	r.reassert(ctx, r.kept)
 	r.unheard.Store(nil)
 	r.overlay.report("unheard", nil)
 	r.claim(ctx)

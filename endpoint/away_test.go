@@ -17,7 +17,7 @@ import (
 // remote is a store that can be out of reach, or hang.
 type remote struct {
 	ipam.Store
-	state atomic.Int32 // 0: there; 1: refuses; 2: hangs
+	state atomic.Int32 // 0: there; 1: refuses; 2: hangs; 3: slow
 }
 
 var errUnreachable = errors.New("connection refused")
@@ -31,6 +31,12 @@ func (s *remote) wait(ctx context.Context) error {
 		defer cancel()
 		<-ctx.Done()
 		return ctx.Err()
+	case 3:
+		select {
+		case <-time.After(awayWait + 200*time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	return nil
 }
@@ -102,6 +108,32 @@ func (w *world) given() (n int) {
 		n += len(b.Allocations)
 	}
 	return n
+}
+
+// TestSlowRecords: address records each of whose answers takes longer than a deletion
+// waits are slow, and not away: what was deleted is freed, and a daemon that starts
+// learns what there is and serves containers.
+func TestSlowRecords(t *testing.T) {
+	t.Parallel()
+	w, store := sharedWorld(t)
+	w.start()
+	w.addReady(request("one"))
+	w.addReady(request("stays"))
+	store.state.Store(3)
+	if _, err := w.Remove(t.Context(), request("one").ID); err != nil {
+		t.Fatalf("DEL fails: %v", err)
+	}
+	w.until("the addresses are free", func() bool { return w.given() == 2 && len(w.List()) == 1 })
+	w.start()
+	w.until("the records are heard", func() bool { return w.begun.Load() && w.unheard.Load() == nil })
+	w.ground.Container("/run/netns/two")
+	if _, err := w.Add(t.Context(), request("two")); err != nil {
+		t.Errorf("ADD: %v", err)
+	}
+	store.state.Store(0)
+	if w.given() != 4 {
+		t.Errorf("%d addresses are given, want 4", w.given())
+	}
 }
 
 // TestAwayDelete: while the address records are out of reach a container is deleted
@@ -265,10 +297,12 @@ func TestClaimedPlan(t *testing.T) {
 }
 
 // TestTakenAway: a node that was taken for gone lost its block; what its containers
-// have becomes theirs again, unless another node has it by now.
+// have becomes theirs again, unless another node has it by now. Who took it away may
+// have died before the last step.
 func TestTakenAway(t *testing.T) {
-	for _, gone := range []bool{false, true} {
-		t.Run(map[bool]string{false: "free", true: "another's"}[gone], func(t *testing.T) {
+	for _, how := range []string{"free", "another's", "half"} {
+		gone := how == "another's"
+		t.Run(how, func(t *testing.T) {
 			w, store := sharedWorld(t)
 			w.start()
 			was := w.addReady(request("one"))
@@ -278,7 +312,14 @@ func TestTakenAway(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, r := range records {
-				if err := store.Store.Delete(ctx, r.Key, r.Revision); err != nil {
+				if s, _ := ipam.SubjectOf(r.Key); how == "half" && s.Kind == ipam.AffinitySubject {
+					if r, err = ipam.WithState(r, ipam.AffinityReleasing); err == nil {
+						_, err = store.Store.Put(ctx, r)
+					}
+				} else {
+					err = store.Store.Delete(ctx, r.Key, r.Revision)
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -46,7 +46,7 @@ func TestHostNetNS(t *testing.T) {
 		t.Fatal(err)
 	}
 	proc := filepath.Join("/proc", strconv.Itoa(sleep.Process.Pid), "ns/net")
-	for end := time.Now().Add(20 * time.Second); id(proc) != id(other.Path()); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); id(proc) != id(other.Path()); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("that of the process is %q, want %q", id(proc), id(other.Path()))
 		}

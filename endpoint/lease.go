@@ -121,10 +121,13 @@ func (r *Registry) audit(ctx context.Context) {
 	r.review(ctx, links)
 	// The disk was full, or the containers are gone by now. To ask the others' records
 	// again and again would be a burden on all.
-	if now := r.o.Now(); r.refused && (!r.o.Shared || now.Sub(r.reasserted) >= reassertInterval || now.Before(r.reasserted)) {
-		r.reasserted = now
-		r.reassert(ctx)
+	if now := r.o.Now(); r.refused.Load() && (!r.o.Shared || now.Sub(r.reasserted) >= reassertInterval || now.Before(r.reasserted)) {
+		kept := r.kept
+		if r.aside(ctx, func(ctx context.Context) { r.reassert(ctx, kept) }) {
+			r.reasserted = now
+		}
 	}
+	r.doubt(ctx)
 }
 
 // reassertInterval is the time between two tries to have addresses that the shared

@@ -18,7 +18,7 @@ func (r *Registry) freeOrphans(ctx context.Context, links map[string]bool) {
 		return
 	}
 	before := r.List()
-	list, err := r.allocations(ctx)
+	list, err := r.allocations(ctx, awayWait)
 	if err != nil {
 		if !errors.Is(err, errAway) {
 			r.o.Log.Warn("endpoint: addresses without an endpoint are not looked for; tried again", "err", err)
@@ -27,7 +27,7 @@ func (r *Registry) freeOrphans(ctx context.Context, links map[string]bool) {
 	}
 	if r.o.Shared && without(before, list) {
 		// This node was taken for gone, and what it had was given back: reassert.
-		r.refused = true
+		r.refused.Store(true)
 	}
 	owned := map[string]bool{}
 	for _, e := range r.List() {

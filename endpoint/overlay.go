@@ -54,7 +54,13 @@ type Overlay struct {
 type group struct {
 	members []*Endpoint // by age
 	keys    []string
+	// pod is what the store last said of it, if it is a Pod. A Pod that is deleted by
+	// force is gone before its containers, and what isolates them must not go first.
+	pod *caracal.Workload
 }
+
+// podSource is the Source of Workloads that are Pods; see package store/kube.
+const podSource = "pod"
 
 func newOverlay(inner Source) *Overlay {
 	base := inner.Snapshot()
@@ -246,7 +252,10 @@ func (o *Overlay) regroup(k string) {
 		found = append(found, o.yield(&configured)...)
 		next[k] = configured
 	}
-	found = append(found, join(next, k, ok, g.members, o.base.Self)...)
+	if ok && configured.Source == podSource && joinable(configured, g.members, o.base.Self) {
+		g.pod = &configured
+	}
+	found = append(found, join(next, k, ok, g, o.base.Self)...)
 	for _, old := range g.keys {
 		if _, stays := next[old]; !stays {
 			o.merged = o.merged.Delete(old)
@@ -311,18 +320,20 @@ func joinable(w caracal.Workload, members []*Endpoint, self string) bool {
 }
 
 // join puts the endpoints of one workload into next, with the labels and ports
-// that the store has for it. The eldest has the workload's own key; further
+// that the store has for it, or had last of a Pod. The eldest has the workload's own key; further
 // interfaces, and a successor while the dead one is not gone, have one of theirs.
-func join(next map[string]caracal.Workload, k string, known bool, members []*Endpoint, self string) (found []caracal.Problem) {
+func join(next map[string]caracal.Workload, k string, known bool, g *group, self string) (found []caracal.Problem) {
 	configured := next[k]
-	ours := joinable(configured, members, self)
+	ours := joinable(configured, g.members, self)
 	taken := false
-	for _, e := range members {
+	for _, e := range g.members {
 		w := e.workload(self)
-		if known && ours {
-			w.Labels = joined(e.Labels, configured.Labels)
-			w.Ports = configured.Ports
-		} else if known {
+		switch {
+		case known && ours:
+			w.Labels, w.Ports = joined(e.Labels, configured.Labels), configured.Ports
+		case g.pod != nil:
+			w.Labels, w.Ports, taken = joined(e.Labels, g.pod.Labels), g.pod.Ports, taken || known
+		case known:
 			found = append(found, conflict(k, "container "+e.ID.String()+" calls itself "+k+", which is the name of a configured Workload with an interface, addresses or a node of its own: rename one of them; until then policy does not see the container as that workload"))
 			taken = true
 		}

@@ -36,6 +36,21 @@ func (d deletion) id() ID {
 
 func (r *Registry) queueDir() string { return filepath.Join(r.o.Dir, "deletions") }
 
+// keepQueue removes what is in the queue, and what comes, until ctx ends.
+func (r *Registry) keepQueue(ctx context.Context) {
+	dropped, ring := r.watchQueue(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-dropped:
+			if r.applyQueue(ctx) {
+				ring() // again, in a moment
+			}
+		}
+	}
+}
+
 // applyQueue removes what the files of the queue name, and each file after that.
 // It reports whether something is left to be tried again.
 func (r *Registry) applyQueue(ctx context.Context) (again bool) {

@@ -34,9 +34,9 @@ type Options struct {
 	AddrsOf func(link string) ([]netip.Addr, error)
 	// Wires checks and mends the host's ends of links; may be nil.
 	Wires Wires
-	// Knows reports whether the store has a Pod, and may wait a few seconds for it;
-	// may be nil, for a store without Pods.
-	Knows func(ctx context.Context, namespace, name string) bool
+	// Knows reports whether the store has a Pod, and may wait a few seconds for it; the
+	// uid is empty where the runtime says none. It may be nil, for a store without Pods.
+	Knows func(ctx context.Context, namespace, name, uid string) bool
 	// Grace is how long a container must be gone before its addresses are freed (60 s
 	// if 0); PendingFor how long it may take to be wired up (5 min if 0); Interval the
 	// time between looks (10 s if 0).
@@ -88,14 +88,18 @@ type Registry struct {
 	claimDue atomic.Bool
 	claiming sync.Mutex // or what was read first could be published last
 	started  time.Time
+	// refused says that the allocator did not take all that endpoints have.
+	refused atomic.Bool
+	errand  chan struct{} // holds what is under way, see aside
 	// What follows is Run's, and the same once begun.
 	bootID      string
 	haveRecords bool
 	damaged     []damaged
 	turn        int               // of the endpoints whose links are looked at closely
 	writing     sync.WaitGroup    // of records that only tests wait for
-	refused     bool              // the allocator did not take all that endpoints have
+	tidyEvery   time.Duration     // tidyInterval but in tests
 	reasserted  time.Time         // when that was tried last, see audit
+	doubted     time.Time         // when claims were missing last, see doubt
 	lasting     []lasting         // what the start found wrong, as far as it is so still
 	kept        []ipam.Allocation // of containers without a record, see keepLost
 	// orphans are since when addresses have no endpoint, by handle.
@@ -128,13 +132,14 @@ func New(o Options) *Registry {
 		o.Now = time.Now
 	}
 	if o.Knows == nil {
-		o.Knows = func(context.Context, string, string) bool { return true }
+		o.Knows = func(context.Context, string, string, string) bool { return true }
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Registry{
 		o: o, dir: &records{path: filepath.Join(o.Dir, "endpoints")}, overlay: newOverlay(o.Source), started: o.Now(),
+		errand: make(chan struct{}, 1), tidyEvery: tidyInterval,
 		endpoints: map[key]*Endpoint{}, busy: map[key]chan struct{}{}, watched: map[key]watch{}, owed: map[key]string{},
 		why: "the endpoints on record have not been read yet",
 	}
@@ -153,18 +158,11 @@ func (r *Registry) Run(ctx context.Context, plane Plane) error {
 	if !r.begin(ctx) {
 		return nil
 	}
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	tasks.Go(func() { r.keepQueue(ctx) })
+	tasks.Go(func() { r.keepUp(ctx) })
 	bell := r.overlay.Subscribe()
-	dropped, ring := r.watchQueue(ctx)
-	tick := time.NewTicker(r.o.Interval)
-	defer tick.Stop()
-	tidy := time.NewTicker(tidyInterval)
-	defer tidy.Stop()
-	var listen <-chan time.Time
-	if r.unheard.Load() != nil {
-		t := time.NewTicker(hearInterval)
-		defer t.Stop()
-		listen = t.C
-	}
 	for {
 		r.configure()
 		if r.claimDue.Swap(false) {
@@ -174,22 +172,6 @@ func (r *Registry) Run(ctx context.Context, plane Plane) error {
 		case <-ctx.Done():
 			return nil
 		case <-bell:
-		case <-dropped:
-			if r.applyQueue(ctx) {
-				ring() // again, in a moment
-			}
-		case <-listen:
-			if r.hear(ctx) {
-				listen = nil
-				r.audit(ctx)
-			}
-		case <-tick.C:
-			r.audit(ctx)
-		case <-tidy.C:
-			if err := r.o.IPAM.Tidy(ctx); err != nil && !r.away.Load() {
-				r.o.Log.Warn("endpoint: the address records are not tidy; tried again", "err", err)
-			}
-			r.claim(ctx)
 		}
 	}
 }

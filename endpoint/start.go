@@ -183,7 +183,7 @@ func (r *Registry) tryBegin(ctx context.Context) error {
 	if f.links, err = r.o.Ground.Links(); err != nil {
 		return err
 	}
-	f.allocations, err = r.allocations(ctx)
+	f.allocations, err = r.allocations(ctx, awayWait)
 	if away := errors.Is(err, errAway); away {
 		// The containers that there are need nobody's leave: the rest is for hear.
 		r.deaf(err)
@@ -195,7 +195,7 @@ func (r *Registry) tryBegin(ctx context.Context) error {
 	r.kept = b.kept
 	r.tell(append(b.problems, r.carryOut(ctx, b)...))
 	if r.unheard.Load() == nil {
-		r.reassert(ctx)
+		r.reassert(ctx, r.kept)
 		r.claim(ctx)
 	}
 	r.noteOwed()
@@ -276,10 +276,11 @@ func (r *Registry) carryOut(ctx context.Context, b beginning) (problems []lastin
 
 // reassert has the allocator know of all addresses that endpoints have: its
 // records may be older than ours, or damaged. What is still to be removed has its
-// addresses, too.
-func (r *Registry) reassert(ctx context.Context) {
+// addresses, too, and so has what is kept.
+func (r *Registry) reassert(ctx context.Context, kept []ipam.Allocation) {
 	var known []ipam.Allocation
-	for _, e := range r.List() {
+	list := r.List()
+	for _, e := range list {
 		for i, a := range e.Addrs {
 			k := ipam.Allocation{Addr: a, Handle: e.Handle(), Owner: e.owner(), Node: r.self(), Since: e.Added}
 			if i < len(e.Pools) {
@@ -288,13 +289,18 @@ func (r *Registry) reassert(ctx context.Context) {
 			known = append(known, k)
 		}
 	}
-	known = append(known, r.kept...)
+	known = append(known, kept...)
 	var problems []caracal.Problem
 	if err := r.o.IPAM.Adopt(ctx, known); r.isAway(err) {
 		problems = append(problems, trouble("", "the addresses of containers are not compared with the address records; tried again: "+err.Error()))
 	} else if err != nil {
 		problems = append(problems, trouble("", "addresses that containers have are not theirs in the address records; make these containers anew: "+err.Error()))
 	}
-	r.refused = problems != nil
+	r.refused.Store(problems != nil)
 	r.overlay.report("reassert", problems)
+	for _, e := range list {
+		if r.get(e.key()) == nil { // it went meanwhile, perhaps before its addresses came back
+			_, _ = r.giveBack(ctx, e.Handle()) // the next start frees what is of nobody
+		}
+	}
 }

@@ -163,7 +163,7 @@ func TestAttachProcess(t *testing.T) {
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
 	path := fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)
-	for end := time.Now().Add(20 * time.Second); cni.CheckNetNS(path) != nil; time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); cni.CheckNetNS(path) != nil; time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("unshare has not left our namespace")
 		}
