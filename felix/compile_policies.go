@@ -103,7 +103,7 @@ func (c *Compiler) removePolicy(key string) {
 }
 
 // closed returns a policy as it is taken. Whom a selector with an operator that we
-// don't know may select is isolated.
+// don't know may select is isolated, and whom one selects that is too much.
 func (c *Compiler) closed(key string, p caracal.Policy) caracal.Policy {
 	known := func(r caracal.LabelRequirement) bool {
 		switch r.Op {
@@ -126,6 +126,13 @@ func (c *Compiler) closed(key string, p caracal.Policy) caracal.Policy {
 	}
 	if len(rest) < len(p.Pods.Requirements) {
 		p.Pods.Requirements = rest
+	}
+	if why := tooMuch(p); why != "" {
+		p.Invalid = why
+		c.bad["NetworkPolicy "+key] = caracal.Problem{
+			Severity: caracal.Rejected, Source: p.Source, Kind: "NetworkPolicy", Name: key,
+			Message: fmt.Sprintf("NetworkPolicy %s: %s. Until then the workloads that it selects are isolated.", key, why),
+		}
 	}
 	return p
 }
@@ -180,10 +187,9 @@ func (c *Compiler) settleChain(p *policy, f Family, b bound) {
 
 // includes reports whether rules have all that old have.
 func includes(rules, old []Rule) bool {
-	for _, o := range old {
-		if !slices.ContainsFunc(rules, func(r Rule) bool { return r.Spec == o.Spec }) {
-			return false
-		}
+	has := make(map[string]bool, len(rules))
+	for _, r := range rules {
+		has[r.Spec] = true
 	}
-	return true
+	return !slices.ContainsFunc(old, func(o Rule) bool { return !has[o.Spec] })
 }

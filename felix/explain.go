@@ -360,6 +360,7 @@ func sound(p caracal.Policy) caracal.Policy {
 		}
 	}
 	p.Pods.Requirements = rest
+	p.Invalid = cmp.Or(p.Invalid, tooMuch(p))
 	return p
 }
 

@@ -188,7 +188,7 @@ func TestHangAndBell(t *testing.T) {
 	}
 	select {
 	case <-bell:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("no bell")
 	}
 	res, err := f.Audit(testContext(t), rs)

@@ -20,6 +20,9 @@ type Connection struct {
 // Snapshot. What only another node enforces is left to it, and so is what the
 // protection of the node's protocols forbids.
 func Forbidden(snap *caracal.Snapshot, own []netip.Addr, list []Connection) []int {
+	if len(list) == 0 {
+		return nil // a look at all policies would be for nothing
+	}
 	flows := make([]Flow, len(list))
 	for i, c := range list {
 		flows[i] = Flow{From: End{Addr: c.From}, To: End{Addr: c.To}, Protocol: c.Protocol, Port: c.Port}

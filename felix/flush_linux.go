@@ -54,8 +54,13 @@ func OpenFlusher() (*Flusher, error) {
 func (f *Flusher) Close() { f.handle.Close() }
 
 // End ends the established connections of this node's workloads that the policies
-// of a Snapshot forbid, and returns how many. It reads the whole table once.
-func (f *Flusher) End(snap *caracal.Snapshot) (int, error) {
+// of a Snapshot forbid, and returns how many. It reads the whole table once, and asks
+// for the Snapshot after it: what that allows by then was perhaps begun meanwhile.
+// Without a Snapshot it ends none.
+func (f *Flusher) End(newest func() *caracal.Snapshot) (int, error) {
+	if newest() == nil {
+		return 0, nil
+	}
 	own, err := f.ownAddrs()
 	if err != nil {
 		return 0, fmt.Errorf("felix: end forbidden connections: %w", err)
@@ -67,7 +72,7 @@ func (f *Flusher) End(snap *caracal.Snapshot) (int, error) {
 		}
 	}
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
-		ended, err := f.endFamily(snap, own, family, now)
+		ended, err := f.endFamily(newest, own, family, now)
 		n += ended
 		if err != nil {
 			return n, fmt.Errorf("felix: end forbidden connections: %w", err)
@@ -88,7 +93,7 @@ func (f *Flusher) ownAddrs() ([]netip.Addr, error) {
 	return out, nil
 }
 
-func (f *Flusher) endFamily(snap *caracal.Snapshot, own []netip.Addr, family netlink.InetFamily, now time.Time) (int, error) {
+func (f *Flusher) endFamily(newest func() *caracal.Snapshot, own []netip.Addr, family netlink.InetFamily, now time.Time) (int, error) {
 	table, err := f.handle.ConntrackTableList(netlink.ConntrackTable, family)
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
@@ -100,7 +105,10 @@ func (f *Flusher) endFamily(snap *caracal.Snapshot, own []netip.Addr, family net
 	for i, t := range table {
 		list[i], pairs[i] = connectionOf(t), pairOf(t)
 	}
-	doomed := map[pair]bool{}
+	doomed, snap := map[pair]bool{}, newest()
+	if snap == nil {
+		return 0, nil
+	}
 	for _, i := range Forbidden(snap, own, list) {
 		doomed[pairs[i]] = true
 		f.ended[pairs[i]] = now

@@ -117,7 +117,7 @@ func TestFlush(t *testing.T) {
 			t.Fatal("no connection to begin with")
 		}
 	}
-	if n, err := flusher.End(snap); n != 0 || err != nil {
+	if n, err := flusher.End(func() *caracal.Snapshot { return snap }); n != 0 || err != nil {
 		t.Fatalf("ended %d of the allowed: %v", n, err)
 	}
 
@@ -137,7 +137,7 @@ func TestFlush(t *testing.T) {
 	if !heard(badTalk.client, badTalk.server, 5*time.Second) {
 		t.Fatal("an established connection ended without being flushed")
 	}
-	if n, err := flusher.End(&next); n < 2 || err != nil {
+	if n, err := flusher.End(func() *caracal.Snapshot { return &next }); n < 2 || err != nil {
 		t.Fatalf("ended %d, want 2: %v", n, err)
 	}
 	if heard(pushTalk.server, pushTalk.client, time.Second) {

@@ -47,7 +47,8 @@ func openPrograms(o FilterOptions) (*programs, error) {
 		return nil, err
 	}
 	p.inode = st.Ino
-	p.watch = &watcher{programs: p}
+	p.watch = &watcher{programs: p, epoch: time.Now()}
+	p.watch.quiet.Store(-int64(time.Hour))
 	return p, nil
 }
 
@@ -71,15 +72,28 @@ func (p *programs) within(fn func() error) error {
 		return err
 	}
 	defer back.Close()
-	if err := unix.Setns(int(p.ns.Fd()), unix.CLONE_NEWNET); err != nil {
+	if err := setns(p.ns); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("enter the network namespace (needs CAP_SYS_ADMIN): %w", err)
 	}
 	err = fn()
-	if back := unix.Setns(int(back.Fd()), unix.CLONE_NEWNET); back != nil {
+	if back := setns(back); back != nil {
 		return errors.Join(err, back) // the thread stays locked, and ends with its goroutine
 	}
 	runtime.UnlockOSThread()
+	return err
+}
+
+// setns takes the thread into a network namespace. Unlike [os.File.Fd] it may meet
+// Close: the watch of the tables is not waited for.
+func setns(ns *os.File) (err error) {
+	conn, err := ns.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if ended := conn.Control(func(fd uintptr) { err = unix.Setns(int(fd), unix.CLONE_NEWNET) }); ended != nil {
+		return ended
+	}
 	return err
 }
 

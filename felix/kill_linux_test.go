@@ -120,7 +120,7 @@ func kill(t *testing.T, ns *nstest.NS, backend string, after time.Duration) {
 	if err := cmd.Wait(); err == nil || !strings.Contains(err.Error(), "signal: killed") {
 		t.Fatalf("the child ended by itself: %v", err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		pids, err := exec.Command("ip", "netns", "pids", ns.Name()).Output()
 		if err != nil {
 			t.Fatal(err)

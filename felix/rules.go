@@ -293,13 +293,15 @@ func groupPorts(ports []caracal.PolicyPort) portGroups {
 	for _, proto := range []uint8{protoTCP, protoUDP, protoSCTP} {
 		var ranges [][2]int
 		var names []namedPort
+		known := map[string]bool{}
 		all := false
 		for _, p := range ports {
 			switch end := max(p.Port, p.EndPort); {
 			case protocolNumber(p.Protocol) != proto:
 			case p.Name != "":
-				if n := (namedPort{p.Name, proto}); !slices.Contains(names, n) {
-					names = append(names, n)
+				if !known[p.Name] {
+					known[p.Name] = true
+					names = append(names, namedPort{p.Name, proto})
 				}
 			case p.Port == 0 && p.EndPort == 0:
 				all = true

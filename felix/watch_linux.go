@@ -35,7 +35,8 @@ type watcher struct {
 	pids     [32]atomic.Int32 // our last processes
 	next     atomic.Uint32
 	busy     atomic.Int32 // processes of ours that write now
-	quiet    atomic.Int64 // when the last of them ended, in Unix nanoseconds
+	epoch    time.Time
+	quiet    atomic.Int64 // when the last of them ended, in nanoseconds since epoch
 
 	mu     sync.Mutex
 	legacy map[TableRef]tableInfo // as our last write left it
@@ -52,7 +53,7 @@ func (w *watcher) writing(ref TableRef) (done func()) {
 	w.busy.Add(1)
 	return func() {
 		w.saw(ref, true)
-		w.quiet.Store(time.Now().UnixNano())
+		w.quiet.Store(int64(time.Since(w.epoch)))
 		w.busy.Add(-1)
 	}
 }
@@ -78,7 +79,7 @@ func (w *watcher) ownNow(pid int32, name string) bool {
 	if initialPIDs() || !strings.HasPrefix(name, "ip") && !strings.HasPrefix(name, "xtables") {
 		return false
 	}
-	since := time.Since(time.Unix(0, w.quiet.Load()))
+	since := time.Since(w.epoch) - time.Duration(w.quiet.Load())
 	return w.busy.Load() > 0 || since < bellEvery
 }
 

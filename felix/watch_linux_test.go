@@ -42,7 +42,7 @@ func TestWatch(t *testing.T) {
 			ipt(ns, backend, IPv4, c.args...)
 			select {
 			case <-bell:
-			case <-time.After(10 * time.Second):
+			case <-time.After(30 * time.Second):
 				t.Fatalf("it did not ring when %s", c.name)
 			}
 			res, err := f.Audit(testContext(t), two)
@@ -77,7 +77,7 @@ func TestBellInAFight(t *testing.T) {
 	b.ring(false)
 	select {
 	case <-b.out:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("it did not ring for an edit after a fight")
 	}
 }

@@ -104,7 +104,7 @@ func TestBFDTask(t *testing.T) {
 	expect := func(what string, lines ...string) {
 		t.Helper()
 		want := strings.Join(lines, "\n")
-		for deadline := time.Now().Add(5 * time.Second); w.text() != want; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(30 * time.Second); w.text() != want; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("%s: watched are\n%s\nwant\n%s", what, w.text(), want)
 			}

@@ -54,7 +54,7 @@ func (s drainState) next(seen drainSeen) drainState {
 		switch {
 		case seen.applied < bgp.DrainLast:
 			return s
-		case s.MovingSince.IsZero():
+		case s.MovingSince.IsZero(), s.MovingSince.After(seen.now): // a clock was set back over a restart
 			s.MovingSince = seen.now
 		}
 		if seen.now.Before(s.MovingSince.Add(s.Wait)) {

@@ -50,6 +50,11 @@ func TestDrainSteps(t *testing.T) {
 			see(wait, bgp.DrainLast, 0, api.DrainAway),
 			see(wait, bgp.DrainOut, 0, api.DrainClosed),
 		}},
+		{"a clock that is set back", false, []step{
+			see(0, bgp.DrainLast, 2, api.DrainMoving),
+			see(-24*time.Hour, bgp.DrainLast, 2, api.DrainMoving),
+			see(-24*time.Hour+wait, bgp.DrainLast, 2, api.DrainAway),
+		}},
 		{"forced", true, []step{
 			see(0, bgp.DrainLast, 3, api.DrainMoving),
 			see(wait, bgp.DrainLast, 3, api.DrainAway),

@@ -132,7 +132,7 @@ func TestLeaveWhileWaiting(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.done <- nil
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the agent does not leave")
 	}
 }

@@ -159,7 +159,7 @@ func TestLinksTask(t *testing.T) {
 
 	gateway := func(want string) {
 		t.Helper()
-		deadline := time.Now().Add(5 * time.Second)
+		deadline := time.Now().Add(30 * time.Second)
 		for {
 			v4, _ := task.Gateways()
 			if v4.String() == want {
@@ -203,7 +203,7 @@ func TestLinksTask(t *testing.T) {
 			if got != want {
 				t.Errorf("%s, want %s", got, want)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatalf("not told: %s", want)
 		}
 	}

@@ -11,8 +11,9 @@ import (
 
 // Flusher ends established connections that policies forbid: [felix.Flusher].
 type Flusher interface {
-	// End does so for the policies of a Snapshot, and returns how many it ended.
-	End(snap *caracal.Snapshot) (int, error)
+	// End does so for the policies of a Snapshot, which it asks for once it has read
+	// the connections, and returns how many it ended. Without one it ends none.
+	End(newest func() *caracal.Snapshot) (int, error)
 	Close()
 }
 
@@ -23,27 +24,36 @@ type flushTask struct {
 	log   *slog.Logger
 	bell  <-chan struct{}
 	ring  func()
-	snap  atomic.Pointer[caracal.Snapshot] // the newest to judge by
+	snap  atomic.Pointer[caracal.Snapshot] // the newest; nil if no policies are in force
 	ended atomic.Uint64
 	rest  time.Duration
 }
 
-// flushRest is the least time between two readings of the connections.
+// flushRest is the least time between two readings of the connections. As long after
+// some were ended it is looked once more: a packet that was on its way may have begun
+// one anew.
 const flushRest = time.Second
-
-// flushAgain is after how long it is looked once more: a packet that was on its way
-// may have begun a connection anew.
-const flushAgain = flushRest
 
 func newFlush(open func() (Flusher, error), log *slog.Logger) *flushTask {
 	bell, ring := bell()
 	return &flushTask{open: open, log: log, bell: bell, ring: ring, rest: flushRest}
 }
 
-// ask has the connections judged by a Snapshot, soon.
-func (t *flushTask) ask(snap *caracal.Snapshot) {
-	t.snap.Store(snap)
-	t.ring()
+// judgeBy says whose policies are in force, or are about to be. What was begun goes on
+// by them: what was forbidden a moment ago may be allowed, and the kernel lets it in
+// before anybody here hears of that.
+func (t *flushTask) judgeBy(snap *caracal.Snapshot) { t.snap.Store(snap) }
+
+// ask has the connections judged, soon.
+func (t *flushTask) ask() { t.ring() }
+
+// newest is the Snapshot to judge by, nil if no connection is to be ended.
+func (t *flushTask) newest() *caracal.Snapshot {
+	snap := t.snap.Load()
+	if snap == nil || !snap.Dataplane.Policy.FlushConntrack {
+		return nil
+	}
+	return snap
 }
 
 func (t *flushTask) run(ctx context.Context) error {
@@ -69,7 +79,7 @@ func (t *flushTask) run(ctx context.Context) error {
 			}
 		}
 		if err == nil {
-			n, err = kernel.End(t.snap.Load())
+			n, err = kernel.End(t.newest)
 		}
 		t.ended.Add(uint64(n))
 		switch {
@@ -81,7 +91,7 @@ func (t *flushTask) run(ctx context.Context) error {
 			again = time.After(10 * t.rest)
 		case n > 0:
 			t.log.Info("policy: connections that are forbidden now were ended", "count", n)
-			again = time.After(flushAgain)
+			again = time.After(t.rest)
 		default:
 			said = ""
 		}

@@ -120,6 +120,9 @@ func (t *policyTask) pass(ctx context.Context, snap *caracal.Snapshot, now time.
 	in.Snapshot = snap
 	delta, problems := t.want.Update(in)
 	t.taken, t.fed = snap, plan
+	if t.flusher != nil {
+		t.flusher.judgeBy(snap)
+	}
 	t.sizes.take(delta)
 	t.tightened = t.tightened || delta.Tightened
 	d := policyDone{op: policyApply, begun: now, snap: snap, kernel: t.kernel, problems: problems, updated: true}
@@ -238,8 +241,8 @@ func (t *policyTask) settle(d policyDone) {
 	case t.log.Enabled(context.Background(), slog.LevelDebug):
 		t.log.Debug("policy: pass", "generation", d.snap.Generation, "took", now.Sub(d.begun))
 	}
-	if (t.tightened || first) && d.snap.Dataplane.Policy.FlushConntrack && t.flusher != nil {
-		t.flusher.ask(d.snap)
+	if t.flusher != nil && (t.tightened || first) {
+		t.flusher.ask()
 	}
 	t.tightened = false
 	t.answerWaits()
@@ -285,6 +288,9 @@ func (t *policyTask) disabled(ctx context.Context) {
 	}
 	t.running = true
 	t.use(nil)
+	if t.flusher != nil {
+		t.flusher.judgeBy(nil)
+	}
 	remove := t.remove
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, policyAuditWait)

@@ -111,7 +111,7 @@ func newPolicyWorld(t *testing.T, adopted bool, change func(*caracal.Snapshot)) 
 
 func (w *policyWorld) until(t *testing.T, what string, ok func(*policyState) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(w.task.state.Load()); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !ok(w.task.state.Load()); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not so in time: %+v; the kernel saw %s", what, w.task.state.Load(), w.rules.history())
 		}
@@ -249,49 +249,87 @@ func TestPolicyDisabled(t *testing.T) {
 	}
 }
 
-// fakeFlusher remembers what it judged by.
+// fakeFlusher remembers what it judged by, and ends one connection each time while
+// busy.
 type fakeFlusher struct {
 	mu    sync.Mutex
 	snaps []uint64
+	busy  bool
 }
 
-func (f *fakeFlusher) End(s *caracal.Snapshot) (int, error) {
+func (f *fakeFlusher) End(newest func() *caracal.Snapshot) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	s := newest()
+	if s == nil {
+		f.snaps = append(f.snaps, 0)
+		return 0, nil
+	}
 	f.snaps = append(f.snaps, s.Generation)
+	if f.busy {
+		return 1, nil
+	}
 	return 0, nil
 }
 
 func (f *fakeFlusher) Close() {}
 
-// TestPolicyFlush: connections are judged after the first pass and after what
-// forbids something, if that is asked for.
-func TestPolicyFlush(t *testing.T) {
-	f := &fakeFlusher{}
-	task := newFlush(func() (Flusher, error) { return f, nil }, slog.New(slog.DiscardHandler))
+func (f *fakeFlusher) last() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.snaps) == 0 {
+		return 99
+	}
+	return f.snaps[len(f.snaps)-1]
+}
+
+func (f *fakeFlusher) until(t *testing.T, generation uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); f.last() != generation; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("judged by Snapshot %d, not %d", f.last(), generation)
+		}
+	}
+}
+
+func flushing(t *testing.T, f *fakeFlusher) (task *flushTask, judgeBy func(generation uint64, flush bool)) {
+	task = newFlush(func() (Flusher, error) { return f, nil }, slog.New(slog.DiscardHandler))
 	task.rest = time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = task.run(ctx) }()
-	defer func() { cancel(); <-done }()
-	snap := caracal.NewSnapshot("a")
+	t.Cleanup(func() { cancel(); <-done })
+	return task, func(generation uint64, flush bool) {
+		s := *caracal.NewSnapshot("a")
+		s.Generation, s.Dataplane.Policy.FlushConntrack = generation, flush
+		task.judgeBy(&s)
+	}
+}
+
+// TestPolicyFlush: connections are judged when that is asked for, by the newest
+// policies that are in force.
+func TestPolicyFlush(t *testing.T) {
+	f := &fakeFlusher{}
+	task, judgeBy := flushing(t, f)
 	for g := range uint64(50) {
-		s := *snap
-		s.Generation = g + 1
-		task.ask(&s)
+		judgeBy(g+1, true)
+		task.ask()
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		f.mu.Lock()
-		n := len(f.snaps)
-		last := n > 0 && f.snaps[n-1] == 50
-		f.mu.Unlock()
-		if last {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the last Snapshot was not judged by")
-		}
-	}
+	f.until(t, 50)
+}
+
+// TestPolicyFlushLoosened: one look at the connections leads to the next for as long as
+// some are ended, and policies that allow more by then are what the next one judges by.
+func TestPolicyFlushLoosened(t *testing.T) {
+	f := &fakeFlusher{busy: true}
+	task, judgeBy := flushing(t, f)
+	judgeBy(1, true)
+	task.ask()
+	f.until(t, 1)
+	judgeBy(2, true)
+	f.until(t, 2)
+	judgeBy(3, false) // connections are not to be ended any more
+	f.until(t, 0)
 }
 
 // TestFirstAnnouncement: nothing is announced before the rules are in for the first

@@ -15,10 +15,15 @@ import (
 const stuckAfter = 30 * time.Second
 
 // pulse knows when each task last turned.
-type pulse struct{ beats map[string]*atomic.Int64 }
+type pulse struct {
+	epoch time.Time
+	// beats are times since epoch, and not of the wall clock: one that is set must not
+	// make tasks look stuck, nor hide those that are.
+	beats map[string]*atomic.Int64
+}
 
 func newPulse(tasks ...string) *pulse {
-	p := &pulse{beats: map[string]*atomic.Int64{}}
+	p := &pulse{epoch: time.Now(), beats: map[string]*atomic.Int64{}}
 	for _, t := range tasks {
 		p.beats[t] = &atomic.Int64{}
 	}
@@ -28,7 +33,7 @@ func newPulse(tasks ...string) *pulse {
 // beat returns the function with which a task says that it turns.
 func (p *pulse) beat(task string) func() {
 	b := p.beats[task]
-	return func() { b.Store(time.Now().UnixNano()) }
+	return func() { b.Store(max(1, int64(time.Since(p.epoch)))) }
 }
 
 // stuck names the tasks that have not turned for too long; empty if all do. A
@@ -37,7 +42,7 @@ func (p *pulse) stuck(now time.Time) string {
 	var words []string
 	for _, t := range slices.Sorted(maps.Keys(p.beats)) {
 		last := p.beats[t].Load()
-		if age := now.Sub(time.Unix(0, last)); last != 0 && age > stuckAfter {
+		if age := now.Sub(p.epoch) - time.Duration(last); last != 0 && age > stuckAfter {
 			words = append(words, fmt.Sprintf("the %s task has not turned for %s", t, age.Round(time.Second)))
 		}
 	}

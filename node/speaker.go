@@ -28,6 +28,7 @@ type speakerTask struct {
 	speaker  Speaker
 	gate     *atomic.Pointer[gate]
 	gateBell <-chan struct{}
+	seen     *caracal.Snapshot // the last that was planned by, or that changes nothing of it
 	// drain says whether the node is leaving, and drainBell when that changes.
 	drain     *drain
 	drainBell <-chan struct{}
@@ -111,6 +112,10 @@ func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-
 		case <-ctx.Done():
 			return false
 		case <-changed:
+			if is := t.store.Snapshot(); t.seen != nil && !bgp.Concerns(t.seen, is) {
+				t.seen = is
+				continue
+			}
 			*retryAt = time.Time{}
 			return true
 		case <-t.drainBell:
@@ -136,6 +141,7 @@ func (t *speakerTask) wait(ctx context.Context, changed <-chan struct{}, tick <-
 // pass plans from the newest Snapshot and applies the plan if it is news.
 func (t *speakerTask) pass(ctx context.Context) error {
 	snap := t.store.Snapshot()
+	t.seen = snap
 	last := t.state.Load()
 	if _, ok := snap.SelfNode(); !ok || !snap.Synced {
 		return nil // the last configuration, if any, stays in force

@@ -310,7 +310,7 @@ func TestTunnelRuns(t *testing.T) {
 	})
 	until := func(what string, is func(*tunnelState) bool) {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); !is(s.task.state.Load()); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(60 * time.Second); !is(s.task.state.Load()); time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("%s: %+v", what, *s.task.state.Load())
 			}

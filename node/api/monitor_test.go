@@ -19,7 +19,7 @@ func monitor(t *testing.T, conn *grpc.ClientConn, f *fakeAgent, kinds ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(5 * time.Second); !f.Active(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !f.Active(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody subscribed")
 		}
