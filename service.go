@@ -13,8 +13,15 @@ type Service struct {
 	// serves the ClusterIPs, or the others (internalTrafficPolicy and
 	// externalTrafficPolicy: Local).
 	InternalLocal, ExternalLocal bool
-	// ReadyHere says that this node has a ready endpoint of it.
-	ReadyHere bool
+	// ReadyHere4 and ReadyHere6 say that this node has a ready endpoint of it, by the
+	// family: a Service of both may have endpoints of one alone on a node.
+	ReadyHere4, ReadyHere6 bool
+}
+
+// ReadyHere reports whether this node has a ready endpoint to which it can take what
+// comes to an address of the service.
+func (s Service) ReadyHere(a netip.Addr) bool {
+	return a.Is4() && s.ReadyHere4 || a.Is6() && s.ReadyHere6
 }
 
 // Key returns the service's key in a Snapshot: "namespace/name".

@@ -44,6 +44,11 @@ func NewTableFunc[K comparable, V any](compare func(K, K) int) Table[K, V] {
 	return Table[K, V]{compare: compare}
 }
 
+// Same reports whether two tables are one: the second came of the first without a
+// change. Of two that are not, the keys and values may be equal all the same. It takes
+// no time.
+func (t Table[K, V]) Same(o Table[K, V]) bool { return t.root == o.root }
+
 // Len returns the number of keys.
 func (t Table[K, V]) Len() int { return t.len }
 

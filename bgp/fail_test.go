@@ -46,7 +46,7 @@ func TestFail(t *testing.T) {
 	fail(false) // and not twice
 	want = append(want, "down")
 	a.sequence(n.Name, want...)
-	if d := time.Since(start); d > 100*time.Millisecond {
+	if d := time.Since(start); d > 2*time.Second {
 		t.Errorf("the event came after %s", d)
 	}
 	<-s.Done()
@@ -64,7 +64,7 @@ func TestFail(t *testing.T) {
 	s = dial(t, c)
 	want = append(want, "up")
 	a.sequence(n.Name, want...)
-	if d := time.Since(start); d > time.Second {
+	if d := time.Since(start); d > 4*time.Second {
 		t.Errorf("back after %s", d)
 	}
 	stays(t, s)
@@ -89,7 +89,7 @@ func TestFail(t *testing.T) {
 	s = dial(t, c)
 	defer s.Abort()
 	a.sequence(n.Name, append(want, "up")...)
-	if d := time.Since(start); d > time.Second {
+	if d := time.Since(start); d > 4*time.Second {
 		t.Errorf("back after %s", d)
 	}
 	if gr := capability(t, <-open, 64); binary.BigEndian.Uint16(gr)&0x8000 == 0 || gr[5]&0x80 == 0 {

@@ -146,7 +146,7 @@ func TestRestartTimeEnds(t *testing.T) {
 	s.Abort()
 	start := time.Now()
 	a.sequence(n.Name, "up", "graceful", "expired")
-	if d := time.Since(start); d < 1400*time.Millisecond || d > 4*time.Second {
+	if d := time.Since(start); d < 1400*time.Millisecond || d > 10*time.Second {
 		t.Errorf("expired after %s, want 2s", d)
 	}
 	a.eventually("only the family it can restart kept", func() bool {
@@ -169,7 +169,7 @@ func TestHoldTime(t *testing.T) {
 	defer s.Abort()
 	start := time.Now()
 	a.sequence(n.Name, "up", "down")
-	if d := time.Since(start); d < 2*time.Second || d > 4500*time.Millisecond {
+	if d := time.Since(start); d < 2*time.Second || d > 10*time.Second {
 		t.Errorf("noticed after %s, want 3s", d)
 	}
 	if st := a.status(n.Name); !strings.Contains(st.LastError, "hold time") {

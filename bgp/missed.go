@@ -28,21 +28,23 @@ const (
 // changes says when something was changed in what GoBGP announces.
 type changes struct {
 	running atomic.Int32
-	last    atomic.Int64 // the end of the last, in nanoseconds of Unix time
+	last    atomic.Pointer[time.Time] // the end of the last; nil before the first
 }
 
 // begin is called before a change, and what it returns after it.
 func (c *changes) begin() (end func()) {
 	c.running.Add(1)
 	return func() {
-		c.last.Store(time.Now().UnixNano())
+		now := time.Now() // whole, so that a clock that is set does not matter
+		c.last.Store(&now)
 		c.running.Add(-1)
 	}
 }
 
 // since reports whether there was a change since then, or there is one now.
 func (c *changes) since(t time.Time) bool {
-	return c.running.Load() > 0 || c.last.Load() >= t.UnixNano()
+	last := c.last.Load()
+	return c.running.Load() > 0 || last != nil && !last.Before(t)
 }
 
 // withdrawal is a path that was taken from GoBGP.

@@ -23,8 +23,9 @@ const connectRetry = time.Second
 //
 // Facts are what the world says at this moment; Plan itself asks nobody. What
 // was planned last counts among them, for a session that others replace stays
-// until they have (see [Config.Lingers]), and one whose neighbor is out of sight
-// stays as it is.
+// until they have (see [Config.Lingers]), one whose neighbor is out of sight stays as
+// it is, and a prefix stays while those that replace it get around (see
+// [Config.Outgoing]).
 //
 // The problems are sessions and prefixes that were left out, or that are kept
 // against the configuration, each with what to do about it; their Since is not
@@ -37,7 +38,7 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 	}
 	p := &planner{
 		s: s, self: self, ready: ready, facts: facts, byAddr: map[netip.Addr]Neighbor{},
-		lingers: map[string]time.Time{}, locals: -1,
+		lingers: map[string]time.Time{}, locals: -1, hosts: map[netip.Addr]bool{},
 	}
 	p.peers()
 	p.mesh()
@@ -57,8 +58,8 @@ func Plan(s *caracal.Snapshot, ready func(netip.Prefix) bool, facts Facts) (Conf
 		ClusterID: self.ClusterID,
 		Drain:     facts.Drain,
 		Found:     p.found,
-		Wake:      p.wake,
 	}
+	cfg.Outgoing, cfg.Wake = p.outgoes, p.wake
 	if p.reflects.After(facts.Now) {
 		cfg.ClusterID, cfg.Reflects = facts.Last.ClusterID, p.reflects
 	}
@@ -83,6 +84,9 @@ type planner struct {
 	// prefixes that other nodes announce as well.
 	locals int
 	shared map[netip.Prefix]bool
+	// hosts are the addresses of our workloads, outgoes see outgoing.
+	hosts   map[netip.Addr]bool
+	outgoes map[netip.Prefix]time.Time
 
 	found    map[string]netip.Addr
 	problems []caracal.Problem

@@ -260,6 +260,10 @@ func TestLingers(t *testing.T) {
 			if len(m.said) != 1 || !strings.Contains(m.said[0].Message, "local/secrets/mesh/password cannot be read: no such file") {
 				m.t.Errorf("said %v", m.said)
 			}
+			m.s.Problems = []caracal.Problem{{Kind: "BGPConfiguration", Message: "spec.nodeMeshPassword: local/secrets/mesh/password: no such file"}}
+			if m.plan(); len(m.said) != 0 {
+				m.t.Errorf("said again what the store says: %v", m.said)
+			}
 		}},
 		{"a gateway out of sight", func(m *move) {
 			m.s.BGP.MeshEnabled = false

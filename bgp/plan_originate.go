@@ -36,6 +36,7 @@ func (p *planner) originate() []netip.Prefix {
 			continue
 		}
 		for _, a := range w.Addrs {
+			p.hosts[a] = true
 			host := caracal.HostPrefix(a)
 			pool, ok := p.pool(host)
 			if !ok || !announced(pool) {
@@ -58,6 +59,7 @@ func (p *planner) originate() []netip.Prefix {
 	p.services(func(prefix netip.Prefix) { want[prefix], shared[prefix] = true, true })
 	p.shared = shared
 	list := make([]netip.Prefix, 0, len(want))
+	var waiting []netip.Prefix
 	for prefix := range want {
 		if !p.self.Addr(prefix.Addr().Is6()).IsValid() {
 			p.warn("Node", p.self.Name, "%s cannot be announced: node %s has no address of that family to be its next hop", prefix, p.self.Name)
@@ -65,8 +67,11 @@ func (p *planner) originate() []netip.Prefix {
 		}
 		if shared[prefix] || p.ready == nil || p.ready(prefix) {
 			list = append(list, prefix)
+		} else {
+			waiting = append(waiting, prefix)
 		}
 	}
+	list = append(list, p.outgoing(want, list, waiting)...)
 	slices.SortFunc(list, netip.Prefix.Compare)
 	return list
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"caracal.dev/caracal"
@@ -186,6 +187,11 @@ func (p *planner) secret(n Neighbor) {
 	kind, name := "BGPPeer", n.Peer
 	if n.Password == p.s.BGP.MeshPassword {
 		kind, name = "BGPConfiguration", "default"
+	}
+	if slices.ContainsFunc(p.s.Problems, func(known caracal.Problem) bool {
+		return known.Kind == kind && (known.Name == name || known.Name == "") && strings.Contains(known.Message, n.Password.From+": ")
+	}) {
+		return // the store has said it, with what to do
 	}
 	message := fmt.Sprintf("the password in %s cannot be read: %s; sessions that need it stay down, since without it they would not be protected", n.Password.From, cmp.Or(n.Password.Err, "it is empty"))
 	for _, known := range p.problems {

@@ -105,13 +105,13 @@ func (p *serving) any() bool {
 // each calls fn for every address of a Service.
 func (p *serving) each(svc caracal.Service, fn func(ServiceRoute)) {
 	for _, a := range svc.ClusterIPs {
-		fn(p.decide(ClusterIP, a, svc.InternalLocal, svc.ReadyHere))
+		fn(p.decide(ClusterIP, a, svc.InternalLocal, svc.ReadyHere(a)))
 	}
 	for _, a := range svc.ExternalIPs {
-		fn(p.decide(ExternalIP, a, svc.ExternalLocal, svc.ReadyHere))
+		fn(p.decide(ExternalIP, a, svc.ExternalLocal, svc.ReadyHere(a)))
 	}
 	for _, a := range svc.LoadBalancerIPs {
-		fn(p.decide(LoadBalancerIP, a, svc.ExternalLocal, svc.ReadyHere))
+		fn(p.decide(LoadBalancerIP, a, svc.ExternalLocal, svc.ReadyHere(a)))
 	}
 }
 
@@ -195,7 +195,7 @@ func (p *planner) services(want func(netip.Prefix)) {
 	}
 	for _, svc := range p.s.Services.All() {
 		// Of ten thousand few have an endpoint here.
-		if single || svc.ReadyHere && (svc.InternalLocal || svc.ExternalLocal) {
+		if single || (svc.ReadyHere4 || svc.ReadyHere6) && (svc.InternalLocal || svc.ExternalLocal) {
 			from.each(svc, alone)
 		}
 	}

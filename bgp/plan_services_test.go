@@ -37,9 +37,9 @@ func served() *caracal.Snapshot {
 	}
 	service(caracal.Service{Name: "cluster", ClusterIPs: addrs("10.96.0.10", "fd00:96::10"), ExternalIPs: addrs("198.51.100.10", "198.51.101.10"),
 		LoadBalancerIPs: addrs("203.0.113.10", "203.0.114.1")})
-	service(caracal.Service{Name: "here", ExternalLocal: true, ReadyHere: true, ClusterIPs: addrs("10.96.0.11"), ExternalIPs: addrs("198.51.100.11"),
+	service(caracal.Service{Name: "here", ExternalLocal: true, ReadyHere4: true, ReadyHere6: true, ClusterIPs: addrs("10.96.0.11"), ExternalIPs: addrs("198.51.100.11"),
 		LoadBalancerIPs: addrs("203.0.113.11", "203.0.113.211")})
-	service(caracal.Service{Name: "inside", InternalLocal: true, ReadyHere: true, ClusterIPs: addrs("10.96.0.12", "fd00:96::12"), ExternalIPs: addrs("198.51.100.12")})
+	service(caracal.Service{Name: "inside", InternalLocal: true, ReadyHere4: true, ReadyHere6: true, ClusterIPs: addrs("10.96.0.12", "fd00:96::12"), ExternalIPs: addrs("198.51.100.12")})
 	service(caracal.Service{Name: "there", ExternalLocal: true, InternalLocal: true, ClusterIPs: addrs("10.96.0.13"), LoadBalancerIPs: addrs("203.0.113.13", "203.0.114.2")})
 	return s
 }
@@ -77,12 +77,15 @@ func TestPlanServices(t *testing.T) {
 		{name: "no Services", change: func(s *caracal.Snapshot) { s.Services = caracal.NewTable[string, caracal.Service]() },
 			want: "10.96.0.0/16 198.51.100.0/24 203.0.113.0/24 203.0.113.128/25 fd00:96::/112"},
 		{name: "an endpoint becomes ready", change: func(s *caracal.Snapshot) {
-			update(s, "there", func(v *caracal.Service) { v.ReadyHere = true })
+			update(s, "there", func(v *caracal.Service) { v.ReadyHere4 = true })
 		}, want: "10.96.0.0/16 10.96.0.12/32 10.96.0.13/32 198.51.100.0/24 198.51.100.11/32 203.0.113.0/24 203.0.113.11/32 203.0.113.13/32 203.0.113.128/25 203.0.113.211/32 203.0.114.1/32 203.0.114.2/32" + six},
 		{name: "the last one here goes", change: func(s *caracal.Snapshot) {
-			update(s, "here", func(v *caracal.Service) { v.ReadyHere = false })
-			update(s, "inside", func(v *caracal.Service) { v.ReadyHere = false })
+			update(s, "here", func(v *caracal.Service) { v.ReadyHere4, v.ReadyHere6 = false, false })
+			update(s, "inside", func(v *caracal.Service) { v.ReadyHere4, v.ReadyHere6 = false, false })
 		}, want: "10.96.0.0/16 198.51.100.0/24 203.0.113.0/24 203.0.113.128/25 203.0.114.1/32 fd00:96::/112"},
+		{name: "an endpoint of one family is ready", change: func(s *caracal.Snapshot) {
+			update(s, "inside", func(v *caracal.Service) { v.ReadyHere6 = false })
+		}, want: "10.96.0.0/16 10.96.0.12/32 " + others + " fd00:96::/112"},
 		{name: "an address that two share", change: func(s *caracal.Snapshot) {
 			update(s, "there", func(v *caracal.Service) { v.LoadBalancerIPs = []netip.Addr{addr("203.0.113.11")} })
 		}, want: all},
@@ -248,7 +251,7 @@ func services(s *caracal.Snapshot, n, ready int) {
 			Namespace: fmt.Sprintf("ns-%d", i%50), Name: fmt.Sprintf("service-%d", i),
 			ClusterIPs:      []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})},
 			LoadBalancerIPs: []netip.Addr{netip.AddrFrom4([4]byte{172, 20, byte(i >> 8), byte(i)})},
-			ExternalLocal:   true, ReadyHere: i < ready,
+			ExternalLocal:   true, ReadyHere4: i < ready,
 		}
 		s.Services = s.Services.Put(svc.Key(), svc)
 	}

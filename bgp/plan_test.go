@@ -217,6 +217,95 @@ warning Node d: mesh/d has this node's own address 2001:db8::2, so there is no s
 	}
 }
 
+// TestPlanReplaced has blocks take the place of hosts, and of other blocks: what was
+// announced stays until the route of what comes is in the kernel, and a while longer.
+func TestPlanReplaced(t *testing.T) {
+	own := func(s *caracal.Snapshot, list ...string) {
+		s.Blocks = caracal.NewSnapshot(s.Self).Blocks
+		for _, p := range list {
+			s.Blocks = s.Blocks.Put(prefix(p), caracal.Block{CIDR: prefix(p), Node: s.Self})
+		}
+	}
+	const hosts = "10.0.0.5/32 10.1.0.5/32 fd00::5/128" // of pod, see cluster
+	for _, tc := range []struct {
+		name string
+		// last is what was announced, waits what of it stays while nothing new is in
+		// the kernel, and adds what stays beside what is new, for a while.
+		last, waits, adds, then string
+		change                  func(*caracal.Snapshot)
+	}{
+		{name: "hosts by a block", last: "10.0.0.5/32 10.0.0.6/32", waits: "10.0.0.5/32", adds: "10.0.0.5/32", then: "10.0.0.0/26 10.1.0.5/32 fd00::/122", change: func(s *caracal.Snapshot) {
+			workload(s, "moved", "a", "10.0.0.6")
+		}},
+		{name: "a block by hosts", last: "10.0.0.0/26", waits: "10.0.0.0/26", adds: "10.0.0.0/26", then: hosts, change: func(s *caracal.Snapshot) { own(s) }},
+		{name: "a block that somebody else has by hosts", last: "10.0.0.0/26", then: hosts, change: func(s *caracal.Snapshot) {
+			own(s)
+			s.Blocks = s.Blocks.Put(prefix("10.0.0.0/26"), caracal.Block{CIDR: prefix("10.0.0.0/26"), Node: "a"})
+		}},
+		{name: "small blocks by a large one", last: "10.0.4.0/26 10.0.5.0/26", waits: "10.0.4.0/26", adds: "10.0.4.0/26", then: "10.0.4.0/24 " + hosts, change: func(s *caracal.Snapshot) {
+			own(s, "10.0.4.0/24")
+		}},
+		{name: "a large block by small ones, one of them another's", last: "10.0.4.0/24", waits: "10.0.4.0/24", adds: "10.0.4.0/24", then: "10.0.4.0/26 " + hosts, change: func(s *caracal.Snapshot) {
+			own(s, "10.0.4.0/26")
+			s.Blocks = s.Blocks.Put(prefix("10.0.4.64/26"), caracal.Block{CIDR: prefix("10.0.4.64/26"), Node: "a"})
+		}},
+		{name: "one of two of which one lies in the other", last: "10.0.4.0/24 10.0.4.0/26", waits: "10.0.4.0/26", then: "10.0.4.0/26 " + hosts, change: func(s *caracal.Snapshot) {
+			own(s, "10.0.4.0/26")
+		}},
+		{name: "a pool that is not announced any more", last: "10.0.0.0/26 10.0.0.5/32", change: func(s *caracal.Snapshot) {
+			for name, p := range s.Pools.All() {
+				p.DisableBGPExport = true
+				s.Pools = s.Pools.Put(name, p)
+			}
+		}},
+		{name: "a family that this node has no more", last: "fd00::5/128", then: "10.0.0.0/26 10.1.0.5/32", change: func(s *caracal.Snapshot) {
+			edit(s, "b", func(n *caracal.Node) { n.IPv6 = netip.Prefix{} })
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := cluster()
+			tc.change(s)
+			now := time.Unix(1000, 0)
+			f := bgp.Facts{Now: now}
+			for _, p := range strings.Fields(tc.last) {
+				f.Last.Originate = append(f.Last.Originate, prefix(p))
+			}
+			plan := func(after time.Duration, ready bool, want string, wake time.Duration) {
+				t.Helper()
+				f.Now = f.Now.Add(after)
+				had := f.Last
+				f.Last, _ = bgp.Plan(s, func(p netip.Prefix) bool { return ready || slices.Contains(had.Originate, p) }, f)
+				var got []string
+				for _, p := range f.Last.Originate {
+					got = append(got, p.String())
+				}
+				if wanted := strings.Fields(want); !slices.Equal(sorted(got), sorted(wanted)) {
+					t.Errorf("after %v: %v, want %v", f.Now.Sub(now), got, wanted)
+				}
+				if at := f.Last.Wake; wake == 0 && !at.IsZero() || wake != 0 && at.Sub(f.Now) != wake {
+					t.Errorf("after %v: asked again after %v, want %v", f.Now.Sub(now), at.Sub(f.Now), wake)
+				}
+			}
+			var once time.Duration
+			if tc.adds != "" {
+				once = 2 * time.Second
+			}
+			both := tc.then + " " + tc.adds
+			plan(0, false, tc.waits, 0)
+			plan(time.Minute, false, tc.waits, 0)
+			plan(time.Minute, true, both, once)
+			plan(once/2, true, both, once/2)
+			plan(once/2, true, tc.then, 0)
+			plan(0, true, tc.then, 0)
+		})
+	}
+}
+
+func sorted(list []string) []string {
+	slices.Sort(list)
+	return list
+}
+
 func edit(s *caracal.Snapshot, name string, change func(*caracal.Node)) {
 	n, _ := s.Nodes.Get(name)
 	change(&n)

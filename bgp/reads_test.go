@@ -49,7 +49,7 @@ func TestReadsDoNotWait(t *testing.T) {
 	}()
 	select {
 	case <-read:
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("a reader waits for Apply")
 	}
 	select {
@@ -63,7 +63,7 @@ func TestReadsDoNotWait(t *testing.T) {
 		if err == nil {
 			t.Error("no error")
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("Apply waits on though its context ended")
 	}
 }

@@ -228,8 +228,8 @@ func (s *Speaker) start(ctx context.Context, g Global) error {
 // none on, also not of what tracker.announceEarly announced.
 var errDeferring = errors.New("cannot be withdrawn in the first second of a session after a restart or a lost connection")
 
-// originate adds before it withdraws: a host route that becomes a block must not
-// leave a gap.
+// originate adds before it withdraws, so that a change is told once. GoBGP may send both
+// the other way round: what must not leave a gap, Plan keeps (see plan_replace.go).
 func (s *Speaker) originate(d delta, cfg Config, res *Result) {
 	defer s.count()
 	paths := make(map[netip.Prefix]own, len(d.announce))

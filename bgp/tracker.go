@@ -142,10 +142,10 @@ func (t *tracker) setDisabled(addr netip.Addr, reason *string) {
 		nb.lastErr, nb.errAt = disabledBecause(*reason), time.Now()
 	} else {
 		nb.lastErr, nb.errAt, nb.trouble = "", time.Time{}, trouble{} // it is on its way
+		nb.held, nb.heldUntil = false, time.Time{}                    // GoBGP may have told so before
 	}
 	switch {
 	case reason == nil && nb.state == Disabled:
-		nb.held, nb.heldUntil = false, time.Time{}
 		t.move(nb, Session{State: Idle, At: time.Now()})
 	case reason != nil && nb.state == Idle:
 		t.move(nb, Session{State: Disabled, At: time.Now(), Reason: disabledBecause(*reason)})

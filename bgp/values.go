@@ -32,6 +32,9 @@ type Config struct {
 	// are to us, if others had taken their place already; each with the time when
 	// that ends at the latest, zero for none.
 	Lingers map[string]time.Time
+	// Outgoing are those of Originate that others are to take the place of, with the
+	// time when they are withdrawn; zero while that is not known yet.
+	Outgoing map[netip.Prefix]time.Time
 	// Reflects is until when ClusterID stays although the node is no longer
 	// configured to be a reflector; zero if it is, or is none.
 	Reflects time.Time

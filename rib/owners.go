@@ -22,6 +22,9 @@ type Owners struct {
 	// owned counts: a block may be of one address, and a workload have it.
 	owned map[string]map[netip.Prefix]int
 	hosts map[netip.Prefix]string // workload address -> node
+	// rivals has the nodes of all workloads with an address that more than one has: a
+	// store that is behind says so for a moment of an address that has moved.
+	rivals map[netip.Prefix][]string
 	// anycast has the nodes that serve a prefix together, sorted.
 	anycast map[netip.Prefix][]string
 	// services are the ranges of Services that this node announces.
@@ -35,6 +38,7 @@ func NewOwners() *Owners {
 		owned: map[string]map[netip.Prefix]int{},
 		hosts: map[netip.Prefix]string{},
 
+		rivals:  map[netip.Prefix][]string{},
 		anycast: map[netip.Prefix][]string{},
 	}
 }
@@ -165,7 +169,7 @@ func (o *Owners) updateHosts(old, cur *caracal.Snapshot, changed map[netip.Prefi
 		if was != nil {
 			for _, a := range was.Addrs {
 				p := caracal.HostPrefix(a)
-				delete(o.hosts, p)
+				o.leave(was.Node, p)
 				o.disown(was.Node, p)
 				changed[p] = struct{}{}
 			}
@@ -177,12 +181,49 @@ func (o *Owners) updateHosts(old, cur *caracal.Snapshot, changed map[netip.Prefi
 			}
 			*then = append(*then, func() {
 				for _, a := range w.Addrs {
-					o.hosts[caracal.HostPrefix(a)] = w.Node
+					o.enter(w.Node, caracal.HostPrefix(a))
 					o.own(w.Node, caracal.HostPrefix(a))
 				}
 			})
 		}
 	})
+}
+
+// enter notes that a workload of a node has an address.
+func (o *Owners) enter(node string, p netip.Prefix) {
+	first, taken := o.hosts[p]
+	if !taken {
+		o.hosts[p] = node
+		return
+	}
+	if len(o.rivals[p]) == 0 {
+		o.rivals[p] = []string{first}
+	}
+	o.contest(p, append(o.rivals[p], node))
+}
+
+// leave notes that one has it no more.
+func (o *Owners) leave(node string, p netip.Prefix) {
+	list := o.rivals[p]
+	i := slices.Index(list, node)
+	if i < 0 { // nobody else has it
+		delete(o.hosts, p)
+		return
+	}
+	o.contest(p, slices.Delete(list, i, i+1))
+}
+
+// contest gives an address to one of those who have it, whatever order they came in:
+// to this node, which knows its own containers better than any store does, or else to
+// the first by name.
+func (o *Owners) contest(p netip.Prefix, list []string) {
+	o.hosts[p] = slices.Min(list)
+	if slices.Contains(list, o.self) {
+		o.hosts[p] = o.self
+	}
+	if o.rivals[p] = list; len(list) == 1 {
+		delete(o.rivals, p)
+	}
 }
 
 func (o *Owners) updateServices(old, cur *caracal.Snapshot, changed map[netip.Prefix]struct{}) {
