@@ -34,16 +34,19 @@ func addressesOf(nodes []*entry) []located {
 }
 
 // poolHostConflicts finds pools that overlap the network of a node. The pool is
-// to blame unless only the node is new: beside a wrong pool all nodes are right.
+// to blame unless only the node is new: beside a wrong pool all nodes are right. Where
+// all are new, as at the first start of a daemon in a cluster, that shows: most nodes
+// conflict with a wrong pool, and few are wrong themselves (10.0.0.5/8).
 func poolHostConflicts(all map[string][]*entry) []conflict {
 	var found []conflict
 	addrs := addressesOf(all[v1.KindNodeConfig])
 	for _, pool := range all[v1.KindIPPool] {
 		cidr := pool.Value.(*v1.IPPool).Pool().CIDR
+		right := !pool.changed || mostAgree(cidr, addrs, len(all[v1.KindNodeConfig]))
 		for _, a := range addrs {
 			switch {
 			case !cidr.Overlaps(a.Masked()):
-			case a.by.changed && !pool.changed:
+			case a.by.changed && right:
 				found = append(found, conflict{a.by, pool, fmt.Sprintf("spec.addresses: %s is on a network that overlaps %s of %s; %s", a.Prefix, cidr, pool.from(), noHostInside)})
 			case cidr.Contains(a.Addr()):
 				found = append(found, conflict{pool, a.by, fmt.Sprintf("spec.cidr: %s contains %s, the address of %s; %s", cidr, a.Addr(), a.by.from(), noHostInside)})
@@ -53,6 +56,21 @@ func poolHostConflicts(all map[string][]*entry) []conflict {
 		}
 	}
 	return found
+}
+
+// mostAgree reports whether of so many nodes fewer than half are on a network that
+// overlaps a pool, and none of these is in force.
+func mostAgree(pool netip.Prefix, addrs []located, nodes int) bool {
+	against := map[*entry]bool{}
+	for _, a := range addrs {
+		if pool.Overlaps(a.Masked()) {
+			if !a.by.changed {
+				return false
+			}
+			against[a.by] = true
+		}
+	}
+	return 2*len(against) < nodes
 }
 
 // rangeHostConflicts finds blocks and podCIDRs that contain the address of a

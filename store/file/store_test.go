@@ -158,7 +158,7 @@ func (h *host) wantNodes(want string) {
 // eventually waits for the store to notice something by itself.
 func (h *host) eventually(what string, ok func(*caracal.Snapshot) bool) {
 	h.t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for !ok(h.store.Snapshot()) {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("not noticed: %s; problems %v", what, h.problems())

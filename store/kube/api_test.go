@@ -1,12 +1,16 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,7 +32,7 @@ func addNode(t testing.TB, api *kubetest.API, name, ip string) {
 	}
 }
 
-func addPod(t testing.TB, api *kubetest.API, name, node, ip string) {
+func addPod(t testing.TB, api *kubetest.API, name, node, ip string) *corev1.Pod {
 	t.Helper()
 	pods := api.Core().CoreV1().Pods("default")
 	p, err := pods.Create(t.Context(), &corev1.Pod{
@@ -39,12 +43,13 @@ func addPod(t testing.TB, api *kubetest.API, name, node, ip string) {
 		t.Fatal(err)
 	}
 	if ip == "" {
-		return
+		return p
 	}
 	p.Status.PodIP, p.Status.PodIPs = ip, []corev1.PodIP{{IP: ip}}
-	if _, err := pods.UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
+	if p, err = pods.UpdateStatus(t.Context(), p, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	return p
 }
 
 func hasPod(s *caracal.Snapshot, name, node string) bool {
@@ -112,8 +117,12 @@ func TestFollowsAPI(t *testing.T) {
 	t.Run("policies at once", func(t *testing.T) { policiesAtOnce(t, api, s) })
 	t.Run("heartbeats", func(t *testing.T) { heartbeats(t, api, s) })
 	t.Run("password", func(t *testing.T) { password(t, api, s) })
-	if views, err := s.Views(t.Context(), []string{"b"}); err != nil || len(views) != 1 || views[0].Self != "b" || views[0].Peers.Len() != 1 {
-		t.Errorf("%v %v", views, err)
+	views, err := s.Views(t.Context(), []string{"b"})
+	if err != nil || len(views) != 1 || views[0].Self != "b" || views[0].Peers.Len() != 1 {
+		t.Fatalf("%v %v", views, err)
+	}
+	if p, _ := views[0].Peers.Get("tor"); p.Password.From != "Secret default/bgp, key tor" || p.Password.Secret.Reveal() != "" {
+		t.Errorf("the password of another node's session: %+v", p.Password)
 	}
 }
 
@@ -135,7 +144,7 @@ endpoints: [{addresses: [10.0.0.1], nodeName: a}]
 	until(t, s, "the new objects", func(s *caracal.Snapshot) bool {
 		svc, _ := s.Services.Get("default/svc")
 		text := show(s)
-		return s.Peers.Len() == 2 && s.Pools.Len() == 1 && svc.ReadyHere && svc.ExternalLocal &&
+		return s.Peers.Len() == 2 && s.Pools.Len() == 1 && svc.ReadyHere4 && svc.ExternalLocal &&
 			strings.Contains(text, "overlaps 10.0.0.0/16 of IPPool pods") && strings.Contains(text, "asNumbr: unknown field")
 	})
 	addNode(t, api, "c", "192.0.2.3")
@@ -158,17 +167,52 @@ endpoints: [{addresses: [10.0.0.1], nodeName: a}]
 }
 
 func knows(t *testing.T, api *kubetest.API, s *Store) {
-	if !s.Knows(t.Context(), "default", "mine") {
+	if !s.Knows(t.Context(), "default", "mine", "") {
 		t.Error("it has been there for long")
 	}
 	time.AfterFunc(200*time.Millisecond, func() { addPod(t, api, "late", "a", "") })
-	if !s.Knows(t.Context(), "default", "late") {
+	if !s.Knows(t.Context(), "default", "late", "") {
 		t.Error("it came in time")
 	}
+	knowsAnew(t, api, s)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if s.Knows(ctx, "default", "web-0") || s.Knows(ctx, "default", "nobody") {
+	if s.Knows(ctx, "default", "web-0", "") || s.Knows(ctx, "default", "nobody", "") {
 		t.Error("no such Pod is here")
+	}
+}
+
+// knowsAnew makes a Pod anew on its node under its name: a runtime that says which UID
+// it means is not told of the one before, whatever the watch has seen by then.
+func knowsAnew(t *testing.T, api *kubetest.API, s *Store) {
+	t.Helper()
+	pods := api.Core().CoreV1().Pods("default")
+	was := addPod(t, api, "again", "a", "")
+	if !s.Knows(t.Context(), "default", "again", string(was.UID)) {
+		t.Error("its UID is not known")
+	}
+	now := int64(0)
+	if err := pods.Delete(t.Context(), "again", metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		t.Fatal(err)
+	}
+	is := addPod(t, api, "again", "a", "")
+	before := s.Snapshot()
+	if !s.Knows(t.Context(), "default", "again", string(is.UID)) || s.hasPod("default/again", string(was.UID)) {
+		t.Error("of two Pods of one name, the runtime asked for the second")
+	}
+	if w, _ := s.Snapshot().Workloads.Get("default/again"); w.Node != "a" {
+		t.Errorf("%+v, after generation %d", w, before.Generation)
+	}
+	// The kubelet knows a static Pod by another UID than the API knows its mirror.
+	mirror := is.DeepCopy()
+	mirror.ObjectMeta = metav1.ObjectMeta{Name: "mirror-a", Annotations: map[string]string{
+		corev1.MirrorPodAnnotationKey: "5a17", "kubernetes.io/config.hash": "5a17", "kubernetes.io/config.source": "file"}}
+	made, err := pods.Create(t.Context(), mirror, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !s.Knows(t.Context(), "default", "mirror-a", "5a17") || !s.Knows(t.Context(), "default", "mirror-a", string(made.UID)) {
+		t.Error("a static Pod is known by either UID")
 	}
 }
 
@@ -249,7 +293,7 @@ func TestOutages(t *testing.T) {
 	if !complete(snap) {
 		t.Errorf("an API that is away changes nothing: %s", show(snap))
 	}
-	if s.Knows(t.Context(), "default", "unknown") {
+	if s.Knows(t.Context(), "default", "unknown", "") {
 		t.Error("what is not known is not known")
 	}
 	api.Restart(t)
@@ -265,7 +309,8 @@ func TestOutages(t *testing.T) {
 	api.Freeze()
 	api.Thaw()
 	addPod(t, api, "thawed", "b", "10.0.1.3")
-	until(t, s, "the pod after the thaw", func(s *caracal.Snapshot) bool { return hasPod(s, "thawed", "b") })
+	kept := addPod(t, api, "kept", "a", "")
+	until(t, s, "the pods after the thaw", func(s *caracal.Snapshot) bool { return hasPod(s, "thawed", "b") && hasPod(s, "kept", "a") })
 	stop()
 
 	// A start without the API has all that there was.
@@ -274,6 +319,9 @@ func TestOutages(t *testing.T) {
 	snap = until(t, s, "the cluster from disk", func(s *caracal.Snapshot) bool { return settled(s) && hasPod(s, "thawed", "b") })
 	if snap.Complete() || snap.Incomplete[v1.KindWorkload] == "" {
 		t.Errorf("what was not listed may lack something: %s", show(snap))
+	}
+	if !s.Knows(t.Context(), "default", "kept", string(kept.UID)) || s.hasPod("default/kept", "another") {
+		t.Error("the UID of a Pod is not on disk")
 	}
 	until(t, s, "a word about the API", func(s *caracal.Snapshot) bool { return strings.Contains(show(s), "cannot be reached") })
 	// When the API is back it takes its place without a change of anything.
@@ -307,6 +355,44 @@ func garbage(t *testing.T, o Options, dir string) {
 	})
 }
 
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// untilDenied waits until the API has denied so many more requests, whosever.
+func untilDenied(t *testing.T, api *kubetest.API, more int) {
+	t.Helper()
+	denied := func() (n int) {
+		const name = `authorization_attempts_total{result="no-opinion"} ` // which is RBAC's no
+		for line := range strings.Lines(api.Kubectl(t, "get", "--raw", "/metrics")) {
+			if value, ok := strings.CutPrefix(line, name); ok {
+				n, _ = strconv.Atoi(strings.TrimSpace(value))
+			}
+		}
+		return n
+	}
+	began := denied()
+	for end := time.Now().Add(limit); denied() < began+more; time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d requests were denied, %d before", denied(), began)
+		}
+	}
+}
+
 func TestForbidden(t *testing.T) {
 	t.Parallel()
 	api := startCluster(t)
@@ -332,12 +418,17 @@ subjects: [{kind: ServiceAccount, name: caracal, namespace: default}]
 			`[{"op":"replace","path":"/rules","value":[{"apiGroups":[%s],"resources":["*"],"verbs":["get","list","watch"]},{"apiGroups":[""],"resources":[%s],"verbs":["get","list","watch"]}]}]`, group, resources))
 	}
 	without(`"caracal.dev","networking.k8s.io","discovery.k8s.io"`, `"pods","namespaces","services","secrets"`)
-	s, _ := run(t, Options{Client: c, Node: "a", Namespace: "default"})
+	var log lines
+	s, _ := run(t, Options{Client: c, Node: "a", Namespace: "default", Log: slog.New(slog.NewTextHandler(&log, nil))})
 	snap := until(t, s, "a word about Nodes", func(s *caracal.Snapshot) bool {
 		return s.Incomplete[v1.KindWorkload] == "" && strings.Contains(s.Incomplete[kindNode], "apply manifests/base/rbac.yaml")
 	})
-	if snap.Synced || !strings.Contains(show(snap), `cannot list resource "nodes"`) && !strings.Contains(show(snap), `cannot watch resource "nodes"`) {
+	if snap.Synced || !strings.Contains(show(snap), `cannot list and watch resource "nodes"`) {
 		t.Error(show(snap))
+	}
+	untilDenied(t, api, 6) // three tries to watch and to list
+	if text := log.String(); strings.Count(text, "Node cannot be read") != 1 || strings.Contains(text, "no longer a problem: Node cannot") {
+		t.Errorf("said more than once:\n%s", text)
 	}
 	without(`"caracal.dev","networking.k8s.io","discovery.k8s.io"`, `"nodes","pods","namespaces","services","secrets"`)
 	until(t, s, "all of the cluster", func(s *caracal.Snapshot) bool { return complete(s) && len(s.Problems) == 0 })

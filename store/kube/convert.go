@@ -1,9 +1,11 @@
 package kube
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -23,6 +25,8 @@ type pod struct {
 	// before the Pod itself is.
 	Created int64 // Unix seconds of the API server's clock
 	Ending  bool
+	// UIDs are what the kubelet may call a Pod of this node, beside its name.
+	UIDs []string `json:",omitempty"`
 }
 
 // sourcePod is the Source of Workloads that are Pods.
@@ -50,8 +54,26 @@ func podOf(self string, words *store.Words) convert {
 			w.Ports = podPorts(p)
 		}
 		words.Workload(&w, p.Namespace+"/"+p.Name)
-		return &pod{Workload: w, Created: p.CreationTimestamp.Unix(), Ending: p.DeletionTimestamp != nil}
+		out := &pod{Workload: w, Created: p.CreationTimestamp.Unix(), Ending: p.DeletionTimestamp != nil}
+		if w.Node == self {
+			out.UIDs = podUIDs(p)
+		}
+		return out
 	}
+}
+
+// podUIDs are the UIDs by which a kubelet may know a Pod. The object of a static Pod is
+// a mirror with a UID of its own, while the kubelet calls the Pod by the hash of what
+// it read, which it leaves in annotations (kubernetes.io/config.mirror and .hash, in
+// its list of well-known annotations).
+func podUIDs(p *corev1.Pod) []string {
+	var list []string
+	for _, uid := range []string{string(p.UID), p.Annotations[corev1.MirrorPodAnnotationKey], p.Annotations["kubernetes.io/config.hash"]} {
+		if uid != "" && !slices.Contains(list, uid) {
+			list = append(list, uid)
+		}
+	}
+	return list
 }
 
 func podAddrs(p *corev1.Pod) []netip.Addr {
@@ -68,8 +90,8 @@ func podAddrs(p *corev1.Pod) []netip.Addr {
 	return slices.Clone(addrs)
 }
 
-// podPorts are the named ports of all containers, sidecars among them. Of two of a
-// name and a protocol the first counts, as with kube-proxy.
+// podPorts are the named ports of all containers, sidecars among them, sorted. Of two
+// of a name and a protocol the first counts, as with kube-proxy.
 func podPorts(p *corev1.Pod) []caracal.Port {
 	var list []caracal.Port
 	add := func(c *corev1.Container) {
@@ -78,8 +100,7 @@ func podPorts(p *corev1.Pod) []caracal.Port {
 			if q.Protocol == "" {
 				q.Protocol = string(corev1.ProtocolTCP)
 			}
-			known := func(o caracal.Port) bool { return o.Name == q.Name && o.Protocol == q.Protocol }
-			if q.Name != "" && !slices.ContainsFunc(list, known) {
+			if q.Name != "" {
 				list = append(list, q)
 			}
 		}
@@ -92,7 +113,12 @@ func podPorts(p *corev1.Pod) []caracal.Port {
 			add(c)
 		}
 	}
-	return list
+	// A Pod may have ten thousand: whoever makes it chooses.
+	order := func(a, b caracal.Port) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Protocol, b.Protocol))
+	}
+	slices.SortStableFunc(list, order)
+	return slices.CompactFunc(list, func(a, b caracal.Port) bool { return order(a, b) == 0 })
 }
 
 func namespaceOf(words *store.Words) convert {
@@ -136,10 +162,12 @@ func policyOf(words *store.Words) convert {
 	}
 }
 
+// serviceOf keeps nothing of a Service that no proxy serves. A headless one may list
+// external IPs, too (kube-proxy: ShouldSkipService).
 func serviceOf(words *store.Words) convert {
 	return func(obj metav1.Object) any {
 		s, ok := obj.(*corev1.Service)
-		if !ok || s.Spec.Type == corev1.ServiceTypeExternalName {
+		if !ok || s.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.ClusterIP == corev1.ClusterIPNone {
 			return nil
 		}
 		out := &caracal.Service{
@@ -178,8 +206,12 @@ func addrs(list []string) []netip.Addr {
 	return slices.Compact(out)
 }
 
-// slice names the Service of an EndpointSlice that has a ready endpoint here.
-type slice struct{ Service string }
+// slice names the Service of an EndpointSlice that has a ready endpoint here, and the
+// family of its addresses; those of both have slices for each.
+type slice struct {
+	Service string
+	V6      bool
+}
 
 // sliceOf keeps of an EndpointSlice only whether it has an endpoint here that takes
 // new connections: ready, and so not terminating, as kube-proxy counts for the
@@ -188,13 +220,13 @@ type slice struct{ Service string }
 func sliceOf(self string, words *store.Words) convert {
 	return func(obj metav1.Object) any {
 		s, ok := obj.(*discoveryv1.EndpointSlice)
-		if !ok || s.Labels[discoveryv1.LabelServiceName] == "" {
+		if !ok || s.Labels[discoveryv1.LabelServiceName] == "" || s.AddressType == discoveryv1.AddressTypeFQDN {
 			return nil
 		}
 		for i := range s.Endpoints {
 			e := &s.Endpoints[i]
 			if e.NodeName != nil && *e.NodeName == self && (e.Conditions.Ready == nil || *e.Conditions.Ready) {
-				return &slice{words.Word(s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName])}
+				return &slice{words.Word(s.Namespace + "/" + s.Labels[discoveryv1.LabelServiceName]), s.AddressType == discoveryv1.AddressTypeIPv6}
 			}
 		}
 		return nil

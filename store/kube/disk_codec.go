@@ -85,10 +85,7 @@ func (w *world) capture(file string, v *vault) func(*shelf.Writer) error {
 func (w *world) captureMaps(file string) func(*shelf.Writer) error {
 	switch file {
 	case kindEndpointSlice:
-		m := map[string]slice{}
-		for key, service := range w.slices {
-			m[key] = slice{service}
-		}
+		m := maps.Clone(w.slices)
 		return func(out *shelf.Writer) error { return putMap(out, m) }
 	case kindNode:
 		m := maps.Clone(w.nodes)
@@ -112,7 +109,7 @@ func putMap[V any](out *shelf.Writer, m map[string]V) error {
 }
 
 func (w *world) capturePods() func(*shelf.Writer) error {
-	table := w.workloads
+	table, uids := w.workloads, w.uids
 	// Few Pods are ending, or have an address that another claims too.
 	ending := map[string]bool{}
 	created := make(map[string]int64)
@@ -126,7 +123,8 @@ func (w *world) capturePods() func(*shelf.Writer) error {
 	}
 	return func(out *shelf.Writer) error {
 		for key, p := range table.All() {
-			out.Put(key, pod{Workload: p, Created: created[key], Ending: ending[key]})
+			known, _ := uids.Get(key)
+			out.Put(key, pod{Workload: p, Created: created[key], Ending: ending[key], UIDs: known})
 		}
 		return nil
 	}
@@ -239,7 +237,7 @@ func loadAccepted(w *world, r *shelf.Reader) error {
 			w.offered[o.Key] = o
 		}
 	}
-	for kind := range resources() {
+	for kind := range resources {
 		if fileOf(kind) == fileAccepted {
 			w.seen[kind] = true
 		}

@@ -26,7 +26,7 @@ func TestDisk(t *testing.T) {
 	w.set(kindPods, "x/q", workload("q", "b", 200, false, "10.0.1.1"))
 	w.set(v1.KindNetworkPolicy, "x/p", &policy{Policy: caracal.Policy{Namespace: "x", Name: "p", Ingress: true}})
 	w.set(kindService, "x/s", &caracal.Service{Namespace: "x", Name: "s", ClusterIPs: addrs([]string{"10.96.0.1"})})
-	w.set(kindEndpointSlice, "x/s-1", &slice{"x/s"})
+	w.set(kindEndpointSlice, "x/s-1", &slice{"x/s", false})
 	v := newVault(s.opts, func() {})
 	v.remember("bgp", map[string]string{"tor": "sesame"})
 	v.unkept = true

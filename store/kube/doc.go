@@ -11,7 +11,8 @@
 //
 // While the API is away, or says no, everything stays as it was last known; a kind
 // that was not listed since the start is Incomplete. What cannot be read or does not
-// fit concerns its own object alone. Removals are believed, but for those in hold.go.
+// fit concerns its own object alone. Removals are believed, but for those in hold.go
+// and depart.go.
 //
 // It and the packages below it are the only ones that import client-go.
 package kube

@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,23 +29,45 @@ type health struct {
 	// the API as a whole is.
 	why  string
 	away bool
+	// denied is why it may not be watched; empty if it may. It may be that it can be
+	// listed all the same, which is no use.
+	denied string
 	// since is when that began.
 	since time.Time
+	// restless is until when it is said that its watches end too early.
+	restless time.Time
 }
 
+// What a Reflector asks of the API.
+const (
+	verbList  = "list"
+	verbWatch = "watch"
+)
+
 // heard notes the answer of the API to a list or watch.
-func (s *Store) heard(kind string, err error) {
+func (s *Store) heard(kind, verb string, err error) {
 	var why string
 	var away bool
 	switch {
 	case err == nil:
-	case errors.Is(err, context.Canceled), apierrors.IsResourceExpired(err), apierrors.IsGone(err), apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge):
-		return // no more than a reason to list again
+	case errors.Is(err, context.Canceled), expired(err):
+		return
 	default:
 		why, away = reason(kind, err)
 	}
 	s.mu.Lock()
 	h := s.health[kind]
+	switch {
+	case verb == verbWatch && err == nil:
+		h.denied = ""
+	case verb == verbWatch && apierrors.IsForbidden(err):
+		h.denied = why
+	case err == nil:
+		why = h.denied
+	}
+	if apierrors.IsNotFound(err) && defined(kind) {
+		s.inbox, s.pulse = append(s.inbox, change{kind: kind, unknown: true}), true
+	}
 	changed := h.why != why || h.away != away
 	if changed {
 		if h.why == "" || why == "" {
@@ -58,6 +81,23 @@ func (s *Store) heard(kind string, err error) {
 	}
 }
 
+// restless has it said until a time that the watches of a kind end too early.
+func (s *Store) restless(kind string, until time.Time) {
+	s.mu.Lock()
+	s.health[kind].restless, s.pulse = until, true
+	s.mu.Unlock()
+	s.ring()
+	time.AfterFunc(time.Until(until)+time.Second, s.beat)
+}
+
+// beat has the Problems looked at again.
+func (s *Store) beat() {
+	s.mu.Lock()
+	s.pulse = true
+	s.mu.Unlock()
+	s.ring()
+}
+
 // reason says in words why the API did not answer, without what differs from one try
 // to the next; away says that the reason is not about the kind.
 func reason(kind string, err error) (why string, away bool) {
@@ -69,7 +109,7 @@ func reason(kind string, err error) (why string, away bool) {
 		case apierrors.IsUnauthorized(err):
 			return "the API does not accept our credentials (" + text + "); is the ServiceAccount there, and its token of this cluster?", true
 		case apierrors.IsForbidden(err):
-			return fmt.Sprintf("%s; apply manifests/base/rbac.yaml", text), false
+			return bothVerbs.Replace(text) + "; apply manifests/base/rbac.yaml", false
 		case apierrors.IsNotFound(err):
 			return fmt.Sprintf("the API does not know %s; apply manifests/base/crds.yaml", resource), false
 		case code == 429:
@@ -81,10 +121,17 @@ func reason(kind string, err error) (why string, away bool) {
 	return network(err), true
 }
 
+// bothVerbs makes one text of the refusals of the two verbs, which a Reflector tries in
+// turn: one without the other is of no use.
+var bothVerbs = strings.NewReplacer(" cannot list resource ", " cannot list and watch resource ", " cannot watch resource ", " cannot list and watch resource ")
+
 // network is what is wrong with the way to the API.
 func network(err error) string {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
+	}
+	if why, ok := outOfTime(err, time.Now()); ok {
+		return why
 	}
 	var timeout net.Error
 	switch op, isOp := errors.AsType[*net.OpError](err); {
@@ -99,7 +146,7 @@ func network(err error) string {
 }
 
 func resourceOf(kind string) string {
-	if r, ok := resources()[kind]; ok {
+	if r, ok := resources[kind]; ok {
 		return r + " of caracal.dev"
 	}
 	return kind
@@ -146,9 +193,12 @@ func (s *Store) unwell() []caracal.Problem {
 	var list []caracal.Problem
 	gone := map[string][]string{} // kinds by the reason
 	var since time.Time
+	restless := false
 	for _, kind := range slices.Sorted(maps.Keys(s.health)) {
 		h := s.health[kind]
 		switch {
+		case h.why == "" && time.Now().Before(h.restless):
+			restless = true
 		case h.why == "":
 		case h.away:
 			gone[h.why] = append(gone[h.why], kind)
@@ -159,6 +209,10 @@ func (s *Store) unwell() []caracal.Problem {
 			list = append(list, caracal.Problem{Severity: caracal.Warning, Kind: kind, Since: h.since,
 				Message: fmt.Sprintf("%s cannot be read from the API: %s. What was last known of them stays in force", kind, h.why)})
 		}
+	}
+	if restless {
+		list = append(list, caracal.Problem{Severity: caracal.Warning, Message: fmt.Sprintf(
+			"the API of Kubernetes at %s ends watches as soon as they begin: all is listed again and again, and changes are seen up to a minute late. Look at the log of the API server, and of the load balancer before it", s.host())})
 	}
 	if len(gone) == 0 {
 		return list
@@ -180,7 +234,7 @@ func (k *sink) rewound(ctx context.Context, o metav1.ListOptions) error {
 	}
 	l, err := k.list(ctx, metav1.ListOptions{Limit: 1})
 	if err != nil {
-		k.store.heard(k.kind, err)
+		k.store.heard(k.kind, verbList, err)
 		return err
 	}
 	have, err1 := strconv.ParseUint(o.ResourceVersion, 10, 64)

@@ -22,6 +22,8 @@ import (
 //   - all other Nodes at once, of two or more;
 //   - all of a kind of caracal.dev at once, if there were more than freeRemovals;
 //   - the last IPPool, while nodes have blocks;
+//   - whatever an API no longer has that has no Node of this very node either: it may be
+//     another cluster's, or a backup from before this node was there;
 //   - and with these whatever else of these kinds goes in the same removalWindow.
 //
 // Pods, Namespaces, NetworkPolicies and Services are not held.
@@ -49,22 +51,33 @@ func (g *goneSet) recently(kind string, now time.Time) int {
 	return n
 }
 
-// holdAffinities decides about BlockAffinities that are gone.
+// lost reports whether the API no longer has the Node of this very node.
+func (w *world) lost() bool { return w.accepted[keyOfNode(w.self)] != nil && w.nodes[w.self] == nil }
+
+// holdAffinities decides about BlockAffinities that are gone. Those that are held stay so
+// while others come back, which they do one by one.
 func (w *world) holdAffinities(now time.Time, confirm bool) {
-	w.gone.problems = nil
-	if len(w.gone.affinities) == 0 {
-		return
+	g := &w.gone
+	g.problems = nil
+	if g.lost && !w.lost() {
+		clear(g.kept) // this cluster's API, after all: judged anew
 	}
-	count := len(w.gone.affinities) + w.gone.recently(v1.KindBlockAffinity, now)
-	if !confirm && len(w.affinities) == 0 && count > freeRemovals {
-		w.gone.problem(v1.KindBlockAffinity, slices.Collect(maps.Keys(w.gone.affinities)))
-		return
+	maps.DeleteFunc(g.kept, func(name string, _ bool) bool { return g.affinities[name] == nil })
+	count := len(g.affinities) + g.recently(v1.KindBlockAffinity, now)
+	all := w.lost() || len(w.affinities) == 0 && count > freeRemovals
+	before := len(g.affinities)
+	for name, a := range g.affinities {
+		if confirm || !all && !g.kept[name] || w.accepted[keyOfNode(a.Node)] == nil && w.nodes[a.Node] == nil {
+			delete(g.affinities, name)
+			w.unindex(name, a)
+		} else if !g.kept[name] {
+			g.kept[name], g.keptAt = true, now
+		}
 	}
-	w.gone.recent = append(w.gone.recent, removal{v1.KindBlockAffinity, len(w.gone.affinities), now})
-	for name, a := range w.gone.affinities {
-		w.unindex(name, a)
+	if n := before - len(g.affinities); n > 0 {
+		g.recent = append(g.recent, removal{v1.KindBlockAffinity, n, now})
 	}
-	clear(w.gone.affinities)
+	w.holdProblem(v1.KindBlockAffinity, slices.Collect(maps.Keys(g.affinities)))
 }
 
 // hold returns the accepted objects that stay though the API has them no more.
@@ -78,7 +91,12 @@ func (w *world) hold(now time.Time, confirm bool) []*store.Object {
 			left[key.Kind]++
 		}
 	}
-	together := len(w.gone.affinities) > 0
+	lost := w.lost()
+	if w.gone.lost && !lost {
+		w.gone.held = nil // this cluster's API, after all: judged anew
+	}
+	w.gone.lost = lost
+	together := lost || len(w.gone.affinities) > 0 && now.Sub(w.gone.keptAt) <= removalWindow
 	for kind, objects := range gone {
 		together = together || w.tooMany(kind, objects, left[kind], now)
 	}
@@ -103,7 +121,7 @@ func (w *world) hold(now time.Time, confirm bool) []*store.Object {
 				names = append(names, o.Name)
 			}
 		}
-		w.gone.problem(kind, names)
+		w.holdProblem(kind, names)
 	}
 	return held
 }
@@ -130,7 +148,8 @@ func (w *world) tooMany(kind string, gone []*store.Object, left int, now time.Ti
 	return count > freeRemovals
 }
 
-func (g *goneSet) problem(kind string, names []string) {
+// holdProblem says which objects of a kind are held.
+func (w *world) holdProblem(kind string, names []string) {
 	if len(names) == 0 {
 		return
 	}
@@ -138,12 +157,21 @@ func (g *goneSet) problem(kind string, names []string) {
 	if kind == v1.KindNodeConfig {
 		what = kindNode
 	}
+	why, until := "at once (%s), and none was left", "they are"
+	if w.lost() {
+		why, until = "(%s), which has no Node of this very node either: is it another cluster's?", "that Node is"
+	}
+	w.gone.problems = append(w.gone.problems, caracal.Problem{Severity: caracal.Held, Kind: what, Message: fmt.Sprintf(
+		"%d objects of kind %s are gone from the API "+why+"; they stay in force until "+until+" back, or the removal is confirmed (caracal configure confirm)",
+		len(names), what, some(names))})
+}
+
+// some lists names, ten of them at most; it sorts them.
+func some(names []string) string {
 	slices.Sort(names)
 	text := strings.Join(names[:min(len(names), 10)], ", ")
 	if more := len(names) - 10; more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
-	g.problems = append(g.problems, caracal.Problem{Severity: caracal.Held, Kind: what, Message: fmt.Sprintf(
-		"%d objects of kind %s are gone from the API at once (%s), and none is left; they stay in force until they are back, or the removal is confirmed (caracal configure confirm)",
-		len(names), what, text)})
+	return text
 }

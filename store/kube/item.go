@@ -3,7 +3,10 @@ package kube
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -85,27 +88,66 @@ type watching struct {
 	out   chan watch.Event
 	stop  chan struct{}
 	once  sync.Once
+	// heard says that it had something to tell, failed that it ended with an error.
+	heard, failed atomic.Bool
+	began         time.Time
 }
 
-// follow returns a watch of items.
-func follow(inner watch.Interface, conv convert) watch.Interface {
-	w := &watching{inner: inner, out: make(chan watch.Event), stop: make(chan struct{})}
+// follow returns a watch of items. Of an error that ends it, what told makes of it is
+// passed on; told is asked with nil for a watch that ends without an error, and without
+// having said that all initial objects have been sent.
+func follow(inner watch.Interface, conv convert, told func(error) error) *watching {
+	w := &watching{inner: inner, out: make(chan watch.Event), stop: make(chan struct{}), began: time.Now()}
 	go func() {
 		defer close(w.out)
+		whole := false
 		for e := range inner.ResultChan() {
-			select {
-			case w.out <- converted(e, conv):
-			case <-w.stop:
+			if e.Type == watch.Error {
+				w.failed.Store(true)
+				if !whole {
+					e.Object = failure(e.Object, told)
+				}
+			} else {
+				w.heard.Store(true)
+				e = converted(e, conv)
+			}
+			whole = whole || e.Type == watch.Error || e.Type == watch.Bookmark && e.Object.(*item).notes[metav1.InitialEventsAnnotationKey] == "true"
+			if !w.send(e) {
 				return
 			}
+		}
+		if whole {
+			return
+		}
+		if err := told(nil); err != nil {
+			w.failed.Store(true)
+			w.send(watch.Event{Type: watch.Error, Object: &apierrors.NewInternalError(err).ErrStatus})
 		}
 	}()
 	return w
 }
 
+// send hands an event on, unless nobody wants it any more.
+func (w *watching) send(e watch.Event) bool {
+	select {
+	case w.out <- e:
+		return true
+	case <-w.stop:
+		return false
+	}
+}
+
+// failure is the object of an event of type ERROR, as told has it.
+func failure(was runtime.Object, told func(error) error) runtime.Object {
+	err := apierrors.FromObject(was)
+	if now := told(err); now != err {
+		return &apierrors.NewInternalError(now).ErrStatus
+	}
+	return was
+}
+
 func converted(e watch.Event, conv convert) watch.Event {
 	switch e.Type {
-	case watch.Error:
 	case watch.Bookmark:
 		i := newItem(e.Object, func(m metav1.Object) any { return nil })
 		if m, err := meta.Accessor(e.Object); err == nil {

@@ -42,7 +42,7 @@ func TestJudgedAfterRequest(t *testing.T) {
 	if _, err := s.Check(ctx); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for s.Snapshot().Nodes.Len() != 4 {
 		if time.Now().After(deadline) {
 			t.Fatalf("a node that came before a request is not judged: %d nodes", s.Snapshot().Nodes.Len())

@@ -34,7 +34,7 @@ func start(t testing.TB) *kubetest.API {
 	t.Helper()
 	api := kubetest.Start(t, kubetest.Options{})
 	text := ""
-	for kind, plural := range resources() {
+	for kind, plural := range resources {
 		text += fmt.Sprintf(anything, plural, kind, strings.ToLower(kind))
 	}
 	api.ApplyYAML(t, strings.TrimSuffix(text, "---"))

@@ -19,7 +19,7 @@ func TestPatienceEnds(t *testing.T) {
 	cancel()
 	select {
 	case <-wait:
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("the wait goes on after the end")
 	}
 }
@@ -29,7 +29,7 @@ func TestPatienceEnds(t *testing.T) {
 // everything every few seconds for as long as it is overloaded.
 func TestOverloadIsNoReturn(t *testing.T) {
 	s := New(Options{Node: "a"})
-	s.heard(v1.KindNetworkPolicy, apierrors.NewTooManyRequests("later", 1))
+	s.heard(v1.KindNetworkPolicy, verbList, apierrors.NewTooManyRequests("later", 1))
 	back := s.returned()
 	returned := func() bool {
 		select {

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
+	"caracal.dev/caracal/internal/memory"
 	"caracal.dev/caracal/store"
 )
 
@@ -62,12 +62,10 @@ func (s *Store) loop(ctx context.Context) {
 			s.take()
 		case <-later.C:
 		case <-saves.C:
+			s.depart()
 			if s.disk.save(s.world, s.vault, false); s.disk.news {
-				s.disk.news = false
-				s.publish(false)
-				s.judgeSoon(later)
+				s.disk.news, s.due = false, true
 			}
-			continue
 		case r := <-s.requests:
 			r.do()
 			close(r.done)
@@ -136,14 +134,7 @@ func (s *Store) take() {
 	w := s.world
 	pods, spaces, policies, services := w.workloads, w.namespaces, w.policies, w.services
 	for _, c := range inbox {
-		switch {
-		case c.all:
-			s.world.replace(c.kind, c.list)
-		case c.gone:
-			s.world.set(c.kind, c.item.key, nil)
-		default:
-			s.world.set(c.kind, c.item.key, c.item.value)
-		}
+		s.takeChange(c)
 	}
 	for kind, changed := range map[string]bool{
 		kindPods: differ(pods, w.workloads), v1.KindNamespace: differ(spaces, w.namespaces),
@@ -151,16 +142,21 @@ func (s *Store) take() {
 	} {
 		w.touched[kind] = w.touched[kind] || changed
 	}
-	for kind, changed := range w.touched {
-		if changed {
-			s.disk.touch(kind)
-		}
-	}
-	clear(w.touched)
+	s.touchDisk()
 	if s.vault.changed() {
 		s.world.rebuild, pulse = true, true
 	}
 	s.due = s.due || pulse || len(inbox) > 0
+}
+
+// touchDisk notes which kinds are no longer on disk as they are.
+func (s *Store) touchDisk() {
+	for kind, changed := range s.world.touched {
+		if changed {
+			s.disk.touch(kind)
+		}
+	}
+	clear(s.world.touched)
 }
 
 // publish makes a Snapshot, and rings if it differs from the last.
@@ -171,12 +167,30 @@ func (s *Store) publish(confirm bool) {
 	next.Synced = prev.Synced || s.world.synced()
 	next.Incomplete = s.incomplete()
 	next.Problems = s.problems(prev)
+	renamed := differ(*s.uids.Load(), s.world.uids)
 	if !changed && next.Synced == prev.Synced && maps.Equal(next.Incomplete, prev.Incomplete) && slices.Equal(next.Problems, prev.Problems) {
+		if renamed {
+			s.announce(prev)
+		}
 		return
 	}
 	next.Generation = prev.Generation + 1
 	s.published = time.Now()
-	s.snap.Store(next)
+	s.announce(next)
+	if prev.Complete() != next.Complete() && next.Workloads.Len()+next.Nodes.Len() >= manyObjects {
+		// To decode the first lists takes many times what is kept of them, which the
+		// runtime would give back over minutes. By then those who read the Snapshot
+		// have made theirs, too.
+		time.AfterFunc(tidyDelay, memory.GiveBack)
+	}
+	s.log(prev, next)
+}
+
+// announce has everybody look at a Snapshot, and at the UIDs of the Pods in it.
+func (s *Store) announce(snap *caracal.Snapshot) {
+	uids := s.world.uids
+	s.snap.Store(snap)
+	s.uids.Store(&uids)
 	s.mu.Lock()
 	bells := slices.Clone(s.bells)
 	s.mu.Unlock()
@@ -186,13 +200,6 @@ func (s *Store) publish(confirm bool) {
 		default:
 		}
 	}
-	if prev.Complete() != next.Complete() && next.Workloads.Len()+next.Nodes.Len() >= manyObjects {
-		// To decode the first lists takes many times what is kept of them, which the
-		// runtime would give back over minutes. By then those who read the Snapshot
-		// have made theirs, too.
-		time.AfterFunc(tidyDelay, debug.FreeOSMemory)
-	}
-	s.log(prev, next)
 }
 
 const (
@@ -209,8 +216,8 @@ func (w *world) synced() bool {
 
 // problems puts all Problems into order; one that was there before keeps its Since.
 func (s *Store) problems(prev *caracal.Snapshot) []caracal.Problem {
-	list := slices.Concat(s.world.problems(), s.vault.problems(), s.unwell(), s.disk.problems())
-	if _, ok := s.world.accepted[keyOfNode(s.opts.Node)]; !ok && s.world.seen[kindNode] {
+	list := slices.Concat(s.world.problems(), s.departures.problems(), s.vault.problems(), s.unwell(), s.disk.problems())
+	if _, ok := s.world.accepted[keyOfNode(s.opts.Node)]; !ok && s.world.seen[kindNode] && !s.world.unjudged(s.opts.Node) {
 		list = append(list, caracal.Problem{Severity: caracal.Rejected, Kind: kindNode, Name: s.opts.Node, Message: noSelf(s.opts.Node, mapKeys(s.world.nodes))})
 	}
 	return store.Dated(prev.Problems, list, s.opts.Now())
@@ -237,18 +244,32 @@ func noSelf(self string, nodes []string) string {
 
 // log says what became different, once.
 func (s *Store) log(prev, next *caracal.Snapshot) {
-	for _, p := range next.Problems {
-		if !slices.Contains(prev.Problems, p) {
-			s.opts.Log.Warn(p.Message, "severity", p.Severity.String())
-		}
-	}
-	for _, p := range prev.Problems {
-		if !slices.Contains(next.Problems, p) {
-			s.opts.Log.Info("no longer a problem: "+p.Message, "severity", p.Severity.String())
-		}
+	if !slices.Equal(prev.Problems, next.Problems) { // there may be one of each of 5,000 nodes
+		s.logProblems(prev.Problems, next.Problems)
 	}
 	if prev.Digest != next.Digest || prev.Synced != next.Synced {
 		s.opts.Log.Info("configuration taken", "api", s.host(), "generation", next.Generation, "digest", next.Digest, "synced", next.Synced,
 			"nodes", next.Nodes.Len(), "pools", next.Pools.Len(), "peers", next.Peers.Len(), "workloads", next.Workloads.Len(), "policies", next.Policies.Len())
+	}
+}
+
+func (s *Store) logProblems(was, is []caracal.Problem) {
+	set := func(list []caracal.Problem) map[caracal.Problem]bool {
+		m := make(map[caracal.Problem]bool, len(list))
+		for _, p := range list {
+			m[p] = true
+		}
+		return m
+	}
+	had, has := set(was), set(is)
+	for _, p := range is {
+		if !had[p] {
+			s.opts.Log.Warn(p.Message, "severity", p.Severity.String())
+		}
+	}
+	for _, p := range was {
+		if !has[p] {
+			s.opts.Log.Info("no longer a problem: "+p.Message, "severity", p.Severity.String())
+		}
 	}
 }

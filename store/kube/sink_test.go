@@ -1,9 +1,11 @@
 package kube
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"strings"
@@ -39,7 +41,7 @@ func TestItems(t *testing.T) {
 		t.Fatalf("%+v %v", again, err)
 	}
 	fake := watch.NewFakeWithChanSize(10, false)
-	w := follow(fake, conv)
+	w := follow(fake, conv, func(err error) error { return err })
 	fake.Add(&list.Items[0])
 	fake.Action(watch.Bookmark, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{ResourceVersion: "20", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"}}})
 	fake.Delete(&list.Items[2])
@@ -58,7 +60,7 @@ func TestItems(t *testing.T) {
 	fake.Add(&list.Items[0]) // that nobody takes
 	w.Stop()
 	w.Stop()
-	for deadline := time.After(10 * time.Second); ; {
+	for deadline := time.After(30 * time.Second); ; {
 		select {
 		case _, open := <-w.ResultChan():
 			if !open {
@@ -123,19 +125,19 @@ func TestHealth(t *testing.T) {
 	} {
 		s := New(Options{Node: "a"})
 		s.vault, s.disk = newVault(s.opts, s.ring), openDisk(s.opts)
-		s.heard(v1.KindIPPool, c.err)
-		s.heard(v1.KindIPPool, c.err)
+		s.heard(v1.KindIPPool, verbList, c.err)
+		s.heard(v1.KindIPPool, verbList, c.err)
 		if list := s.unwell(); len(list) != 1 || !strings.Contains(list[0].Message, c.want) {
 			t.Errorf("%v: %+v", c.err, list)
 		}
 		if s.isAway() != c.away || s.incomplete()[v1.KindIPPool] == "" {
 			t.Errorf("%v: away %v, %v", c.err, s.isAway(), s.incomplete())
 		}
-		s.heard(v1.KindIPPool, apierrors.NewResourceExpired("old")) // says nothing new
+		s.heard(v1.KindIPPool, verbList, apierrors.NewResourceExpired("old")) // says nothing new
 		if len(s.unwell()) != 1 {
 			t.Errorf("%v: forgotten", c.err)
 		}
-		s.heard(v1.KindIPPool, nil)
+		s.heard(v1.KindIPPool, verbList, nil)
 		s.deliver(change{kind: v1.KindIPPool, all: true})
 		s.take()
 		s.world.judge = false
@@ -145,10 +147,60 @@ func TestHealth(t *testing.T) {
 	}
 	s := New(Options{Node: "a"})
 	for _, kind := range kinds() {
-		s.heard(kind, refused)
+		s.heard(kind, verbList, refused)
 	}
 	if list := s.unwell(); len(list) != 1 {
 		t.Errorf("an API that is away is one problem, not %d", len(list))
+	}
+}
+
+// TestForbiddenIsOneProblem has a Reflector of a kind that it may not list, not watch, or
+// neither, try again and again: that is one Problem, which stays until it is read.
+func TestForbiddenIsOneProblem(t *testing.T) {
+	no := func(verb string) error {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", fmt.Errorf(`User "x" cannot %s resource "pods" in API group "" at the cluster scope`, verb))
+	}
+	for _, c := range []struct {
+		name        string
+		list, watch error
+	}{{"neither", no(verbList), no(verbWatch)}, {"no watch", nil, no(verbWatch)}} {
+		t.Run(c.name, func(t *testing.T) {
+			var out bytes.Buffer
+			s := New(Options{Node: "a", Log: slog.New(slog.NewTextHandler(&out, nil))})
+			s.vault, s.disk = newVault(s.opts, s.ring), openDisk(s.opts)
+			said := func(verb string, err error) {
+				s.heard(kindPods, verb, err)
+				s.publish(false)
+			}
+			try := func(list, watch error) {
+				said(verbWatch, watch) // what it is and its changes, by one request
+				if watch == nil {
+					return
+				}
+				if said(verbList, list); list == nil {
+					said(verbWatch, watch)
+				}
+			}
+			for range 3 {
+				try(c.list, c.watch)
+			}
+			if n := strings.Count(out.String(), "list and watch resource"); n != 1 || strings.Contains(out.String(), "no longer") {
+				t.Errorf("%d times:\n%s", n, out.String())
+			}
+			away := &url.Error{Op: "Get", URL: "https://x", Err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}}
+			try(away, away)
+			if list := s.unwell(); len(list) != 1 || !strings.Contains(list[0].Message, "connection refused") {
+				t.Errorf("away: %+v", list)
+			}
+			try(c.list, c.watch)
+			if list := s.unwell(); len(list) != 1 || !strings.Contains(list[0].Message, "list and watch") {
+				t.Errorf("back: %+v", list)
+			}
+			try(nil, nil)
+			if list := s.unwell(); len(list) != 0 {
+				t.Errorf("allowed: %+v", list)
+			}
+		})
 	}
 }
 

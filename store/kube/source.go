@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -33,18 +34,16 @@ type source struct {
 }
 
 // resources are the kinds of caracal.dev, and their names in the API.
-func resources() map[string]string {
-	return map[string]string{
-		v1.KindBGPConfiguration: "bgpconfigurations", v1.KindBGPPeer: "bgppeers", v1.KindBGPFilter: "bgpfilters",
-		v1.KindIPPool: "ippools", v1.KindNodeConfig: "nodeconfigs", v1.KindIPAMConfiguration: "ipamconfigurations",
-		v1.KindDataplaneConfiguration: "dataplaneconfigurations", v1.KindIPReservation: "ipreservations",
-		v1.KindBlockAffinity: "blockaffinities",
-	}
+var resources = map[string]string{
+	v1.KindBGPConfiguration: "bgpconfigurations", v1.KindBGPPeer: "bgppeers", v1.KindBGPFilter: "bgpfilters",
+	v1.KindIPPool: "ippools", v1.KindNodeConfig: "nodeconfigs", v1.KindIPAMConfiguration: "ipamconfigurations",
+	v1.KindDataplaneConfiguration: "dataplaneconfigurations", v1.KindIPReservation: "ipreservations",
+	v1.KindBlockAffinity: "blockaffinities",
 }
 
 // kinds lists all kinds that are read, sorted.
 func kinds() []string {
-	list := append(mapKeys(resources()), v1.KindWorkload, v1.KindNamespace, v1.KindNetworkPolicy, kindService, kindEndpointSlice, kindNode)
+	list := append(mapKeys(resources), v1.KindWorkload, v1.KindNamespace, v1.KindNetworkPolicy, kindService, kindEndpointSlice, kindNode)
 	slices.Sort(list)
 	return list
 }
@@ -66,7 +65,7 @@ func sources(c *apiserver.Client, self string, words *store.Words) []*source {
 		of(v1.KindNetworkPolicy, "networkpolicies", "networking.k8s.io", waitSmall, policyOf(words), net.NetworkPolicies("").List, net.NetworkPolicies("").Watch),
 		of(kindEndpointSlice, "endpointslices", "discovery.k8s.io", waitPods, sliceOf(self, words), disc.EndpointSlices("").List, disc.EndpointSlices("").Watch),
 	}
-	names := resources()
+	names := resources
 	for _, kind := range slices.Sorted(slices.Values(mapKeys(names))) {
 		conv, wait := ownOf(words), time.Duration(0)
 		switch kind {
@@ -106,6 +105,11 @@ type sink struct {
 	store *Store
 	// until is when the last watch was to end by itself; see [sink.rewound].
 	until time.Time
+	// listed is the resourceVersion of the last list.
+	listed  string
+	last    *watching // the last watch; nil: none yet
+	pace    pace
+	endings endings
 }
 
 // run follows the kind until ctx ends.
@@ -119,7 +123,7 @@ func (k *sink) run(ctx context.Context, late bool) {
 	}
 	quiet := logr.Discard()
 	// The store says itself what is wrong, once.
-	ctx = logr.NewContext(ctx, quiet)
+	ctx = apiserver.Once(logr.NewContext(ctx, quiet))
 	p := patience{back: k.store.returned, end: ctx.Done(), nodes: func() int { return k.store.Snapshot().Nodes.Len() }}
 	r := cache.NewReflectorWithOptions(k, &item{}, k, cache.ReflectorOptions{Name: k.kind, TypeDescription: k.resource, Logger: &quiet, Clock: p})
 	r.WatchListPageSize = pageSize
@@ -129,8 +133,14 @@ func (k *sink) run(ctx context.Context, late bool) {
 // ListWithContext implements cache.ListerWithContext.
 func (k *sink) ListWithContext(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	l, err := k.list(ctx, o)
-	k.store.heard(k.kind, err)
-	return l, err
+	k.store.heard(k.kind, verbList, err)
+	if err != nil {
+		return nil, err
+	}
+	if m, err := meta.ListAccessor(l); err == nil {
+		k.listed = m.GetResourceVersion()
+	}
+	return l, nil
 }
 
 // List implements cache.Lister, which nobody calls.
@@ -140,18 +150,30 @@ func (k *sink) List(o metav1.ListOptions) (runtime.Object, error) {
 
 // WatchWithContext implements cache.WatcherWithContext.
 func (k *sink) WatchWithContext(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	if err := k.rewound(ctx, o); err != nil {
+	if now := time.Now(); k.last != nil && k.until.Sub(now) > shortWatch {
+		k.tooEarly(now)
+	}
+	if err := k.slowDown(ctx); err != nil {
 		return nil, err
+	}
+	if o.ResourceVersion == "" || o.ResourceVersion != k.listed {
+		if err := k.rewound(ctx, o); err != nil {
+			return nil, err
+		}
 	}
 	w, err := k.watch(ctx, o)
-	k.store.heard(k.kind, err)
-	if err != nil {
-		return nil, err
-	}
+	k.store.heard(k.kind, verbWatch, err)
 	if k.until = (time.Time{}); o.TimeoutSeconds != nil {
 		k.until = time.Now().Add(time.Duration(*o.TimeoutSeconds) * time.Second)
 	}
-	return follow(w, k.convert), nil
+	if err != nil {
+		if expired(err) {
+			k.tooEarly(time.Now())
+		}
+		return nil, k.asList(o, err)
+	}
+	k.last = follow(w, k.convert, func(err error) error { return k.asList(o, err) })
+	return k.last, nil
 }
 
 // Watch implements cache.Watcher, which nobody calls.

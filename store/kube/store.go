@@ -39,6 +39,7 @@ const defaultNamespace = "kube-system"
 type Store struct {
 	opts     Options
 	snap     atomic.Pointer[caracal.Snapshot]
+	uids     atomic.Pointer[caracal.Table[string, []string]] // of this node's Pods, no newer than snap
 	requests chan request
 	done     chan struct{} // closed when Run returns
 	started  atomic.Bool
@@ -52,11 +53,12 @@ type Store struct {
 	back   chan struct{}      // is closed when the API is back, and another made
 
 	// What follows belongs to the goroutine of Run.
-	world     *world
-	vault     *vault
-	disk      *disk
-	published time.Time
-	due       bool // something is to be published
+	world      *world
+	departures departures
+	vault      *vault
+	disk       *disk
+	published  time.Time
+	due        bool // something is to be published
 }
 
 // change is what a Reflector found: an object, or one that is gone, or a whole list.
@@ -66,6 +68,8 @@ type change struct {
 	gone bool
 	list []*item
 	all  bool
+	// unknown says that the API does not know the kind.
+	unknown bool
 }
 
 // request is work for the goroutine of Run.
@@ -88,12 +92,14 @@ func New(o Options) *Store {
 	}
 	s := &Store{
 		opts: o, requests: make(chan request), done: make(chan struct{}), wake: make(chan struct{}, 1), back: make(chan struct{}),
-		world: newWorld(o.Node), health: map[string]*health{},
+		world: newWorld(o.Node), departures: newDepartures(), health: map[string]*health{},
 	}
 	for _, kind := range kinds() {
 		s.health[kind] = &health{}
 	}
 	s.snap.Store(caracal.NewSnapshot(o.Node))
+	none := s.world.uids
+	s.uids.Store(&none)
 	return s
 }
 
@@ -140,7 +146,7 @@ func (s *Store) Reload(ctx context.Context) ([]caracal.Problem, error) {
 // Confirm lets the removals through that are held now ([caracal.Held]), and returns
 // the Problems that are left.
 func (s *Store) Confirm(ctx context.Context) ([]caracal.Problem, error) {
-	err := s.request(ctx, func() { s.world.judge = true; s.publish(true) })
+	err := s.request(ctx, func() { s.departConfirmed(); s.world.judge = true; s.publish(true) })
 	if err != nil {
 		return nil, fmt.Errorf("store/kube: confirm removals: %w", err)
 	}
@@ -163,7 +169,7 @@ func (s *Store) Views(ctx context.Context, nodes []string) ([]*caracal.Snapshot,
 	err := s.request(ctx, func() {
 		now := s.Snapshot()
 		for _, name := range nodes {
-			v, _, _ := store.RebuildClaimed(caracal.NewSnapshot(name), s.world.claimed(), nil, s.world.objects, nil)
+			v, _, _ := store.RebuildClaimed(caracal.NewSnapshot(name), s.world.claimed(), nil, s.world.objects, s.vault.named)
 			v.Workloads, v.Policies, v.Namespaces, v.Services = now.Workloads, now.Policies, now.Namespaces, now.Services
 			v.Generation, v.Digest, v.Synced = now.Generation, now.Digest, now.Synced
 			out = append(out, v)
@@ -180,14 +186,15 @@ const knowsTime = 5 * time.Second
 
 // Knows reports whether the API has said that a Pod is on this node. The runtime may
 // be faster than our watch, so it waits for up to five seconds; not while the API
-// cannot be read.
-func (s *Store) Knows(ctx context.Context, namespace, name string) bool {
+// cannot be read. A runtime that says the Pod's UID gets no answer about another Pod
+// that had its name before; an empty uid is any.
+func (s *Store) Knows(ctx context.Context, namespace, name, uid string) bool {
 	bell := s.Subscribe()
 	defer s.unsubscribe(bell)
 	ctx, cancel := context.WithTimeout(ctx, knowsTime)
 	defer cancel()
 	for {
-		if w, ok := s.Snapshot().Workloads.Get(namespace + "/" + name); ok && w.Node == s.opts.Node {
+		if s.hasPod(namespace+"/"+name, uid) {
 			return true
 		}
 		if s.away() {
@@ -199,6 +206,14 @@ func (s *Store) Knows(ctx context.Context, namespace, name string) bool {
 			return false
 		}
 	}
+}
+
+// hasPod reports whether a Pod of this node is in the Snapshot, with its UID if one is
+// given. One that an earlier version left on disk has none, and is taken by its name.
+func (s *Store) hasPod(key, uid string) bool {
+	uids, _ := s.uids.Load().Get(key) // first, see uids
+	w, ok := s.Snapshot().Workloads.Get(key)
+	return ok && w.Node == s.opts.Node && (uid == "" || len(uids) == 0 || slices.Contains(uids, uid))
 }
 
 var errStopped = errors.New("the store has stopped")

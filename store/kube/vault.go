@@ -39,6 +39,9 @@ type vault struct {
 	unkept  bool               // and not on disk yet
 }
 
+// ownSecret is the one that the daemon may read as it is installed (manifests/base/rbac.yaml).
+const ownSecret = "caracal-bgp"
+
 // secret is one Secret.
 type secret struct {
 	words    map[string]string // by key; those of the last time that it could be read
@@ -58,7 +61,8 @@ func newVault(o Options, ring func()) *vault {
 func (v *vault) password(ref v1.SecretKeyRef) caracal.Password {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	p := caracal.Password{From: fmt.Sprintf("Secret %s/%s, key %s", v.o.Namespace, ref.Name, ref.Key)}
+	p := v.named(ref)
+	p.Err = ""
 	s := v.secrets[ref.Name]
 	if s == nil {
 		s = &secret{}
@@ -83,6 +87,12 @@ func (v *vault) password(ref v1.SecretKeyRef) caracal.Password {
 		p.Err = "the Secret has no such key"
 	}
 	return p
+}
+
+// named is a password of which only the place is told: for the view of another node,
+// which alone reads it.
+func (v *vault) named(ref v1.SecretKeyRef) caracal.Password {
+	return caracal.Password{From: fmt.Sprintf("Secret %s/%s, key %s", v.o.Namespace, ref.Name, ref.Key), Err: "secrets are not read here"}
 }
 
 // begin is called before a build: what is not asked for in it is not read any more.
@@ -180,6 +190,8 @@ func (v *vault) read(ctx context.Context, name string) {
 	switch {
 	case apierrors.IsNotFound(err):
 		why = "there is no such Secret"
+	case apierrors.IsForbidden(err) && name != ownSecret:
+		why = fmt.Sprintf("%v; add %s to the resourceNames of the Role caracal-secrets in namespace %s, or use the Secret %s", err, name, v.o.Namespace, ownSecret)
 	case err != nil:
 		why, _ = reason("Secret", err)
 	}

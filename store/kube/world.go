@@ -31,12 +31,13 @@ type world struct {
 	policies   caracal.Table[string, caracal.Policy]
 	services   caracal.Table[string, caracal.Service]
 
-	claims   map[netip.Addr]claim   // who has an address
-	losers   map[netip.Addr][]claim // who claims it besides; rarely anybody
-	declared map[string]bool        // namespaces that have an object of their own
-	mentions map[string]int         // objects in a namespace
-	slices   map[string]string      // EndpointSlice to Service, with a ready endpoint here
-	ready    map[string]int         // such slices of a Service
+	uids     caracal.Table[string, []string] // of this node's Pods
+	claims   map[netip.Addr]claim            // who has an address
+	losers   map[netip.Addr][]claim          // who claims it besides; rarely anybody
+	declared map[string]bool                 // namespaces that have an object of their own
+	mentions map[string]int                  // objects in a namespace
+	slices   map[string]slice                // EndpointSlices with a ready endpoint here
+	ready    map[slice]int                   // how many such slices a Service has of a family
 
 	nodes      map[string]*node
 	overlays   map[string]*overlay
@@ -70,7 +71,10 @@ type world struct {
 // goneSet are the removals that wait: see hold.go.
 type goneSet struct {
 	affinities map[string]*affinity
+	kept       map[string]bool // of these: what was held at the last judgement
+	keptAt     time.Time       // when the last of them was held first
 	held       map[store.Key]bool
+	lost       bool // at the last judgement; see [world.lost]
 	recent     []removal
 	problems   []caracal.Problem
 }
@@ -80,12 +84,13 @@ func newWorld(self string) *world {
 	return &world{
 		self: self, words: store.NewWords(),
 		workloads: blank.Workloads, namespaces: blank.Namespaces, policies: blank.Policies, services: blank.Services,
+		uids:   caracal.NewTable[string, []string](),
 		claims: map[netip.Addr]claim{}, losers: map[netip.Addr][]claim{}, declared: map[string]bool{}, mentions: map[string]int{},
-		slices: map[string]string{}, ready: map[string]int{},
+		slices: map[string]slice{}, ready: map[slice]int{},
 		nodes: map[string]*node{}, overlays: map[string]*overlay{}, affinities: map[string]*affinity{}, byNode: map[string]map[string]bool{},
 		dirtyNodes: map[string]bool{}, mode: v1.IPAMBlocks,
 		offered: map[store.Key]*store.Object{}, accepted: map[store.Key]*store.Object{},
-		gone:    goneSet{affinities: map[string]*affinity{}, held: map[store.Key]bool{}},
+		gone:    goneSet{affinities: map[string]*affinity{}, kept: map[string]bool{}, held: map[store.Key]bool{}},
 		refused: map[store.Key]string{}, warned: map[store.Key]v1.Errors{}, seen: map[string]bool{}, rebuild: true, begin: func() {}, touched: map[string]bool{},
 	}
 }
@@ -124,7 +129,10 @@ func (w *world) set(kind, key string, value any) {
 }
 
 // replace takes the whole list of a kind in: what is not in it is gone.
-func (w *world) replace(kind string, list []*item) {
+func (w *world) replace(kind string, list []*item) { w.replaceBut(kind, list, nil) }
+
+// replaceBut does so with all but what is to be kept.
+func (w *world) replaceBut(kind string, list []*item, keep map[string]bool) {
 	now := make(map[string]bool, len(list))
 	for _, i := range list {
 		if i.value != nil {
@@ -132,7 +140,7 @@ func (w *world) replace(kind string, list []*item) {
 		}
 	}
 	for _, key := range w.names(kind) {
-		if !now[key] {
+		if !now[key] && !keep[key] {
 			w.set(kind, key, nil)
 		}
 	}

@@ -72,18 +72,47 @@ func (w *world) fromObjects(base *caracal.Snapshot) (*caracal.Snapshot, bool) {
 }
 
 // claimed are the blocks that nodes took by themselves, and the addresses that they
-// borrow of others' blocks. A block that a NodeConfig lists is the configuration's.
+// borrow of others' blocks. A block that a NodeConfig lists is the configuration's, and
+// one that two nodes say they have is that of the one who has it by the judgement.
 func (w *world) claimed() map[netip.Prefix]string {
 	all := make(map[netip.Prefix]string, len(w.affinities))
+	loans := map[netip.Prefix]string{} // to the names of their objects
 	for _, m := range []map[string]*affinity{w.gone.affinities, w.affinities} {
-		for _, a := range m {
-			o := w.overlays[a.Node]
-			if !a.Static && w.accepted[keyOfNode(a.Node)] != nil && (o == nil || !slices.Contains(o.Config.Spec.Blocks, a.CIDR.String())) {
+		for name, a := range m {
+			is := w.accepted[keyOfNode(a.Node)]
+			if a.Static || is == nil {
+				continue
+			}
+			if a.Borrowed {
+				if was, taken := loans[a.CIDR]; !taken || firstLoan(a.CIDR, name, was) == name {
+					loans[a.CIDR], all[a.CIDR] = name, a.Node
+				}
+				continue
+			}
+			o, block := w.overlays[a.Node], a.CIDR.String()
+			if (o == nil || !slices.Contains(o.Config.Spec.Blocks, block)) && slices.Contains(is.Value.(*v1.NodeConfig).Spec.Blocks, block) {
 				all[a.CIDR] = a.Node
 			}
 		}
 	}
 	return all
+}
+
+// firstLoan returns which of two objects says who borrows an address: the one that has
+// the name for that, of which there can be only one, or else the first by name.
+func firstLoan(p netip.Prefix, a, b string) string {
+	named := func(name string) bool {
+		rest, ok := strings.CutPrefix(name, "borrowed.")
+		addr, err := netip.ParseAddr(strings.ReplaceAll(rest, "-", ":"))
+		return ok && err == nil && addr == p.Addr()
+	}
+	switch {
+	case named(a):
+		return a
+	case named(b):
+		return b
+	}
+	return min(a, b)
 }
 
 func (w *world) judgeAll(now time.Time, confirm bool) {

@@ -69,11 +69,18 @@ func (w *world) setAffinity(name string, a *affinity) {
 		delete(w.affinities, name)
 		return
 	}
+	defer w.rehome(a.CIDR)
 	if old == nil {
 		old = w.gone.affinities[name]
 		delete(w.gone.affinities, name)
 	}
 	w.unindex(name, old)
+	for other, was := range w.gone.affinities { // held, and somebody else's now
+		if was.CIDR == a.CIDR {
+			delete(w.gone.affinities, other)
+			w.unindex(other, was)
+		}
+	}
 	w.affinities[name] = a
 	w.index(name, a)
 }
@@ -208,6 +215,12 @@ func (w *world) nodeConfig(name string, n *node) *v1.NodeConfig {
 	}
 	c.Default()
 	return c
+}
+
+// unjudged reports whether there is a Node of which nothing can be said yet: it was never
+// judged, since other kinds are not listed or it has just come.
+func (w *world) unjudged(name string) bool {
+	return w.nodes[name] != nil && w.offered[keyOfNode(name)] == nil && w.refused[store.Key{Kind: kindNode, Name: name}] == ""
 }
 
 // nodeWords turn a message about the NodeConfig that was made of a Node into one about

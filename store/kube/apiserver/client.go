@@ -42,6 +42,7 @@ func Connect(o Options) (*Client, error) {
 		return nil, fmt.Errorf("apiserver: find the API of Kubernetes: %w; --kubeconfig names the file that says where it is, and without it caracald must run in a Pod", err)
 	}
 	c.UserAgent, c.QPS, c.Burst = o.UserAgent, qps, burst
+	c.Wrap(func(inner http.RoundTripper) http.RoundTripper { return onceTransport{inner} })
 	// One connection for all: a client of its own for each would open several.
 	h, err := rest.HTTPClientFor(c)
 	if err != nil {

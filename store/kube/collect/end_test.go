@@ -54,7 +54,7 @@ func TestEndsWithoutAPI(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	for deadline := time.Now().Add(20 * time.Second); !c.Counts().Leading; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !c.Counts().Leading; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("not elected")
 		}
@@ -63,7 +63,7 @@ func TestEndsWithoutAPI(t *testing.T) {
 	cancel()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the collector does not end")
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"caracal.dev/caracal"
-	"caracal.dev/caracal/internal/kubetest"
 	"caracal.dev/caracal/ipam"
 )
 
@@ -166,9 +165,8 @@ func (f *fleet) check(when string) {
 // answers get lost, callers give up, daemons die and the API is away for a while.
 // Nobody gets an address that somebody has, and none is lost.
 func TestHammer(t *testing.T) {
-	t.Parallel()
-	a := kubetest.Start(t, kubetest.Options{})
-	c := on(t, a)
+	c := open(t)
+	a := c.API
 	f := newFleet(t, c, 50, ipam.Plan{Mode: ipam.ModeBlocks, Pools: []caracal.Pool{{Name: "p", CIDR: pfx("10.0.0.0/25"), BlockSize: 29}}})
 	lost := errors.New("connection lost")
 	c.failing(func(r *http.Request) (error, error) {
@@ -207,6 +205,7 @@ func TestHammer(t *testing.T) {
 		}
 	})
 	outage.Wait()
+	t.Logf("full after %d requests", c.requests.Load())
 	c.fail.Store(nil)
 	f.each(f.tidy)
 	f.check("full")

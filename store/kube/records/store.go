@@ -21,7 +21,7 @@ import (
 
 // Times that a request may take. Whoever waits for an address waits for them.
 const (
-	requestTime = 5 * time.Second
+	requestTime = 10 * time.Second
 	listTime    = 30 * time.Second
 	// readBackTime is for a look at what became of a write that was not answered,
 	// whoever has given up waiting for that by then.
@@ -38,6 +38,8 @@ const fieldOwner = "caracal-ipam"
 // Store keeps records in the API. It implements [ipam.Store] and [ipam.NodeStore].
 type Store struct {
 	blocks, claims resource
+	// request and readBack are requestTime and readBackTime, but in tests.
+	request, readBackIn time.Duration
 }
 
 // resource is one kind of objects.
@@ -54,7 +56,7 @@ func New(client *apiserver.Client) *Store {
 	of := func(name string, blocks bool) resource {
 		return resource{client.Own.Resource(gvr(name)), name, blocks}
 	}
-	return &Store{blocks: of("ipamblocks", true), claims: of("blockaffinities", false)}
+	return &Store{blocks: of("ipamblocks", true), claims: of("blockaffinities", false), request: requestTime, readBackIn: readBackTime}
 }
 
 func gvr(name string) schema.GroupVersionResource {
@@ -84,7 +86,7 @@ func (s *Store) Get(ctx context.Context, key string) (ipam.Record, error) {
 
 func (s *Store) get(ctx context.Context, subject ipam.Subject) (ipam.Record, error) {
 	res := s.of(subject)
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, s.request)
 	defer cancel()
 	o, err := res.Get(ctx, nameOf(subject), metav1.GetOptions{})
 	if err != nil {
@@ -125,7 +127,7 @@ func (s *Store) put(ctx context.Context, subject ipam.Subject, r ipam.Record) (s
 			return res.Update(ctx, o, metav1.UpdateOptions{FieldManager: fieldOwner})
 		}, "update"
 	}
-	within, cancel := context.WithTimeout(ctx, requestTime)
+	within, cancel := context.WithTimeout(ctx, s.request)
 	defer cancel()
 	got, err := write(within)
 	if err == nil {
@@ -149,7 +151,7 @@ func (s *Store) readBack(ctx context.Context, subject ipam.Subject, r ipam.Recor
 	if errors.Is(err, ipam.ErrConflict) && subject.Kind == ipam.BlockSubject && r.Revision != "" {
 		return "", err // is read again anyway, see ipam.Allocator
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBackTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.readBackIn)
 	defer cancel()
 	is, rerr := s.get(ctx, subject)
 	switch {
@@ -195,7 +197,7 @@ func (s *Store) remove(ctx context.Context, subject ipam.Subject, rev string) er
 		}
 		return ipam.ErrConflict
 	}
-	within, cancel := context.WithTimeout(ctx, requestTime)
+	within, cancel := context.WithTimeout(ctx, s.request)
 	defer cancel()
 	background := metav1.DeletePropagationBackground
 	err := res.ResourceInterface.Delete(within, name, metav1.DeleteOptions{
@@ -210,7 +212,7 @@ func (s *Store) remove(ctx context.Context, subject ipam.Subject, rev string) er
 	} else if refused(err) || errors.Is(err, ipam.ErrConflict) {
 		return err
 	}
-	within, stop := context.WithTimeout(context.WithoutCancel(ctx), readBackTime)
+	within, stop := context.WithTimeout(context.WithoutCancel(ctx), s.readBackIn)
 	defer stop()
 	if _, rerr := s.get(within, subject); errors.Is(rerr, ipam.ErrNotFound) {
 		return nil

@@ -255,10 +255,9 @@ func TestEdited(t *testing.T) {
 // TestAway: without an API, and with one that hangs, an error comes in time, and
 // afterwards all goes on.
 func TestAway(t *testing.T) {
-	t.Parallel()
-	a := kubetest.Start(t, kubetest.Options{})
-	c := on(t, a)
-	s := c.store(t)
+	c := open(t)
+	a, s := c.API, c.store(t)
+	s.request, s.readBackIn = 2*time.Second, time.Second
 	const key = "block/10.0.0.0-26"
 	rev := mustPut(t, s, key, "one\n")
 	for _, outage := range []struct {
@@ -268,7 +267,7 @@ func TestAway(t *testing.T) {
 		outage.begin()
 		began := time.Now()
 		_, err := s.Put(context.Background(), ipam.Record{Key: key, Value: []byte(outage.name), Revision: rev})
-		if err == nil || errors.Is(err, ipam.ErrConflict) || errors.Is(err, ipam.ErrNotFound) || time.Since(began) > 4*(requestTime+readBackTime) {
+		if err == nil || errors.Is(err, ipam.ErrConflict) || errors.Is(err, ipam.ErrNotFound) || time.Since(began) > 4*(s.request+s.readBackIn) {
 			t.Errorf("%s: put: %v after %v", outage.name, err, time.Since(began))
 		}
 		t.Logf("%s after %v: %v", outage.name, time.Since(began).Round(time.Millisecond), err)

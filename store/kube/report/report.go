@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -123,14 +124,14 @@ func (r *Reporter) outcome(err error, now time.Time) {
 		if forbidden(err) {
 			err = fmt.Errorf("%w; apply manifests/base/rbac.yaml", err)
 		}
-		text = err.Error()
+		text = strings.ReplaceAll(err.Error(), "\n", "; ")
 		r.failures++
 		r.retryAt = now.Add(r.draw(min(2*time.Second<<min(r.failures-1, 6), 2*time.Minute)))
 	}
 	switch {
 	case text == r.said:
 	case err != nil:
-		r.o.Log.Warn("the cluster is not told how this node is; tried again", "err", err)
+		r.o.Log.Warn("the cluster is not told how this node is; tried again", "err", text)
 	default:
 		r.o.Log.Info("the cluster is told again how this node is")
 	}

@@ -140,7 +140,7 @@ func (w *apiWriter) event(ctx context.Context, n Notice, now time.Time) error {
 	}
 	at := metav1.NewTime(now.Truncate(time.Second))
 	e := &corev1.Event{
-		ObjectMeta:     metav1.ObjectMeta{Namespace: ref.Namespace, Name: ref.Name[:min(len(ref.Name), 200)] + "." + n.hash(w.node)},
+		ObjectMeta:     metav1.ObjectMeta{Namespace: ref.Namespace, Name: eventName(ref.Name, n.hash(w.node))},
 		InvolvedObject: ref, Reason: n.Reason, Message: strings.ToValidUTF8(n.Message[:min(len(n.Message), maxMessage)], ""), Type: corev1.EventTypeWarning,
 		Source: corev1.EventSource{Component: "caracal", Host: w.node}, FirstTimestamp: at, LastTimestamp: at, Count: 1,
 	}
@@ -155,10 +155,22 @@ func (w *apiWriter) event(ctx context.Context, n Notice, now time.Time) error {
 			_, err = events.Patch(ctx, e.Name, types.StrategicMergePatchType, eventPatch(at, e.Message), metav1.PatchOptions{FieldManager: manager})
 		}
 	}
-	if err != nil {
+	if err != nil && !ends(err) {
 		return fmt.Errorf("report: write Event %s of %s %s: %w", n.Reason, ref.Kind, ref.Name, err)
 	}
 	return nil
+}
+
+// ends reports whether an Event is refused because its namespace is being deleted, or
+// is gone: nobody is left to be told, and no right is missing.
+func ends(err error) bool {
+	return errors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || errors.IsNotFound(err)
+}
+
+// eventName is the name of an Event about an object: a DNS-1123 subdomain, of which
+// each part ends with a letter or digit, also where a long name is cut.
+func eventName(object, hash string) string {
+	return strings.TrimRight(object[:min(len(object), 200)], "-.") + "." + hash
 }
 
 // eventPatch says that an Event happened again.
