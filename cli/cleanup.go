@@ -9,6 +9,20 @@ import (
 	pb "caracal.dev/caracal/proto"
 )
 
+// cleanupAndStay is cleanup, which with --stay does not end once it is done: kubelet
+// starts what ends in the Pod of a DaemonSet again and again.
+func (s *session) cleanupAndStay(ctx context.Context, cmd Command, w io.Writer) error {
+	err := s.cleanup(ctx, cmd, w)
+	if err != nil || cmd.Args["stay"] == "" {
+		return err
+	}
+	if err := flush(w); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
 // cleanup lists what of ours is in the kernel, asks, and deletes it: through
 // the daemon if there is one, otherwise by itself.
 func (s *session) cleanup(ctx context.Context, cmd Command, w io.Writer) error {

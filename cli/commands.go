@@ -62,7 +62,7 @@ func (s *session) run(ctx context.Context, cmd Command, w io.Writer) error {
 	case "monitor":
 		return s.monitor(ctx, cmd, w)
 	case "cleanup":
-		return s.cleanup(ctx, cmd, w)
+		return s.cleanupAndStay(ctx, cmd, w)
 	case "completion":
 		_, err := io.WriteString(w, completionScript(cmd.Args["shell"]))
 		return err

@@ -30,7 +30,7 @@ func TestCompleteForShell(t *testing.T) {
 		{[]string{"--socket", path, "release", "address", "2"}, "2001:db8:64::3\tdefault/web\n"},
 		{[]string{"--socket", path, "detach", ""}, "box\t10.64.0.5\n"},
 		{[]string{"--s"}, "--socket\tflag\n"},
-		{[]string{"cleanup", "--"}, "--yes\tdelete without asking\n--output\tflag\n--socket\tflag\n--timeout\tflag\n--help\tflag\n--version\tflag\n"},
+		{[]string{"cleanup", "--"}, "--yes\tdelete without asking\n--stay\tdo not end after that, as a Pod of a DaemonSet must not\n--output\tflag\n--socket\tflag\n--timeout\tflag\n--help\tflag\n--version\tflag\n"},
 		{[]string{"bogus", ""}, ""},
 		{[]string{"--socket", ""}, ""},
 	} {

@@ -76,6 +76,7 @@ func Grammar(extra ...External) *Word {
 		{Name: "release", Help: "free an address whose owner is gone", Exact: true, Next: releaseWords()},
 		{Name: "cleanup", Help: "list what Caracal has in the kernel, and delete it", Exact: true, Runs: "cleanup", Options: []*Word{
 			{Name: "--yes", Help: "delete without asking", Key: "yes", Exact: true},
+			{Name: "--stay", Help: "do not end after that, as a Pod of a DaemonSet must not", Key: "stay", Exact: true},
 		}},
 		{Name: "drain", Help: "move traffic away from this node, as far as its workloads allow", Exact: true, Runs: "drain", Options: []*Word{
 			{Name: "--timeout", Help: "how long traffic has to go elsewhere (10s)", Exact: true, Next: []*Word{

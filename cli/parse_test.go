@@ -81,6 +81,7 @@ func TestParse(t *testing.T) {
 		{"mon ro se", "monitor route=route session=session"},
 		{"cleanup", "cleanup"},
 		{"cleanup --yes", "cleanup yes=--yes"},
+		{"cleanup --yes --stay", "cleanup stay=--stay yes=--yes"},
 		{"completion bash", "completion shell=bash"},
 		{"version", "version"},
 		{"h", "help"},
@@ -220,7 +221,7 @@ func TestComplete(t *testing.T) {
 		{"show route all ", "for protocol table", false},
 		{"show bogus ", "", false},
 		{"show status ", "", false},
-		{"cleanup -", "--yes", false},
+		{"cleanup -", "--yes --stay", false},
 	} {
 		asked = false
 		if got := names(Complete(root, cut(tc.words), known)); got != tc.want || asked != tc.asks {

@@ -97,7 +97,7 @@ func renderCleanupList(w io.Writer, r *pb.CleanupReply) {
 
 func renderCleanupDone(w io.Writer, r *pb.CleanupReply) {
 	const most = 20 // without the right to delete, all of them fail
-	fmt.Fprintf(w, "%s deleted\n", plural(int(r.Deleted), "route", "routes"))
+	fmt.Fprintf(w, "%s deleted\n", plural(int(r.Deleted), "item", "items"))
 	for _, f := range r.Failed[:min(most, len(r.Failed))] {
 		fmt.Fprintf(w, "failed: %s\n", f)
 	}

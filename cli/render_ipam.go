@@ -12,7 +12,7 @@ import (
 func renderIPAM(w io.Writer, m *pb.IPAMUse) {
 	fmt.Fprintln(w, modeText(m.Mode))
 	if len(m.Pools) == 0 {
-		fmt.Fprintln(w, noAddresses)
+		fmt.Fprintln(w, noAddresses(m.Mode))
 		return
 	}
 	fmt.Fprintln(w)
@@ -43,7 +43,12 @@ func poolInfo(p *pb.PoolUse, mode string) string {
 }
 
 // noAddresses is for a node that can give none.
-const noAddresses = "this node has no addresses to give: its NodeConfig has no blocks and no podCIDRs"
+func noAddresses(mode string) string {
+	if mode == "blocks" {
+		return "this node has no addresses to give: no IPPool selects it"
+	}
+	return "this node has no addresses to give: its NodeConfig has no blocks and no podCIDRs"
+}
 
 func modeText(mode string) string {
 	switch mode {
@@ -61,7 +66,7 @@ func renderBlocks(w io.Writer, m *pb.IPAMUse) {
 		if m.Mode == "blocks" {
 			fmt.Fprintln(w, "this node has no block yet; it claims one when it needs an address")
 		} else {
-			fmt.Fprintln(w, noAddresses)
+			fmt.Fprintln(w, noAddresses(m.Mode))
 		}
 		return
 	}

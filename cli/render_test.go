@@ -191,3 +191,14 @@ func TestSortByPrefix(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// A node that can give no address says what it lacks, which depends on the mode.
+func TestRenderNoAddresses(t *testing.T) {
+	for mode, want := range map[string]string{"blocks": "no IPPool selects it", "podCIDR": "no blocks and no podCIDRs"} {
+		var out strings.Builder
+		renderIPAM(&out, &pb.IPAMUse{Mode: mode})
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("mode %s: %s", mode, out.String())
+		}
+	}
+}

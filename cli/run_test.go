@@ -55,7 +55,7 @@ func TestRun(t *testing.T) {
 		{"conf --from /etc/caracal.new", 2, "", "--from is for configure check only", ""},
 		{"conf confirm", 0, "nothing changes", "", "configure confirm"},
 		{"cleanup", 2, "route 10.64.1.0/26 via", "Delete 2 items? To delete without asking: cleanup --yes", ""},
-		{"cleanup --yes", 0, "2 routes deleted", "", "cleanup"},
+		{"cleanup --yes", 0, "2 items deleted", "", "cleanup"},
 		{"cleanup -o json", 0, `"total": 2`, "", ""},
 		{"cleanup --yes -o json", 0, `"deleted": 2`, "", "cleanup"},
 		{"sh ro for 10.9.9.9", 1, "", "there is no route for 10.9.9.9", "routes 10.9.9.9"},
@@ -188,7 +188,7 @@ func TestCleanupWithoutDaemon(t *testing.T) {
 		return &pb.CleanupReply{Items: []string{"route 10.0.0.0/24"}, Total: 3}, nil
 	}
 	code, stdout, _ := runWith(t, o, "cleanup", "--yes", "--socket", "/nonexistent/s")
-	want := "route 10.0.0.0/24\nand 2 more\n1 route deleted\nfailed: route 10.0.0.0/24: busy\n"
+	want := "route 10.0.0.0/24\nand 2 more\n1 item deleted\nfailed: route 10.0.0.0/24: busy\n"
 	if code != ExitFailed || stdout != want || fmt.Sprint(calls) != "[false true]" {
 		t.Errorf("code %d, calls %v, %s", code, calls, stdout)
 	}
@@ -275,7 +275,7 @@ func TestMonitorComesBack(t *testing.T) {
 		first = &fakeDaemon{events: make(chan *pb.EventList, 1)}
 		stop = serveAt(t, first, path)
 	}
-	for deadline := time.Now().Add(5 * time.Second); first.history() == "" && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); first.history() == "" && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
@@ -323,5 +323,34 @@ func TestManyRoutes(t *testing.T) {
 		t.Errorf("100,000 routes took %v", took)
 	} else {
 		t.Logf("100,000 routes took %v", took)
+	}
+}
+
+// A Pod of a DaemonSet ends when kubelet says so, and not when the work is done; what
+// failed ends it at once, so that it is seen.
+func TestCleanupStays(t *testing.T) {
+	o := testOptions("")
+	o.Cleanup = func(context.Context, bool) (*pb.CleanupReply, error) { return &pb.CleanupReply{}, nil }
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan int, 1)
+	var out bytes.Buffer
+	o.Stdout = &out
+	go func() { ended <- Run(ctx, []string{"cleanup", "--yes", "--stay", "--socket", "/nonexistent/s"}, o) }()
+	select {
+	case code := <-ended:
+		t.Errorf("it ended by itself, with %d", code)
+	case <-time.After(200 * time.Millisecond):
+		cancel()
+		if code := <-ended; code != ExitOK {
+			t.Errorf("code %d", code)
+		}
+	}
+	if !strings.Contains(out.String(), "nothing of ours") {
+		t.Errorf("it printed %q", out.String())
+	}
+	o.Cleanup = func(context.Context, bool) (*pb.CleanupReply, error) { return nil, errors.New("no right") }
+	if code, _, _ := runWith(t, o, "cleanup", "--yes", "--stay", "--socket", "/nonexistent/s"); code == ExitOK {
+		t.Error("it does not tell of a failure")
 	}
 }

@@ -97,7 +97,7 @@ func (p *person) look() {
 // expect waits until text appears after what was expected last.
 func (p *person) expect(text string) {
 	p.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(2 * time.Millisecond) {
 		p.mu.Lock()
 		all := p.seen.String()
 		p.mu.Unlock()
@@ -125,7 +125,7 @@ func (p *person) leaves(want int) {
 		if code != want {
 			p.t.Errorf("exit code %d, want %d", code, want)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		p.t.Fatal("the shell does not end")
 	}
 }
@@ -171,7 +171,7 @@ func TestShell(t *testing.T) {
 	p.types("cleanup\r")
 	p.expect("[y/N] ")
 	p.types("y\r")
-	p.expect("2 routes deleted")
+	p.expect("2 items deleted")
 	p.expect("caracal> ")
 
 	p.types("monitor\r")
@@ -212,7 +212,7 @@ func TestShellKilled(t *testing.T) {
 		return got.Lflag & (unix.ICANON | unix.ECHO)
 	}
 	p.expect("caracal> ")
-	for deadline := time.Now().Add(10 * time.Second); state() != 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(30 * time.Second); state() != 0 && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond) // until it is raw
 	}
 	syscall.Kill(os.Getpid(), syscall.SIGTERM)

@@ -178,6 +178,6 @@ func (f *fields) password(name string) *v1.Password {
 	if ref.yes("optional") {
 		ref.lose("optional", "a session whose password cannot be read stays down here, and never runs without", "see that the secret is there")
 	}
-	f.to.note("%s: the password is in the secret %s, key %s: put it into local/secrets/%s/%s of the hosts, or into a Secret of that name in the namespace of caracald", f.key, p.SecretKeyRef.Name, p.SecretKeyRef.Key, p.SecretKeyRef.Name, p.SecretKeyRef.Key)
+	f.to.note("%s: the password is in the secret %s, key %s: put it into local/secrets/%s/%s of the hosts, or into a Secret of that name in the namespace of caracald, and its name into resourceNames of the Role caracal-secrets", f.key, p.SecretKeyRef.Name, p.SecretKeyRef.Key, p.SecretKeyRef.Name, p.SecretKeyRef.Key)
 	return p
 }

@@ -251,7 +251,7 @@ func (c *conversion) routerPeer(h *host, p routerPeer) *v1.BGPPeer {
 	s.SourceAddress = p.LocalIP
 	if p.Password != "" {
 		s.Password = &v1.Password{SecretKeyRef: &v1.SecretKeyRef{Name: "kube-router-" + h.name, Key: strings.Trim(part, "-")}}
-		c.note("BGPPeer %s: the password stands in an annotation of the Node (base64); put it, decoded, into local/secrets/%s/%s of the host, or into a Secret of that name in the namespace of caracald, and then take it out of the annotation", o.Name, s.Password.SecretKeyRef.Name, s.Password.SecretKeyRef.Key)
+		c.note("BGPPeer %s: the password stands in an annotation of the Node (base64); put it, decoded, into local/secrets/%s/%s of the host, or into a Secret of that name in the namespace of caracald, and its name into resourceNames of the Role caracal-secrets, and then take it out of the annotation", o.Name, s.Password.SecretKeyRef.Name, s.Password.SecretKeyRef.Key)
 	}
 	if p.BFD != nil && p.BFD.Enabled {
 		s.BFD = &v1.PeerBFD{Multiplier: p.BFD.Multiplier}

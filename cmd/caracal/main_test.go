@@ -50,7 +50,7 @@ func TestCleanup(t *testing.T) {
 	if err == nil || strings.Count(out, "route ") != 3 || !strings.Contains(out, "Delete 3 items?") {
 		t.Fatalf("listing: %v\n%s", err, out)
 	}
-	if out, err = caracal(t, n, "cleanup", "--yes"); err != nil || !strings.Contains(out, "3 routes deleted") {
+	if out, err = caracal(t, n, "cleanup", "--yes"); err != nil || !strings.Contains(out, "3 items deleted") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	if out, err = caracal(t, n, "cleanup"); err != nil || out != "nothing of ours is in the kernel" {

@@ -44,6 +44,7 @@ func main() {
 		return
 	}
 	log := newLog(f)
+	slog.SetDefault(log) // what libraries write to package log looks like all else
 	if dropped != nil {
 		log.Debug("the program keeps more memory than it needs", "err", dropped)
 	}
@@ -62,7 +63,11 @@ func newLog(f flags) *slog.Logger {
 }
 
 func run(f flags, log *slog.Logger) error {
-	memory.Tune()
+	if f.store == storeKubernetes {
+		memory.Tune(memory.Objects())
+	} else {
+		memory.Tune(memory.Tables())
+	}
 	name, from, err := nodeName(f.node)
 	if err != nil {
 		return err

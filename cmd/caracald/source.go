@@ -24,7 +24,7 @@ type source struct {
 	ipam   endpoint.Allocator
 	shared bool
 	// knows reports whether a Pod is in the store; nil for one without Pods.
-	knows func(ctx context.Context, namespace, name string) bool
+	knows func(ctx context.Context, namespace, name, uid string) bool
 	// beside are the tasks that only this source has.
 	beside func(endpoints *endpoint.Registry) []func(context.Context, *node.Agent) error
 	// problems are those of these tasks; nil without.

@@ -27,6 +27,7 @@ import (
 
 // kubeSource is the API of Kubernetes. It need not be there.
 func kubeSource(f flags, name string, log *slog.Logger) (source, error) {
+	apiserver.LogTo(log)
 	client, err := apiserver.Connect(apiserver.Options{Kubeconfig: f.kubeconfig, UserAgent: "caracald/" + version.String() + " (" + name + ")"})
 	if err != nil {
 		return source{}, err
