@@ -75,8 +75,8 @@ func child(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	size.IPv6 = a.ipv6
-	memory.Tune()          // as the daemon does
-	runtime.LockOSThread() // Open is for the namespace of the thread
+	memory.Tune(memory.Tables()) // as the daemon does
+	runtime.LockOSThread()       // Open is for the namespace of the thread
 	defer runtime.UnlockOSThread()
 
 	c := cluster.New(size)

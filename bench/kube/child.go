@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 	"sync/atomic"
@@ -131,7 +130,7 @@ func child(ctx context.Context, args []string, out io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	memory.Tune()
+	memory.Tune(memory.Objects())
 	if err := memory.DropProgram(); err != nil { // as caracald does
 		return err
 	}
@@ -172,7 +171,7 @@ func child(ctx context.Context, args []string, out io.Writer) error {
 				return errors.Join(err, <-done)
 			}
 			if tidy {
-				debug.FreeOSMemory()
+				memory.GiveBack()
 			}
 			f.tell(out)
 		}

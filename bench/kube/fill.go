@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"caracal.dev/caracal/bench/stand"
 	"caracal.dev/caracal/internal/kubetest"
 )
 
@@ -29,7 +33,10 @@ const writers = 48
 type filler struct {
 	api  *kubetest.API
 	size size
-	core kubernetes.Interface
+	// reflector is the peer of all nodes.
+	reflector netip.Addr
+	core      kubernetes.Interface
+	churned   int // how often pods came and went so far
 }
 
 func (f *filler) fill(ctx context.Context) error {
@@ -42,7 +49,7 @@ func (f *filler) fill(ctx context.Context) error {
 	for _, step := range []struct {
 		n    int
 		make func(context.Context, int) error
-	}{{1, f.pool}, {f.size.namespaces, f.namespace}, {f.size.nodes, f.node}, {2 * f.size.nodes, f.block}, {f.size.pods, f.pod}, {f.size.policies, f.policy}, {f.size.services, f.service}} {
+	}{{1, f.network}, {f.size.namespaces, f.namespace}, {f.size.nodes, f.node}, {2 * f.size.nodes, f.block}, {f.size.pods, f.pod}, {f.size.policies, f.policy}, {f.size.services, f.service}} {
 		if err := together(ctx, step.n, step.make); err != nil {
 			return err
 		}
@@ -68,6 +75,14 @@ func together(ctx context.Context, n int, do func(context.Context, int) error) e
 func nodeName(i int) string  { return fmt.Sprintf("ip-10-128-%d-%d.example.internal", i/256, i%256) }
 func spaceName(i int) string { return fmt.Sprint("team-", i) }
 
+// nodeAddr is a node's own address; that of the first is the one of the daemon that is measured.
+func nodeAddr(i int) netip.Addr {
+	if i == 0 {
+		return stand.DaemonAddr
+	}
+	return netip.AddrFrom4([4]byte{198, 18, byte(16 + i/256), byte(i)})
+}
+
 func (f *filler) namespace(ctx context.Context, i int) error {
 	_, err := f.core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: spaceName(i), Labels: map[string]string{"team": fmt.Sprint(i % 10)}}}, metav1.CreateOptions{})
 	return err
@@ -79,9 +94,9 @@ func (f *filler) node(ctx context.Context, i int) error {
 		"beta.kubernetes.io/arch": "amd64", "node.kubernetes.io/instance-type": "m7.2xlarge", "beta.kubernetes.io/instance-type": "m7.2xlarge",
 		"topology.kubernetes.io/region": "eu-1", "topology.kubernetes.io/zone": fmt.Sprint("eu-1", 'a'+rune(i%3)), "rack": fmt.Sprint("rack-", i/40),
 		"node-pool": fmt.Sprint("pool-", i%5), "example.internal/image": "2026.11",
-	}, Annotations: map[string]string{"caracal.dev/ipv4-address": fmt.Sprintf("10.128.%d.%d/16", i/256, i%256)}}}
+	}, Annotations: map[string]string{"caracal.dev/ipv4-address": nodeAddr(i).String() + "/16"}}}
 	s := &n.Status
-	s.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: fmt.Sprintf("10.128.%d.%d", i/256, i%256)}, {Type: corev1.NodeHostName, Address: nodeName(i)}}
+	s.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: nodeAddr(i).String()}, {Type: corev1.NodeHostName, Address: nodeName(i)}}
 	s.Capacity = corev1.ResourceList{"cpu": resource.MustParse("8"), "memory": resource.MustParse("32Gi"), "pods": resource.MustParse("110")}
 	s.Allocatable = s.Capacity
 	for _, kind := range []string{"Ready", "MemoryPressure", "DiskPressure", "PIDPressure"} {
@@ -102,8 +117,13 @@ func (f *filler) own(ctx context.Context, resource, kind, name string, spec map[
 	return err
 }
 
-func (f *filler) pool(ctx context.Context, _ int) error {
-	return f.own(ctx, "ippools", "IPPool", "pods", map[string]any{"cidr": "10.0.0.0/11"})
+// network writes what an operator does: a pool, and one reflector for all nodes.
+func (f *filler) network(ctx context.Context, _ int) error {
+	_, err := f.core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "caracal-system"}}, metav1.CreateOptions{})
+	return errors.Join(err,
+		f.own(ctx, "ippools", "IPPool", "pods", map[string]any{"cidr": "10.0.0.0/11"}),
+		f.own(ctx, "bgpconfigurations", "BGPConfiguration", "default", map[string]any{"nodeToNodeMeshEnabled": false, "asNumber": int64(64512)}),
+		f.own(ctx, "bgppeers", "BGPPeer", "reflector", map[string]any{"peerIP": f.reflector.String(), "asNumber": "internal"}))
 }
 
 // blockOf returns the i-th block of the pool.
@@ -116,6 +136,9 @@ func addrOf(block, i int) netip.Addr {
 }
 
 func (f *filler) block(ctx context.Context, i int) error {
+	if i/2 == 0 {
+		return nil // the daemon that is measured claims its own
+	}
 	node := nodeName(i / 2)
 	return f.own(ctx, "blockaffinities", "BlockAffinity", fmt.Sprintf("%s.%s-26", node, blockOf(i).Addr()),
 		map[string]any{"node": node, "cidr": blockOf(i).String(), "state": "confirmed", "record": "claim"})
@@ -123,8 +146,9 @@ func (f *filler) block(ctx context.Context, i int) error {
 
 // pod writes the i-th pod: that of a Deployment of 20.
 func (f *filler) pod(ctx context.Context, i int) error {
-	node := i % f.size.nodes
-	nth := i / f.size.nodes // of that node
+	nth := i / f.size.nodes // of its node
+	// A node's pods are of different Deployments and namespaces.
+	node := (i + 21*nth) % f.size.nodes
 	return f.podAt(ctx, fmt.Sprintf("web-%d-7d9c8f6b5d-%05d", i/20, i), spaceName(i/20%f.size.namespaces), i/20, node, addrOf(2*node+nth/62, nth%62+1))
 }
 
@@ -151,7 +175,7 @@ func (f *filler) podAt(ctx context.Context, name, space string, app, node int, i
 	if err != nil {
 		return err
 	}
-	made.Status.Phase, made.Status.PodIP, made.Status.PodIPs, made.Status.HostIP = corev1.PodRunning, ip.String(), []corev1.PodIP{{IP: ip.String()}}, "10.128.0.1"
+	made.Status.Phase, made.Status.PodIP, made.Status.PodIPs, made.Status.HostIP = corev1.PodRunning, ip.String(), []corev1.PodIP{{IP: ip.String()}}, nodeAddr(node).String()
 	for _, kind := range []string{"Initialized", "Ready", "ContainersReady", "PodScheduled"} {
 		made.Status.Conditions = append(made.Status.Conditions, corev1.PodCondition{Type: corev1.PodConditionType(kind), Status: "True", LastTransitionTime: metav1.Now()})
 	}
@@ -197,4 +221,26 @@ func (f *filler) service(ctx context.Context, i int) error {
 	}
 	_, err = f.core.DiscoveryV1().EndpointSlices(space).Create(ctx, s, metav1.CreateOptions{})
 	return err
+}
+
+// churn lets pods come and go at a rate, and returns how many came.
+func (f *filler) churn(ctx context.Context, length time.Duration, rate int) (n int, err error) {
+	zero := int64(0)
+	f.churned++
+	began := time.Now()
+	for tick := time.NewTicker(time.Second / time.Duration(rate)); time.Since(began) < length; <-tick.C {
+		name := func(n int) string { return fmt.Sprintf("churn-%d-%d", f.churned, n) }
+		space := func(n int) string { return spaceName(n % f.size.namespaces) }
+		node := 1 + rand.N(f.size.nodes-1)
+		if err := f.podAt(ctx, name(n), space(n), n, node, addrOf(2*node+1, 62)); err != nil {
+			return n, err
+		}
+		if n >= 10 {
+			if err := f.core.CoreV1().Pods(space(n-10)).Delete(ctx, name(n-10), metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
+				return n, err
+			}
+		}
+		n++
+	}
+	return n, nil
 }

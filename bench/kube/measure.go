@@ -17,14 +17,14 @@ import (
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
+	"caracal.dev/caracal/bench/stand"
 	"caracal.dev/caracal/internal/kubetest"
 )
 
 // measure runs the child and asks it, and the API server.
 type measure struct {
 	api     *kubetest.API
+	world   *stand.World
 	filler  *filler
 	out     io.Writer
 	dir     string
@@ -83,7 +83,7 @@ func (m *measure) start(ctx context.Context, what string) error {
 	if m.profile != "" {
 		args = append(args, "--profile", m.profile)
 	}
-	m.cmd = exec.CommandContext(ctx, self, args...)
+	m.cmd = exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", m.world.Router, self}, args...)...)
 	m.cmd.Stderr = os.Stderr
 	if m.stdin, err = m.cmd.StdinPipe(); err != nil {
 		return err
@@ -129,7 +129,15 @@ func (m *measure) sizes(r report) {
 }
 
 func (m *measure) wire(r, was report) {
-	fmt.Fprintf(m.out, "  to the API: %d requests and streams, %s received, %s sent\n", r.Requests-was.Requests, mib(r.Received-was.Received), mib(r.Sent-was.Sent))
+	fmt.Fprintf(m.out, "  to the API: %d requests and streams, %s received, %s sent\n", r.Requests-was.Requests, traffic(r.Received-was.Received), traffic(r.Sent-was.Sent))
+}
+
+// traffic is in KiB below a MiB: a small cluster needs some tens of them.
+func traffic(n int64) string {
+	if n < 1<<20 {
+		return fmt.Sprintf("%.0f KiB", float64(n)/(1<<10))
+	}
+	return mib(n)
 }
 
 func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
@@ -167,20 +175,10 @@ func (m *measure) churn(ctx context.Context, length time.Duration, rate int) err
 	if err != nil {
 		return err
 	}
-	zero, n := int64(0), 0
 	began := time.Now()
-	for tick := time.NewTicker(time.Second / time.Duration(rate)); time.Since(began) < length; <-tick.C {
-		name, space := fmt.Sprint("churn-", n), spaceName(n%m.filler.size.namespaces)
-		node := rand.N(m.filler.size.nodes)
-		if err := m.filler.podAt(ctx, name, space, n, node, addrOf(2*node+1, 62)); err != nil {
-			return err
-		}
-		if n >= 10 {
-			if err := m.filler.core.CoreV1().Pods(spaceName((n-10)%m.filler.size.namespaces)).Delete(ctx, fmt.Sprint("churn-", n-10), metav1.DeleteOptions{GracePeriodSeconds: &zero}); err != nil {
-				return err
-			}
-		}
-		n++
+	n, err := m.filler.churn(ctx, length, rate)
+	if err != nil {
+		return err
 	}
 	took := time.Since(began)
 	is, err := m.ask("report")

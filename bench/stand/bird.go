@@ -26,7 +26,7 @@ func (bird BIRD) Start(w *World, dir string, shares []Share) (*Daemon, error) {
 	if err := os.WriteFile(conf, []byte(birdConfig(w.Addrs[:len(shares)], bird.Reflect)), 0o600); err != nil {
 		return nil, err
 	}
-	return w.start(dir, "bird", "-f", "-c", conf, "-s", filepath.Join(dir, "bird.ctl"))
+	return w.Run(dir, "bird", "-f", "-c", conf, "-s", filepath.Join(dir, "bird.ctl"))
 }
 
 // birdConfig has one protocol for each peer. The peers dial, so that none waits

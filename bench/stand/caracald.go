@@ -32,7 +32,7 @@ func (c Caracald) Start(w *World, dir string, shares []Share) (*Daemon, error) {
 	if err := configure(dir, c.nodes(w, shares)+c.dataplane()+c.reflector()); err != nil {
 		return nil, err
 	}
-	return w.start(dir, c.Binary,
+	return w.Run(dir, c.Binary,
 		"--config", filepath.Join(dir, "config"), "--state-dir", filepath.Join(dir, "state"),
 		"--socket", filepath.Join(dir, Socket), "--node", "router", "--http", fmt.Sprintf("127.0.0.1:%d", HTTPPort))
 }

@@ -17,8 +17,9 @@ type Daemon struct {
 	exited chan struct{}
 }
 
-// start runs a program in the daemon's namespace, its output in dir.
-func (w *World) start(dir, name string, args ...string) (*Daemon, error) {
+// Run starts a program in the daemon's namespace; its output is in dir, and it ends
+// with the benchmark.
+func (w *World) Run(dir, name string, args ...string) (*Daemon, error) {
 	d := &Daemon{
 		cmd:    exec.Command("ip", append([]string{"netns", "exec", w.Router, name}, args...)...),
 		log:    filepath.Join(dir, "log"),
