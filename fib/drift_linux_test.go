@@ -253,7 +253,7 @@ func TestOverrun(t *testing.T) {
 			ev = <-events
 		}
 		w.f.Notify(Events{Lost: true})
-	case <-time.After(5 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Fatal("nothing was told")
 	}
 	if !w.f.AuditDue() {

@@ -226,7 +226,7 @@ func TestListBesideAnAudit(t *testing.T) {
 		done <- err
 	}()
 	<-inside
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if _, err := w.k.Dump(ctx, Filter{Table: 254}, func(Read) {}); err != nil {
 		t.Errorf("while an audit reads: %v", err)

@@ -73,7 +73,7 @@ func (m *kernelMachine) pump(f *FIB) {
 			if ev.ForeignMany {
 				return
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(30 * time.Second):
 			m.t.Fatal("a notification did not come")
 		}
 	}

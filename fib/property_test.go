@@ -238,7 +238,7 @@ func (s *story) check() {
 	s.t.Helper()
 	var got, want map[netip.Prefix]string
 	var trouble string
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		s.m.pump(s.f)
 		applyAll(s.t, s.f)
 		got, want = ownRoutes(s.t, s.m.kernel()), s.expected()

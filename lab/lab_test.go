@@ -217,7 +217,7 @@ func TestRemakePod(t *testing.T) {
 		mustExec(t, l.Node("a"), "ip", "route", "add", a.String(), "dev", PodInterface("a1"))
 	}
 	// The new link may need a moment (carrier, neighbor discovery).
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	if m, err := l.WaitPing(ctx, IPv6); err != nil || len(m.Failed()) > 0 {
 		t.Errorf("ping: %+v, %v", m, err)

@@ -20,7 +20,7 @@ func TestBIRDAndFRR(t *testing.T) {
 	if err := l.Node("c").StartFRR(MeshFRR(l.Topology(), "c")); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	for _, f := range Families() {
 		if _, err := l.WaitPing(ctx, f); err != nil {

@@ -47,7 +47,7 @@ func withContainers(t *testing.T, nodes int, change ...func(*lab.Topology)) *con
 	if err := c.l.StartAll(); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), settleTime)
 	defer cancel()
 	if err := c.l.WaitSessions(ctx); err != nil {
 		t.Fatal(err)
@@ -99,7 +99,7 @@ func (c *containers) add(node, name string) (*runtimes.Container, *lab.Pod) {
 // ping pings from one pod to another until there is an answer, by each family.
 func (c *containers) ping(from, to *lab.Pod) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), settleTime)
 	defer cancel()
 	for _, a := range to.Addrs {
 		if err := from.WaitReach(ctx, a); err != nil {

@@ -65,7 +65,7 @@ func TestLinks(t *testing.T) {
 		for _, argv := range c.back {
 			run(t, a, argv...)
 		}
-		took := eventually(t, 10*time.Second, func() string {
+		took := within(t, 10*time.Second, func() string {
 			if diff := same(own(t, a), want); diff != "" {
 				return c.name + ":\n" + diff
 			}
@@ -82,7 +82,7 @@ func TestRepair(t *testing.T) {
 	l := mesh(t, lab.MeshOptions{PodsPerNode: 1}, lab.BGPSettings{})
 	a := l.Node("a")
 	want := wantRoutes(l, a)
-	eventually(t, 10*time.Second, func() string { return same(own(t, a), want) })
+	within(t, 10*time.Second, func() string { return same(own(t, a), want) })
 	b4, b6 := l.Node("b").Block(lab.IPv4).String(), l.Node("b").Block(lab.IPv6).String()
 	var worst time.Duration
 	const rounds = 100
@@ -94,7 +94,7 @@ func TestRepair(t *testing.T) {
 			{"ip", "route", "del", "unreachable", l.Node("a").Block(lab.IPv4).String(), "metric", "427"},
 		}[i%4]
 		run(t, a, argv...)
-		worst = max(worst, eventually(t, time.Second, func() string { return same(own(t, a), want) }))
+		worst = max(worst, within(t, time.Second, func() string { return same(own(t, a), want) }))
 	}
 	t.Logf("%d repairs: the slowest was seen after %v", rounds, worst)
 }
@@ -133,7 +133,7 @@ func TestForeignRoutesRandom(t *testing.T) {
 	l := mesh(t, lab.MeshOptions{PodsPerNode: 1}, lab.BGPSettings{})
 	a := l.Node("a")
 	want := wantRoutes(l, a)
-	eventually(t, 10*time.Second, func() string { return same(own(t, a), want) })
+	within(t, 10*time.Second, func() string { return same(own(t, a), want) })
 	base := foreign(t, a)
 	prefixes := []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("10.244.0.0/16")}
 	for _, n := range l.Nodes() {
@@ -187,7 +187,7 @@ func TestForeignRoutesRandom(t *testing.T) {
 			t.Fatalf("after %d operations foreign routes differ:\n%s", done+batch, diff)
 		}
 	}
-	eventually(t, 20*time.Second, func() string { return same(own(t, a), want) })
+	within(t, 20*time.Second, func() string { return same(own(t, a), want) })
 	if len(must(a.Status(t.Context()))(t).Problems) != 0 {
 		t.Errorf("problems: %+v", must(a.Status(t.Context()))(t).Problems)
 	}
@@ -201,7 +201,7 @@ func TestOverrun(t *testing.T) {
 	l := mesh(t, lab.MeshOptions{PodsPerNode: 1}, lab.BGPSettings{})
 	a := l.Node("a")
 	want := wantRoutes(l, a)
-	eventually(t, 10*time.Second, func() string { return same(own(t, a), want) })
+	within(t, 10*time.Second, func() string { return same(own(t, a), want) })
 	const routes = 100_000
 	add, del := make([]string, 0, routes), make([]string, 0, routes)
 	for i := range routes {
@@ -222,7 +222,7 @@ func TestOverrun(t *testing.T) {
 		begin := time.Now()
 		ipBatch(t, a, c.commands)
 		wrote := time.Since(begin)
-		took := eventually(t, 20*time.Second, func() string { return same(own(t, a), want) })
+		took := within(t, 20*time.Second, func() string { return same(own(t, a), want) })
 		st := must(a.Status(t.Context()))(t)
 		t.Logf("%s %d routes took %v; all was right %v later (%d routes repaired so far)", c.name, routes, wrote, took, st.Counts.DriftRepaired)
 	}
@@ -247,7 +247,7 @@ func TestOverrunWhileStopped(t *testing.T) {
 	l := mesh(t, lab.MeshOptions{PodsPerNode: 1}, lab.BGPSettings{})
 	a := l.Node("a")
 	want := wantRoutes(l, a)
-	eventually(t, 10*time.Second, func() string { return same(own(t, a), want) })
+	within(t, 10*time.Second, func() string { return same(own(t, a), want) })
 	daemon := a.Process("caracald")
 	if err := daemon.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
@@ -269,7 +269,7 @@ func TestOverrunWhileStopped(t *testing.T) {
 	if err := daemon.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	took := eventually(t, 20*time.Second, func() string { return same(own(t, a), want) })
+	took := within(t, 20*time.Second, func() string { return same(own(t, a), want) })
 	t.Logf("%d changes in the kernel unseen: all was right %v after", 2*prefixes*rounds, took)
 	if !strings.Contains(daemon.Log(), "notifications were lost") {
 		t.Error("the log does not say that notifications were lost")

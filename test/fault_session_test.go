@@ -22,13 +22,13 @@ func TestPeerFrozen(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { p.Signal(syscall.SIGCONT) })
-			noticed := eventually(t, hold+10*time.Second, func() string {
+			noticed := within(t, hold+10*time.Second, func() string {
 				if nb := session(t, a, c.node); nb.State == "Established" {
 					return "the session is still up"
 				}
 				return ""
 			})
-			gone := noticed + eventually(t, 10*time.Second, func() string {
+			gone := noticed + within(t, 10*time.Second, func() string {
 				for _, r := range own(t, a) {
 					for _, b := range l.Node(c.node).Blocks {
 						if strings.HasPrefix(r, b.String()) {
@@ -45,7 +45,7 @@ func TestPeerFrozen(t *testing.T) {
 			if err := p.Signal(syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, 30*time.Second, func() string { return same(own(t, a), wantRoutes(l, a)) })
+			within(t, 30*time.Second, func() string { return same(own(t, a), wantRoutes(l, a)) })
 		})
 	}
 }
@@ -70,7 +70,7 @@ func TestPeerKilled(t *testing.T) {
 				}
 				time.Sleep(20 * time.Millisecond)
 			}
-			eventually(t, 10*time.Second, func() string {
+			within(t, 10*time.Second, func() string {
 				for _, r := range own(t, a) {
 					for _, b := range l.Node(c.node).Blocks {
 						if strings.HasPrefix(r, b.String()) {
@@ -98,7 +98,7 @@ func TestConnectionLost(t *testing.T) {
 			reset := []string{"INPUT", "-p", "tcp", "-m", "multiport", "--ports", "179", "--tcp-flags", "RST", "NONE",
 				"-j", "REJECT", "--reject-with", "tcp-reset"}
 			run(t, a, append([]string{"iptables", "-w", "-I"}, reset...)...)
-			eventually(t, 20*time.Second, func() string {
+			within(t, 20*time.Second, func() string {
 				for _, nb := range must(a.Neighbors(t.Context()))(t) {
 					if nb.State == "Established" {
 						return "still up: " + nb.Name
@@ -107,7 +107,7 @@ func TestConnectionLost(t *testing.T) {
 				return ""
 			})
 			run(t, a, append([]string{"iptables", "-w", "-D"}, reset...)...)
-			eventually(t, 20*time.Second, func() string {
+			within(t, 20*time.Second, func() string {
 				if nb := session(t, a, "b"); nb.State != "Established" || nb.Since.Equal(since) {
 					return "the session is not back"
 				}
@@ -141,7 +141,7 @@ func TestPeerGoneWhileAway(t *testing.T) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	eventually(t, 20*time.Second, func() string {
+	within(t, 20*time.Second, func() string {
 		if strings.Contains(strings.Join(own(t, a), "\n"), b.Block(lab.IPv4).String()) {
 			return "still there:\n" + lines(own(t, a))
 		}

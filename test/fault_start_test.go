@@ -43,7 +43,7 @@ func forge(t *testing.T, l *lab.Lab, from, to string) *forger {
 func speak(t *testing.T, from *lab.Node, c sender.Config) *forger {
 	t.Helper()
 	f := &forger{sent: map[byte][][]byte{}}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), settleTime)
 	defer cancel()
 	c.Dialer = func(ctx context.Context) (conn net.Conn, err error) {
 		err = from.Do(func() (err error) {
@@ -187,7 +187,7 @@ func TestUpgrade(t *testing.T) {
 // the time that the session needs to come up.
 func TestSlowRestart(t *testing.T) {
 	t.Parallel()
-	slowRestartStory(t, 8*time.Second, 6*time.Second)
+	slowRestartStory(t, 20*time.Second, 12*time.Second)
 }
 
 func slowRestartStory(t *testing.T, restart, away time.Duration) {

@@ -122,13 +122,24 @@ func TestStoreHalved(t *testing.T) {
 	l := mesh(t, lab.MeshOptions{Nodes: 10, PodsPerNode: 1}, lab.BGPSettings{})
 	a := l.Node("a")
 	eventually(t, 10*time.Second, func() string { return same(own(t, a), wantRoutes(l, a)) })
+	// A directory of their own goes at one instant, on a busy machine as well.
 	cluster := filepath.Join(l.ConfigDir(), "cluster")
-	aside := t.TempDir()
-	half := []string{"e", "f", "g", "h", "i", "j"}
-	undisturbedFrom(t, l, []string{"b", "f", "j"}, func() {
-		for _, n := range half {
-			move(t, filepath.Join(cluster, "node-"+n+".yaml"), filepath.Join(aside, "node-"+n+".yaml"))
+	half, aside := filepath.Join(cluster, "half"), filepath.Join(l.Dir(), "aside")
+	if err := os.Mkdir(half, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
 		}
+	}
+	undisturbedFrom(t, l, []string{"b", "f", "j"}, func() {
+		for _, n := range []string{"e", "f", "g", "h", "i", "j"} {
+			move(filepath.Join(cluster, "node-"+n+".yaml"), filepath.Join(half, "node-"+n+".yaml"))
+		}
+		eventually(t, 15*time.Second, func() string { return saysProblem(t, a, "") })
+		move(half, aside)
 		eventually(t, 15*time.Second, func() string { return saysProblem(t, a, "stay in force until the removal is confirmed") })
 		crash(t, a, syscall.SIGKILL, 0)
 		settle(t, l, "a1", "b1")
@@ -136,12 +147,10 @@ func TestStoreHalved(t *testing.T) {
 		if err := saysProblem(t, a, "stay in force until the removal is confirmed"); err != "" {
 			t.Errorf("after a restart: %s", err)
 		}
-		for _, n := range half {
-			move(t, filepath.Join(aside, "node-"+n+".yaml"), filepath.Join(cluster, "node-"+n+".yaml"))
-		}
+		move(aside, half)
 		eventually(t, 15*time.Second, func() string { return saysProblem(t, a, "") })
 	})
-	if err := os.Remove(filepath.Join(cluster, "node-j.yaml")); err != nil {
+	if err := os.Remove(filepath.Join(half, "node-j.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, 15*time.Second, func() string {
@@ -150,15 +159,6 @@ func TestStoreHalved(t *testing.T) {
 		}
 		return ""
 	})
-}
-
-// move copies a file and removes it: the two are on different file systems.
-func move(t *testing.T, from, to string) {
-	t.Helper()
-	text := must(os.ReadFile(from))(t)
-	if err := errors.Join(os.WriteFile(to+".new", text, 0o644), os.Rename(to+".new", to), os.Remove(from)); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestTornFiles writes a file in place in pieces, again and again, as an editor

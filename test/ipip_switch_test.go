@@ -60,7 +60,7 @@ func TestIPIPSwitch(t *testing.T) {
 func tunnelsUp(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	for _, n := range l.Nodes() {
-		eventually(t, patience, func() string {
+		within(t, patience, func() string {
 			out, err := n.CLI(t.Context(), "-o", "json", "show", "tunnels")
 			var tunnel struct {
 				Up      bool
@@ -145,7 +145,7 @@ func TestIPIPMissing(t *testing.T) {
 	}
 	reach(t, l)
 	a := l.Node("a")
-	eventually(t, patience, func() string {
+	within(t, patience, func() string {
 		out, err := a.CLI(t.Context(), "show", "status")
 		text := strings.Join(strings.Fields(out), " ")
 		for _, want := range []string{"a: ready", "IPPool far asks for ipipMode: Always, which this node cannot do", "load the module ipip"} {
@@ -170,7 +170,7 @@ func TestIPIPMissing(t *testing.T) {
 	if err := l.WriteConfig("cluster.yaml", poolFile(t, l, "Never")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, func() string {
+	within(t, patience, func() string {
 		out, err := a.CLI(t.Context(), "show", "status")
 		if err != nil || strings.Contains(out, "IPPool far") {
 			return "the problem does not end: " + out

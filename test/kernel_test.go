@@ -16,7 +16,7 @@ func TestDrift(t *testing.T) {
 	l := mesh(t, lab.MeshOptions{PodsPerNode: 1}, lab.BGPSettings{})
 	a := l.Node("a")
 	want := wantRoutes(l, a)
-	eventually(t, 5*time.Second, func() string { return same(own(t, a), want) })
+	within(t, 5*time.Second, func() string { return same(own(t, a), want) })
 	b4, b6 := l.Node("b").Block(lab.IPv4).String(), l.Node("b").Block(lab.IPv6).String()
 	dev := lab.PodInterface("a1")
 	cases := []struct {
@@ -46,7 +46,7 @@ func TestDrift(t *testing.T) {
 		for _, argv := range c.do {
 			run(t, a, argv...)
 		}
-		took := eventually(t, c.limit, func() string {
+		took := within(t, c.limit, func() string {
 			if diff := same(own(t, a), want); diff != "" {
 				return c.name + ":\n" + diff
 			}
@@ -81,7 +81,7 @@ func TestForeignRoutes(t *testing.T) {
 	if err := l.RemoveNode(t.Context(), "b"); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, func() string { return same(own(t, a), wantRoutes(l, a)) })
+	within(t, 10*time.Second, func() string { return same(own(t, a), wantRoutes(l, a)) })
 	if diff := same(foreign(), before); diff != "" {
 		t.Errorf("foreign routes changed:\n%s", diff)
 	}

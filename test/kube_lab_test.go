@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,6 +27,8 @@ type cluster struct {
 	api *kubetest.API
 	// keys are the kubeconfigs of the daemons, by node.
 	keys map[string]string
+	// via is the proxy by which the daemons reach the API; may be nil.
+	via *kubetest.Proxy
 }
 
 // apiHost is the name of the API's host in the lab, apiAddr its address.
@@ -63,11 +66,29 @@ func newCluster(t *testing.T, top lab.Topology, addr netip.Addr) *cluster {
 	t.Helper()
 	l := start(t, top)
 	c := &cluster{containers: &containers{t, l, map[string]*runtimes.Host{}}, keys: map[string]string{}}
+	t.Cleanup(c.logsInOneForm)
 	c.api = kubetest.Start(t, kubetest.Options{NetNS: filepath.Join("/run/netns", namespaceOf(t, l, apiHost)), Addr: addr, Port: 6443})
 	const base = "../manifests/base/"
 	c.api.Apply(t, base+"namespace.yaml", base+"crds.yaml", base+"rbac.yaml", base+"admission.yaml")
 	c.api.ApplyYAML(t, kubePools)
 	return c
+}
+
+// logsInOneForm looks for lines in the daemons' logs that are not slog's: those of a
+// library, or of a daemon that broke down.
+func (c *cluster) logsInOneForm() {
+	for _, n := range c.l.Nodes() {
+		text, err := os.ReadFile(filepath.Join(n.Dir(), "caracald.log"))
+		if err != nil && n.Name != apiHost {
+			c.t.Log(err) // a node that a story starts no daemon on
+		}
+		for line := range strings.Lines(string(text)) {
+			if !strings.HasPrefix(line, "time=") || !strings.Contains(line, " level=") {
+				c.t.Errorf("%s: a line of the log that is not the daemon's own:\n%s", n.Name, line)
+				break
+			}
+		}
+	}
 }
 
 // namespaceOf returns the name of the namespace of a router.
@@ -104,6 +125,9 @@ func (c *cluster) register(name string) {
 		c.t.Fatal(err)
 	}
 	c.keys[name] = c.api.ServiceAccount(c.t, "caracal-system", "caracal", name)
+	if c.via != nil {
+		c.keys[name] = c.via.Kubeconfig(c.t, c.keys[name])
+	}
 }
 
 // startDaemon starts caracald with the node's own credentials.
@@ -156,11 +180,22 @@ func (c *cluster) run(node, name string, labels map[string]string) (*runtimes.Co
 	c.t.Helper()
 	p := c.create(node, name, labels)
 	ctr := c.container(node, name)
-	if err := c.hosts[node].Add(c.t.Context(), ctr); err != nil {
-		c.t.Fatal(err)
-	}
+	c.add(node, ctr)
 	c.started(p, ctr.Addrs)
 	return ctr, c.adopt(node, name, ctr.NetNS, ctr.Addrs)
+}
+
+// add wires up a container. As a kubelet it tries again where the daemon does not know of
+// the Pod yet: a machine under load may be late to tell.
+func (c *cluster) add(node string, ctr *runtimes.Container) {
+	c.t.Helper()
+	eventually(c.t, 60*time.Second, func() string {
+		err := c.hosts[node].Add(c.t.Context(), ctr)
+		if err != nil && !strings.Contains(err.Error(), "is not known to this node yet") {
+			c.t.Fatal(err)
+		}
+		return said(err)
+	})
 }
 
 // started writes a Pod's status as its kubelet does.
@@ -340,6 +375,11 @@ func (c *cluster) during(a, b string, fn func()) {
 		c.t.Logf("%s: %s", lab.Families()[i], r)
 		if r.Sent() == 0 || r.Lost() > 0 {
 			c.t.Errorf("%s: %d of %d packets were lost", lab.Families()[i], r.Lost(), r.Sent())
+			for _, n := range c.l.Nodes() {
+				out, _ := n.Exec(context.WithoutCancel(c.t.Context()), "sh", "-c",
+					"ip neigh; ip -6 neigh; cat /proc/net/snmp6 /proc/net/stat/nf_conntrack | grep -v ' 0$'; ip6tables-save -c | grep -i drop; ip -s link show eth0")
+				c.t.Logf("%s, where packets may have been dropped:\n%s", n.Name, out)
+			}
 		}
 	}
 }

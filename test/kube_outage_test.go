@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,14 +57,25 @@ func outageStory(t *testing.T, away time.Duration) {
 	c.ping(podA, podB)
 }
 
-// kept waits until daemons have what they took on disk.
+// kept waits until daemons have what they took on disk: the pods, and what is in force of
+// what is judged.
 func (c *cluster) kept(names ...string) {
 	c.t.Helper()
 	for _, name := range names {
+		dir := filepath.Join(c.l.Node(name).StateDir(), "kube")
 		eventually(c.t, 90*time.Second, func() string {
-			out, err := c.l.Node(name).Exec(c.t.Context(), "grep", "-rlE", "pa|pb", c.l.Node(name).StateDir()+"/kube")
-			if err != nil || out == "" {
-				return fmt.Sprintf("nothing of the pods is kept on %s: %v", name, err)
+			pods, err1 := os.ReadFile(filepath.Join(dir, "Workload"))
+			accepted, err2 := os.ReadFile(filepath.Join(dir, "accepted"))
+			if err := errors.Join(err1, err2); err != nil {
+				return err.Error()
+			}
+			if strings.Count(string(pods), `"default/p`) < 2 {
+				return "not both pods are kept on " + name
+			}
+			for _, w := range []string{`"pods-v4"`, `"pods-v6"`, `"a"`, `"b"`} {
+				if !strings.Contains(string(accepted), w) {
+					return w + " is not kept on " + name
+				}
 			}
 			return ""
 		})

@@ -35,17 +35,17 @@ func TestLinkDown(t *testing.T) {
 		}
 		down := time.Now()
 		run(t, c.at, c.down...)
-		eventually(t, 2*time.Second, func() string {
+		within(t, 2*time.Second, func() string {
 			if nb := neighborOf(t, a, 1); nb.State == "Established" || !strings.Contains(nb.LastError, c.reason) {
 				return c.name + ": the session is " + nb.State + ": " + nb.LastError
 			}
 			return ""
 		})
 		t.Logf("%s: the session is down after %v", c.name, time.Since(down).Round(time.Millisecond))
-		eventually(t, 2*time.Second, func() string { return throughOnly(t, a, "eth1") })
+		within(t, 2*time.Second, func() string { return throughOnly(t, a, "eth1") })
 		t.Logf("%s: the routes lead the other way after %v", c.name, time.Since(down).Round(time.Millisecond))
 		run(t, c.at, c.up...)
-		back := eventually(t, 15*time.Second, func() string { return neighborUp(neighborOf(t, a, 1)) })
+		back := within(t, 15*time.Second, func() string { return neighborUp(neighborOf(t, a, 1)) })
 		t.Logf("%s: the session is up again after %v", c.name, back.Round(time.Millisecond))
 		twoWays(t, l)
 		if nb := neighborOf(t, a, 2); nb.Flaps != other.Flaps {
@@ -55,7 +55,7 @@ func TestLinkDown(t *testing.T) {
 	// A flap that is over before anybody could look counts.
 	before := neighborOf(t, a, 1)
 	run(t, a, "sh", "-c", "ip link set eth0 down; ip link set eth0 up")
-	eventually(t, 15*time.Second, func() string {
+	within(t, 15*time.Second, func() string {
 		nb := neighborOf(t, a, 1)
 		if nb.Flaps == before.Flaps {
 			return "the session survived: " + nb.LastError

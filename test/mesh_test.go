@@ -163,7 +163,7 @@ func TestPeerGoneForGood(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	eventually(t, 8*time.Second, func() string {
+	within(t, 8*time.Second, func() string {
 		for _, r := range own(t, a) {
 			if strings.HasPrefix(r, "10.244.2.0/26") || strings.HasPrefix(r, "fd00:244:0:2::/122") {
 				return "still there: " + r

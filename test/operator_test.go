@@ -2,6 +2,7 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -147,7 +148,8 @@ func TestStoreVanishes(t *testing.T) {
 	}
 }
 
-// TestAdvertiseHosts has a pool announced as /32s, one for each workload.
+// TestAdvertiseHosts has a pool announced as /32s, one for each workload, and then as
+// blocks and as /32s again: without a gap.
 func TestAdvertiseHosts(t *testing.T) {
 	t.Parallel()
 	l := start(t, lab.Mesh(lab.MeshOptions{Nodes: 2}))
@@ -182,6 +184,27 @@ func TestAdvertiseHosts(t *testing.T) {
 		}
 		return ""
 	})
+	// From hosts to blocks and back, under traffic.
+	stop := flows(t, l, "a1", "b1")
+	for i := range 6 {
+		now, route, gone := string(config), "10.244.2.0/26 via 192.168.77.2 dev eth0 proto 67 metric 427", "10.244.2.2/32 via"
+		if i%2 == 1 {
+			now, route, gone = text, "10.244.2.2/32 via 192.168.77.2 dev eth0 proto 67 metric 427", "10.244.2.0/26 via"
+		}
+		if err := l.WriteConfig("cluster.yaml", now); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 10*time.Second, func() string {
+			got := own(t, l.Node("a"))
+			if !slices.Contains(got, route) || strings.Contains(lines(got), gone) {
+				return fmt.Sprintf("want %s, and nothing with %s:\n%s", route, gone, lines(got))
+			}
+			return ""
+		})
+	}
+	if r := stop(); r.Lost() != 0 {
+		t.Errorf("packets lost between hosts and blocks: %s", r)
+	}
 }
 
 // TestUnassignedAddress pings an address of another node's block that no pod

@@ -80,7 +80,7 @@ func (g *guarded) tamper(a *alarm, fault tampering) {
 	for _, argv := range fault.argv {
 		run(t, n, argv...)
 	}
-	eventually(t, repairWait, func() string {
+	within(t, repairWait, func() string {
 		return same(g.withoutOthers(g.rules("a")), g.withoutOthers(before))
 	})
 	took := time.Since(begin)
@@ -99,7 +99,7 @@ func (g *guarded) tamper(a *alarm, fault tampering) {
 	t.Logf("%s: repaired after %v, %d datagrams came through for %v", fault.name, took.Round(time.Millisecond), through, max(0, last.Sub(begin)).Round(time.Millisecond))
 	stop()
 	g.allowed("b1", "a1", true)
-	eventually(t, repairWait, func() string { return g.policyError("a") })
+	within(t, repairWait, func() string { return g.policyError("a") })
 	after := a.sniffer.Count()
 	g.allowed("b2", "a1", false)
 	if n := a.sniffer.Count() - after; n > 0 {
@@ -167,7 +167,7 @@ func TestPolicyHammer(t *testing.T) {
 			if out := run(t, g.l.Node("a"), tool, "-S", "foreign"); !strings.Contains(out, "198.51.100.1") {
 				t.Errorf("the other program's chain is gone:\n%s", out)
 			}
-			eventually(t, repairWait, func() string { return g.policyError("a") })
+			within(t, repairWait, func() string { return g.policyError("a") })
 		})
 	}
 }
@@ -230,7 +230,7 @@ func TestPolicyBrokenPrograms(t *testing.T) {
 	must(l.Node("b").StartCaracald())(t)
 	settle(t, l, "a1", "a2", "b1")
 	g := &guarded{t, l}
-	eventually(t, 20*time.Second, func() string { return g.policyError("a") })
+	within(t, 20*time.Second, func() string { return g.policyError("a") })
 	a, stop := g.alarm(), g.lossless()
 	for i, mode := range []string{"missing", "fail", "hang"} {
 		b.mode(t, mode)
@@ -238,7 +238,7 @@ func TestPolicyBrokenPrograms(t *testing.T) {
 		g.policy("more", fmt.Sprintf(`{podSelector: {matchLabels: {role: stranger}}, ingress: [{ports: [{port: %d, protocol: UDP}]}]}`, 1000+i))
 		said := ""
 		wait := 100 * time.Second // a program that hangs is given up after a while, half a minute in an audit
-		eventually(t, wait, func() string {
+		within(t, wait, func() string {
 			if said = g.policyError("a"); said == "" {
 				return "no error of " + mode + " is shown"
 			}
@@ -250,7 +250,7 @@ func TestPolicyBrokenPrograms(t *testing.T) {
 		}
 		a.silent("iptables-restore: " + mode)
 		b.mode(t, "ok")
-		eventually(t, 60*time.Second, func() string { return g.policyError("a") })
+		within(t, 60*time.Second, func() string { return g.policyError("a") })
 		g.allowed("b3", "a3", false)
 	}
 	t.Logf("%d forbidden datagrams were sent", a.stop())
@@ -283,20 +283,20 @@ func TestPolicyKilled(t *testing.T) {
 				time.Sleep(rand.N(150 * time.Millisecond))
 				must(n.Restart(os.Kill))(t)
 				if i%3 == 0 {
-					eventually(t, 20*time.Second, func() string { return g.policyError("a") })
+					within(t, 20*time.Second, func() string { return g.policyError("a") })
 				} else {
 					time.Sleep(rand.N(250 * time.Millisecond))
 				}
 				a.silent(fmt.Sprintf("kill %d", i))
 			}
-			eventually(t, 20*time.Second, func() string { return g.policyError("a") })
+			within(t, 20*time.Second, func() string { return g.policyError("a") })
 			t.Logf("%d forbidden datagrams were sent", a.stop())
 			a.silent("15 kills")
 			stop()
 			// What is in the kernel is what a daemon that was never killed writes.
 			before := g.rules("a")
 			must(n.Restart(syscall.SIGTERM))(t)
-			eventually(t, 20*time.Second, func() string { return g.policyError("a") })
+			within(t, 20*time.Second, func() string { return g.policyError("a") })
 			if diff := same(g.rules("a"), before); diff != "" {
 				t.Errorf("the next start still changed rules:\n%s", diff)
 			}
@@ -323,7 +323,7 @@ func TestPolicyOtherBackend(t *testing.T) {
 		if to == "Legacy" {
 			gone = "iptables-nft-save"
 		}
-		eventually(t, repairWait, func() string {
+		within(t, repairWait, func() string {
 			if !strings.Contains(run(t, n, here), "caracal-into") {
 				return "no rules in " + to
 			}
@@ -342,7 +342,7 @@ func TestPolicyOtherBackend(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(n.Restart(os.Kill))(t)
-	eventually(t, repairWait, func() string {
+	within(t, repairWait, func() string {
 		if out := run(t, n, "iptables-nft-save"); strings.Contains(out, "caracal-") {
 			return out
 		}

@@ -170,8 +170,14 @@ func (g *guarded) reaches(from, to string) (open []string) {
 		var here, there net.PacketConn
 		err := errors.Join(
 			g.l.Pod(to).Do(func() (err error) {
-				there, err = net.ListenPacket("udp", netip.AddrPortFrom(a, 9).String())
-				return err
+				// A program that is just being started has our sockets, the last of these
+				// among them, until it is executed.
+				for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+					there, err = net.ListenPacket("udp", netip.AddrPortFrom(a, 9).String())
+					if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(end) {
+						return err
+					}
+				}
 			}),
 			g.l.Pod(from).Do(func() (err error) {
 				here, err = net.ListenPacket("udp", "")
@@ -335,40 +341,79 @@ func TestPolicyFlushConntrack(t *testing.T) {
 	}
 }
 
+// TestPolicyAllowedAgain forbids what two pods say to each other, which both go on to
+// say, and allows it again while it is still looked for more to end: no connection that
+// is made then is ended.
+func TestPolicyAllowedAgain(t *testing.T) {
+	t.Parallel()
+	g := withGuard(t, "flushConntrack: true")
+	flows(t, g.l, "b1", "a1")
+	text := string(must(os.ReadFile(filepath.Join(g.l.ConfigDir(), "cluster", "node-b.yaml")))(t))
+	write := func(text string) {
+		if err := g.l.WriteConfig("node-b.yaml", text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		write(strings.Replace(text, `role: "friend"`, `role: "foe"`, 1))
+		g.allowed("b1", "a1", false)
+		write(text)
+		g.allowed("b1", "a1", true)
+		// The server begins: what it says is in the middle of a connection that the
+		// kernel does not know, if that was ended.
+		clients, servers := g.dial("b1", "a1")
+		for range 15 {
+			g.carry(servers, clients, true)
+			time.Sleep(200 * time.Millisecond)
+		}
+	}
+}
+
 // connect makes TCP connections of each family from one pod to another; what it
-// returns holds that they still carry data, or that they do not.
+// returns holds that they still carry data of the client, or that they do not.
 func (g *guarded) connect(from, to string) func(alive bool) {
 	g.t.Helper()
-	type pair struct{ a, b net.Conn }
-	var pairs []pair
+	clients, servers := g.dial(from, to)
+	return func(alive bool) {
+		g.t.Helper()
+		g.carry(clients, servers, alive)
+	}
+}
+
+// dial makes TCP connections of each family from one pod to another.
+func (g *guarded) dial(from, to string) (clients, servers []net.Conn) {
+	g.t.Helper()
 	for _, addr := range g.l.Pod(to).Addrs {
 		srv := listen(g.t, g.l.Pod(to), addr, 0)
-		var a net.Conn
+		var c net.Conn
 		err := g.l.Pod(from).Do(func() (err error) {
-			a, err = net.DialTimeout("tcp", srv.Addr().String(), 5*time.Second)
+			c, err = net.DialTimeout("tcp", srv.Addr().String(), 5*time.Second)
 			return err
 		})
 		if err != nil {
 			g.t.Fatal(err)
 		}
-		b := must(srv.Accept())(g.t)
-		g.t.Cleanup(func() { a.Close(); b.Close() })
-		pairs = append(pairs, pair{a, b})
+		s := must(srv.Accept())(g.t)
+		g.t.Cleanup(func() { c.Close(); s.Close() })
+		clients, servers = append(clients, c), append(servers, s)
 	}
-	return func(alive bool) {
-		g.t.Helper()
-		for _, p := range pairs {
-			wait := 10 * time.Second
-			if !alive {
-				wait = time.Second
-			}
-			if _, err := p.a.Write([]byte("x")); err != nil {
-				g.t.Fatal(err)
-			}
-			p.b.SetReadDeadline(time.Now().Add(wait))
-			if _, err := p.b.Read(make([]byte, 1)); (err == nil) != alive {
-				g.t.Errorf("connection %s to %s: alive %t, wanted %t (%v)", from, p.b.LocalAddr(), err == nil, alive, err)
-			}
+	return clients, servers
+}
+
+// carry holds that what is written to connections arrives, or that it does not.
+func (g *guarded) carry(from, to []net.Conn, alive bool) {
+	g.t.Helper()
+	wait := 10 * time.Second
+	if !alive {
+		wait = time.Second
+	}
+	for i, c := range from {
+		if _, err := c.Write([]byte("x")); err != nil {
+			g.t.Fatal(err)
+		}
+		to[i].SetReadDeadline(time.Now().Add(wait))
+		if _, err := to[i].Read(make([]byte, 1)); (err == nil) != alive {
+			g.t.Fatalf("connection %s to %s: alive %t, wanted %t (%v)", c.LocalAddr(), to[i].LocalAddr(), err == nil, alive, err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func allReached(t *testing.T, l *lab.Lab, nodes ...string) {
 			pods = append(pods, p.Name)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), settleTime)
 	defer cancel()
 	for _, f := range lab.Families() {
 		if _, err := l.WaitPing(ctx, f, pods...); err != nil {

@@ -180,20 +180,21 @@ func (c *servedCluster) service(name, clusterIP string, policy corev1.ServiceExt
 // which others some that are not.
 func (c *servedCluster) endpoints(service string, ready, waiting []string) {
 	c.t.Helper()
-	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: service, Labels: map[string]string{discoveryv1.LabelServiceName: service}},
-		AddressType: discoveryv1.AddressTypeIPv4,
-	}
-	for i, node := range slices.Concat(ready, waiting) {
-		is := i < len(ready)
-		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
-			Addresses: []string{fmt.Sprintf("10.244.%d.2", node[0]-'a'+1)}, NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &is},
-		})
-	}
-	all := c.api.Core().DiscoveryV1().EndpointSlices("default")
-	_ = all.Delete(c.t.Context(), service, metav1.DeleteOptions{}) // it may not be there
-	if _, err := all.Create(c.t.Context(), slice, metav1.CreateOptions{}); err != nil {
-		c.t.Fatal(err)
+	for family, at := range map[discoveryv1.AddressType]string{discoveryv1.AddressTypeIPv4: "10.244.%d.2", discoveryv1.AddressTypeIPv6: "fd00:244:0:%d::2"} {
+		slice := &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Name: service + "-" + strings.ToLower(string(family)), Labels: map[string]string{discoveryv1.LabelServiceName: service}}, AddressType: family,
+		}
+		for i, node := range slices.Concat(ready, waiting) {
+			is := i < len(ready)
+			slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{
+				Addresses: []string{fmt.Sprintf(at, node[0]-'a'+1)}, NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &is},
+			})
+		}
+		all := c.api.Core().DiscoveryV1().EndpointSlices("default")
+		_ = all.Delete(c.t.Context(), slice.Name, metav1.DeleteOptions{}) // it may not be there
+		if _, err := all.Create(c.t.Context(), slice, metav1.CreateOptions{}); err != nil {
+			c.t.Fatal(err)
+		}
 	}
 }
 

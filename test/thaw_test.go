@@ -104,7 +104,7 @@ func returned(t *testing.T, l *lab.Lab, steady time.Duration) {
 	t.Helper()
 	begin := time.Now()
 	up := map[string]time.Duration{}
-	eventually(t, 3*returnLimit, func() string {
+	within(t, 3*returnLimit, func() string {
 		var wrong []string
 		for who, ok := range sessionsOf(t, l) {
 			if _, was := up[who]; ok && !was {

@@ -186,5 +186,5 @@ func torRoutes(t *testing.T, l *lab.Lab, learned func() (string, error)) {
 		return ""
 	})
 	time.Sleep(200 * time.Millisecond) // for what must not happen
-	eventually(t, time.Second, has(false, extra))
+	within(t, time.Second, has(false, extra))
 }

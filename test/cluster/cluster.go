@@ -131,8 +131,8 @@ func (c *Cluster) startNode(t testing.TB, m *Machine, images []Image) error {
 	if err := m.startKubelet(kubelet, filepath.Join(c.API.Dir(), "pki", "ca.crt")); err != nil {
 		return err
 	}
-	proxy := c.API.Kubeconfig(t, "system:kube-proxy")
-	return m.startProxy(proxy, PodsV4+","+PodsV6)
+	c.StartProxy(t, m, ProxyIPTables) // as most clusters have it
+	return nil
 }
 
 // close ends the machines, before the API and the lab go.

@@ -55,10 +55,13 @@ func TestCluster(t *testing.T) {
 		{"NodePort", (*story).nodePort},
 		{"NetworkPolicy", (*story).policy},
 		{"PolicyOfAddresses", (*story).blocks},
+		{"SourcesIPTables", (*story).sourcesIPTables},
+		{"SourcesNFTables", (*story).sourcesNFTables},
 		{"KubectlShowsIt", (*story).shows},
 		{"RolloutUnderTraffic", (*story).rollout},
 		{"CrashWithoutAPI", (*story).crash},
 		{"PodsGo", (*story).leave},
+		{"Removed", (*story).remove},
 	} {
 		begin := time.Now()
 		if !t.Run(chapter.name, func(t *testing.T) { chapter.run(s, t) }) {
@@ -346,6 +349,37 @@ func (s *story) leave(t *testing.T) {
 		}
 		return ""
 	})
+}
+
+// Caracal is removed as docs/KUBERNETES.md says, and nodes and API have nothing of it
+// any more.
+func (s *story) remove(t *testing.T) {
+	kubectl := func(args ...string) { t.Helper(); s.API.Kubectl(t, args...) }
+	kubectl("-n", "caracal-system", "delete", "daemonset", "caracal", "--wait")
+	kubectl("apply", "-f", "../../manifests/cleanup.yaml")
+	kubectl("-n", "caracal-system", "rollout", "status", "daemonset/caracal-cleanup", "--timeout=60s")
+	for _, m := range s.Machines {
+		for what, argv := range map[string][]string{
+			"rules":              {"iptables-save"},
+			"rules of IPv6":      {"ip6tables-save"},
+			"sets":               {"ipset", "list", "-n"},
+			"routes":             {"ip", "route", "show", "proto", "67"},
+			"routes of IPv6":     {"ip", "-6", "route", "show", "proto", "67"},
+			"the network's file": {"ls", "/etc/cni/net.d"},
+		} {
+			out, err := m.Exec(t.Context(), argv...)
+			if err != nil {
+				t.Error(err)
+			} else if strings.Contains(out, "caracal") || strings.HasPrefix(what, "routes") && out != "" {
+				t.Errorf("%s still has %s of Caracal:\n%s", m.Name, what, out)
+			}
+		}
+	}
+	kubectl("-n", "caracal-system", "delete", "daemonset", "caracal-cleanup", "--wait")
+	kubectl("delete", "--ignore-not-found", "-f", "../../manifests/caracal.yaml", "--timeout=60s")
+	if out := s.API.Kubectl(t, "get", "crd,clusterrole,clusterrolebinding,validatingadmissionpolicy,namespace", "-o", "name"); strings.Contains(out, "caracal") {
+		t.Errorf("the API still has\n%s", out)
+	}
 }
 
 // words is an error as text; nothing if there is none.

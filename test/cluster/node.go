@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"testing"
 	"time"
 
 	"caracal.dev/caracal/internal/kubetest"
@@ -100,16 +101,36 @@ func (m *Machine) startKubelet(kubeconfig, ca string) error {
 	return err
 }
 
-// startProxy starts kube-proxy with iptables, as most clusters have it. It takes
-// what comes from one of the ranges of pods for local, and makes everybody else's
-// way to a ClusterIP lead back through it.
-func (m *Machine) startProxy(kubeconfig, pods string) error {
+// Modes of kube-proxy. The one of nftables takes the program nft.
+const (
+	ProxyIPTables = "iptables"
+	ProxyNFTables = "nftables"
+)
+
+// StartProxy starts kube-proxy in a mode, instead of one that runs. It takes what
+// comes from one of the ranges of pods for local, and makes everybody else's way to a
+// ClusterIP lead back through it.
+func (c *Cluster) StartProxy(t testing.TB, m *Machine, mode string) {
+	t.Helper()
+	kubeconfig := c.API.Kubeconfig(t, "system:kube-proxy")
+	if err := m.startProxy(t.Context(), kubeconfig, PodsV4+","+PodsV6, mode); err != nil {
+		t.Fatalf("cluster: start kube-proxy on %s: %v", m.Name, err)
+	}
+}
+
+func (m *Machine) startProxy(ctx context.Context, kubeconfig, pods, mode string) error {
 	program, err := kubetest.Program("kube-proxy")
 	if err != nil {
 		return err
 	}
+	if old := m.Node.Process("kube-proxy"); old != nil && old.Running() {
+		if _, err := m.Exec(ctx, "pkill", "-x", "kube-proxy"); err != nil {
+			return err
+		}
+		_ = old.Wait(ctx) // of what it died is known
+	}
 	_, err = m.Start("kube-proxy", program, "--kubeconfig="+kubeconfig, "--hostname-override="+m.Name,
-		"--proxy-mode=iptables", "--cluster-cidr="+pods,
+		"--proxy-mode="+mode, "--cluster-cidr="+pods,
 		// These are of the whole kernel.
 		"--conntrack-max-per-core=0", "--conntrack-min=0")
 	return err

@@ -20,7 +20,7 @@ const PodPort = 8080
 const podYAML = `
 apiVersion: v1
 kind: Pod
-metadata: {name: %[1]s, labels: {app: %[3]s}}
+metadata: {name: %[1]s, labels: {app: %[3]s, pod: %[1]s}}
 spec:
   nodeSelector: {kubernetes.io/hostname: %[2]s}
   terminationGracePeriodSeconds: 0

@@ -217,6 +217,9 @@ func TestClaimsForItself(t *testing.T) {
 	if err := set("node", "claims-a"); err == nil {
 		t.Error("it made another's claim its own")
 	}
+	for field, value := range map[string]string{"cidr": "10.0.0.0/8", "state": "confirmed", "borrowedFrom": "10.244.1.0/26"} {
+		refused(t, "another's "+field, set(field, value), "but its state to releasing")
+	}
 	refused(t, "release another's", set("state", "releasing"), "")
 	refused(t, "delete another's", claims.Delete(t.Context(), "claims-b1", metav1.DeleteOptions{}), "")
 	// One of its own that somebody gave away it takes back, by its name.

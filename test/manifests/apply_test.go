@@ -11,6 +11,7 @@ import (
 )
 
 func TestOneFileIsCurrent(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command(at("scripts", "manifests"), "--check").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -20,6 +21,7 @@ func TestOneFileIsCurrent(t *testing.T) {
 // One `kubectl apply` installs everything on an empty cluster, with nothing that the
 // API does not know, and a second one changes nothing.
 func TestOneApply(t *testing.T) {
+	t.Parallel()
 	api := kubetest.Start(t, kubetest.Options{})
 	file := at("manifests", "caracal.yaml")
 	apply := []string{"apply", "--server-side", "--validate=strict", "-f", file}
@@ -36,8 +38,15 @@ func TestOneApply(t *testing.T) {
 	if after := versions(); after != before {
 		t.Errorf("the second apply changed something:\n%s\nwas\n%s", after, before)
 	}
-	// What an operator types who knows nothing of server-side apply.
-	api.Kubectl(t, "apply", "--validate=strict", "--dry-run=server", "-f", file)
+	// What an operator types who knows nothing of server-side apply: a field that the
+	// API fills in would be reported as changed each time.
+	api.Kubectl(t, "apply", "--validate=strict", "-f", file)
+	for line := range strings.Lines(api.Kubectl(t, "apply", "--validate=strict", "-f", file)) {
+		if !strings.Contains(line, "unchanged") {
+			t.Errorf("another apply says: %s", line)
+		}
+	}
+	api.Kubectl(t, "apply", "--validate=strict", "--dry-run=server", "-f", at("manifests", "cleanup.yaml"))
 	warnings(t, api)
 }
 
@@ -55,6 +64,7 @@ func warnings(t *testing.T, api *kubetest.API) {
 
 // Every overlay, and the component, are taken by the API as they stand.
 func TestOverlays(t *testing.T) {
+	t.Parallel()
 	install(t, shared)
 	for _, overlay := range []string{"mesh", "reflector", "tor"} {
 		t.Run(overlay, func(t *testing.T) {
@@ -70,6 +80,7 @@ func TestOverlays(t *testing.T) {
 // With the component podmonitor the daemon serves on the node's address, and its
 // probes ask there.
 func TestPodMonitor(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	manifests, err := filepath.Abs(at("manifests"))
 	if err != nil {
@@ -99,7 +110,7 @@ func TestPodMonitor(t *testing.T) {
 	if c.StartupProbe.HTTPGet.Host != "" || c.LivenessProbe.HTTPGet.Host != "" || c.ReadinessProbe.HTTPGet.Host != "" {
 		t.Error("a probe asks 127.0.0.1, where the daemon does not serve any more")
 	}
-	if got := c.Args[len(c.Args)-1]; got != "--http=$(NODE_IP):9179" {
+	if got := c.Args[len(c.Args)-1]; got != "--http=[$(NODE_IP)]:9179" {
 		t.Errorf("the last argument is %s", got)
 	}
 	if len(c.Ports) != 1 || c.Ports[0].Name != "metrics" {

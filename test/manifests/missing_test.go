@@ -12,6 +12,7 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"caracal.dev/caracal/test/runtimes"
@@ -193,11 +194,27 @@ func (c *cluster) untilDenied(r right) {
 }
 
 // forget takes away what a daemon has written of a node, so that the next one does so
-// anew.
+// anew. A request that the last one made as it was killed may be carried out after that:
+// so what was taken away must still be away a moment later.
 func (c *cluster) forget(node string) {
 	c.t.Helper()
+	statuses := c.api.Dynamic().Resource(resource("caracalnodestatuses"))
+	absent := 0
+	eventually(c.t, 30*time.Second, func() string {
+		switch err := statuses.Delete(c.t.Context(), node, metav1.DeleteOptions{}); {
+		case apierrors.IsNotFound(err):
+			absent++
+		case err != nil:
+			return err.Error()
+		default:
+			absent = 0
+		}
+		if absent < 10 { // eventually looks 50 times a second
+			return "CaracalNodeStatus " + node + " is there, or was a moment ago"
+		}
+		return ""
+	})
 	c.api.Kubectl(c.t, "annotate", "node", node, "caracal.dev/ipv4-address-", "caracal.dev/ipv6-address-")
-	c.api.Kubectl(c.t, "delete", "caracalnodestatus", node, "--ignore-not-found")
 	c.api.Kubectl(c.t, "delete", "events", "--all", "-n", "default")
 }
 
@@ -229,11 +246,14 @@ func (c *cluster) complains(r right, h *runtimes.Host) {
 		log, _ := os.ReadFile(logFile)
 		said = told + status + string(log[min(len(begin), len(log)):])
 		for line := range strings.Lines(said) {
-			if strings.Contains(line, resource) && strings.Contains(line, "rbac.yaml") && slices.ContainsFunc(r.verbs, func(v string) bool { return strings.Contains(line, "cannot "+v) }) {
+			if strings.Contains(line, resource) && strings.Contains(line, "rbac.yaml") && slices.ContainsFunc(r.verbs, func(v string) bool {
+				return strings.Contains(line, "cannot "+v) || v == "watch" && strings.Contains(line, "cannot list and watch")
+			}) {
 				t.Log(strings.TrimSpace(line))
 				return ""
 			}
 		}
-		return "it does not say that " + r.resource + " is missing:\n" + said
+		there, _ := c.api.TryKubectl(t, "get", "caracalnodestatus", n.Name, "--ignore-not-found", "-o", "yaml", "--show-managed-fields")
+		return "it does not say that " + r.resource + " is missing:\n" + said + "\n--- its CaracalNodeStatus\n" + there
 	})
 }

@@ -63,6 +63,7 @@ leases.coordination.k8s.io: create`,
 
 // TestRights asks the API about every verb on everything that it serves.
 func TestRights(t *testing.T) {
+	t.Parallel()
 	install(t, shared)
 	for namespace, want := range allowed {
 		got := may(t, shared, namespace)
@@ -148,6 +149,7 @@ func verbsOf(t *testing.T, api *kubetest.API, a authorizationv1.ResourceAttribut
 
 // TestNamedRights: one Secret and one Lease by name, in one namespace.
 func TestNamedRights(t *testing.T) {
+	t.Parallel()
 	install(t, shared)
 	for _, c := range []struct {
 		verb, group, resource, namespace, name string
