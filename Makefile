@@ -20,7 +20,7 @@ BUILDFLAGS ?= -trimpath
 
 # How long `make fuzz` gives to each target, and the limit of one package's tests.
 FUZZTIME    ?= 30s
-TESTTIMEOUT ?= 30m
+TESTTIMEOUT ?= 45m
 # Which tests: `make test PKG=./fib/... TESTFLAGS='-run Apply -v'`.
 PKG         ?= ./...
 TESTFLAGS   ?=
