@@ -166,11 +166,15 @@ func (p *planner) common(node caracal.Node) (v4, v6 bool) {
 	return p.self.IPv4.IsValid() && node.IPv4.IsValid(), p.self.IPv6.IsValid() && node.IPv6.IsValid()
 }
 
-// between is the session of two nodes as far as the nodes alone say: all that
-// must stay the same when it comes from a BGPPeer instead of the mesh. Of each
-// pair the end with the lower address dials, so that the two never race to
-// connect and close each other's connection. It reports false if the nodes have
-// no family in common.
+// between is the session of two nodes as far as the nodes alone say: all that must
+// stay the same when it comes from a BGPPeer instead of the mesh. It reports false if
+// the nodes have no family in common.
+//
+// Of each pair the end dials whose address is the greater one as text, so that the
+// two never race to connect: one would close the other's connection, and an end that
+// keeps routes over a restart would drop them at the second (RFC 4724 section 4.2).
+// Between our own nodes any order would do; this is Calico's, whose nodes wait for us
+// by it in a cluster that is on the move.
 func (p *planner) between(node caracal.Node) (Neighbor, bool) {
 	v4, v6 := p.common(node)
 	if !v4 && !v6 {
@@ -179,7 +183,7 @@ func (p *planner) between(node caracal.Node) (Neighbor, bool) {
 	n := p.base(!v4)
 	n.Name, n.Node = "mesh/"+node.Name, node.Name
 	n.Addr, n.Port, n.ASN = node.Addr(!v4), node.Port, node.ASN
-	n.Passive = n.Addr.Less(n.Local)
+	n.Passive = n.Addr.String() > n.Local.String()
 	n.IPv4, n.IPv6 = v4, v6
 	n.ConnectRetry = connectRetry
 	n.Multihop = node.ASN != p.self.ASN

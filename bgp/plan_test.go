@@ -86,9 +86,9 @@ func renderPlan(c bgp.Config, problems []caracal.Problem) string {
 func TestPlan(t *testing.T) {
 	// What every variant of the cluster begins with.
 	const mesh = `AS 64512 id 192.0.2.2 port 179 listen 192.0.2.2,2001:db8::2
-mesh/a node="a" 192.0.2.1:179 AS 64512 from 192.0.2.2 passive v4 v6 gr hold=1m30s keepalive=30s max=1000
-mesh/c node="c" 192.0.2.3:179 AS 64512 from 192.0.2.2 v4 gr hold=1m30s keepalive=30s max=1000
-mesh/d node="d" [2001:db8::4]:179 AS 64512 from 2001:db8::2 v6 gr hold=1m30s keepalive=30s max=1000
+mesh/a node="a" 192.0.2.1:179 AS 64512 from 192.0.2.2 v4 v6 gr hold=1m30s keepalive=30s max=1000
+mesh/c node="c" 192.0.2.3:179 AS 64512 from 192.0.2.2 passive v4 gr hold=1m30s keepalive=30s max=1000
+mesh/d node="d" [2001:db8::4]:179 AS 64512 from 2001:db8::2 passive v6 gr hold=1m30s keepalive=30s max=1000
 `
 	const origin = `originate 10.0.0.0/26
 originate 10.1.0.5/32
@@ -150,8 +150,8 @@ originate fd00::/122
 				edit(s, "b", func(n *caracal.Node) { n.IPv6 = netip.Prefix{} })
 			},
 			want: `AS 64512 id 192.0.2.2 port 179 listen 192.0.2.2
-mesh/a node="a" 192.0.2.1:179 AS 64512 from 192.0.2.2 passive v4 gr hold=1m30s keepalive=30s max=1000
-mesh/c node="c" 192.0.2.3:179 AS 64512 from 192.0.2.2 v4 gr hold=1m30s keepalive=30s max=1000
+mesh/a node="a" 192.0.2.1:179 AS 64512 from 192.0.2.2 v4 gr hold=1m30s keepalive=30s max=1000
+mesh/c node="c" 192.0.2.3:179 AS 64512 from 192.0.2.2 passive v4 gr hold=1m30s keepalive=30s max=1000
 originate 10.0.0.0/26
 originate 10.1.0.5/32
 warning Node b: fd00::/122 cannot be announced: node b has no address of that family to be its next hop
@@ -180,7 +180,7 @@ peer/tor@198.51.100.1 node="" 198.51.100.1:179 AS 65000 from 192.0.2.2 v4 v6 mul
 				peer(s, caracal.Peer{Name: "rr", Addr: addr("192.0.2.1"), Port: 179, ASN: 64512})
 			},
 			want: `AS 64512 id 192.0.2.2 port 179 listen 192.0.2.2,2001:db8::2
-mesh/c node="c" 192.0.2.1:179 AS 64512 from 192.0.2.2 passive v4 hold=1m30s keepalive=30s max=10000
+mesh/c node="c" 192.0.2.1:179 AS 64512 from 192.0.2.2 v4 hold=1m30s keepalive=30s max=10000
 ` + origin + `warning Node a: mesh/a and mesh/c of BGPPeer rr have the same address 192.0.2.1; only mesh/c of BGPPeer rr is used, remove one
 warning Node d: mesh/d has this node's own address 2001:db8::2, so there is no session; correct one of the two
 `,
@@ -191,7 +191,7 @@ warning Node d: mesh/d has this node's own address 2001:db8::2, so there is no s
 				edit(s, "a", func(n *caracal.Node) { n.RouterID = addr("192.0.2.2") })
 				edit(s, "c", func(n *caracal.Node) { n.ASN = 64513 })
 			},
-			want: strings.Replace(mesh, "AS 64512 from 192.0.2.2 v4 gr", "AS 64513 from 192.0.2.2 v4 multihop gr", 1) + origin +
+			want: strings.Replace(mesh, "AS 64512 from 192.0.2.2 passive v4 gr", "AS 64513 from 192.0.2.2 passive v4 multihop gr", 1) + origin +
 				"warning Node a: node a has the same router ID 192.0.2.2 as this node, so the session cannot come up (RFC 6286); change one\n",
 		},
 		{
@@ -313,6 +313,39 @@ func edit(s *caracal.Snapshot, name string, change func(*caracal.Node)) {
 }
 
 func peer(s *caracal.Snapshot, p caracal.Peer) { s.Peers = s.Peers.Put(p.Name, p) }
+
+// TestPlanDials has the end dial that Calico's nodes expect to: between theirs and ours
+// a session would else come up never, or twice at once.
+func TestPlanDials(t *testing.T) {
+	for _, tc := range []struct {
+		self, other string
+		passive     bool
+	}{
+		{"192.0.2.2/24", "192.0.2.1/24", false},
+		{"192.0.2.2/24", "192.0.2.3/24", true},
+		{"192.0.2.9/24", "192.0.2.10/24", false}, // as text "9" is the greater one
+		{"192.0.2.10/24", "192.0.2.9/24", true},
+		{"10.0.0.1/8", "9.0.0.1/8", true},
+		{"2001:db8::9/64", "2001:db8::10/64", false},
+		{"2001:db8::f/64", "2001:db8::e/64", false},
+	} {
+		s := caracal.NewSnapshot("self")
+		s.BGP.MeshEnabled = true
+		for name, p := range map[string]netip.Prefix{"self": prefix(tc.self), "other": prefix(tc.other)} {
+			n := caracal.Node{Name: name, ASN: 64512, Port: 179, MeshEnabled: true}
+			if p.Addr().Is4() {
+				n.IPv4, n.RouterID = p, p.Addr()
+			} else {
+				n.IPv6, n.RouterID = p, addr(map[string]string{"self": "192.0.2.1", "other": "192.0.2.2"}[name])
+			}
+			s.Nodes = s.Nodes.Put(name, n)
+		}
+		c, concerns := bgp.Plan(s, nil, bgp.Facts{})
+		if len(c.Neighbors) != 1 || c.Neighbors[0].Passive != tc.passive {
+			t.Errorf("%s to %s: neighbors %+v, concerns %v, want one with passive %v", tc.self, tc.other, c.Neighbors, concerns, tc.passive)
+		}
+	}
+}
 
 // TestPlanPairs holds for random clusters that the two ends of each session
 // agree: both have it, over the same addresses with the same families, and

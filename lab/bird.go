@@ -56,8 +56,8 @@ func birdFamily(b *strings.Builder, self NodeSpec, f Family, announce []netip.Pr
 
 func birdNeighbor(b *strings.Builder, t Topology, self, other NodeSpec) {
 	over := sessionFamily(self, other)
-	fmt.Fprintf(b, "protocol bgp mesh_%s {\n\tlocal %s as %d;\n\tneighbor %s as %d;\n\tconnect retry time 2; connect delay time 1;\n\tgraceful restart on;\n",
-		other.Name, self.Addr(over), t.ASN(), other.Addr(over), t.ASN())
+	fmt.Fprintf(b, "protocol bgp mesh_%s {\n\tlocal %s as %d;\n\tneighbor %s as %d;\n\tconnect retry time 2; connect delay time 1;\n\tpassive %s;\n\tgraceful restart on;\n",
+		other.Name, self.Addr(over), t.ASN(), other.Addr(over), t.ASN(), BIRDPassive(self.Addr(over), other.Addr(over)))
 	for _, f := range Families() {
 		if self.Addr(f).IsValid() && other.Addr(f).IsValid() {
 			// The next hop has to be said: on a session over IPv4 BIRD has no IPv6
@@ -67,6 +67,15 @@ func birdNeighbor(b *strings.Builder, t Topology, self, other NodeSpec) {
 		}
 	}
 	b.WriteString("}\n")
+}
+
+// BIRDPassive is "on" where the node at other is the one of the pair that dials, and
+// "off" where it is the one at self: in the mesh the greater address does, as text.
+func BIRDPassive(self, other netip.Addr) string {
+	if other.String() > self.String() {
+		return "on"
+	}
+	return "off"
 }
 
 // sessionFamily is the family of the session between two nodes of the mesh.

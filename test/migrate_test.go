@@ -11,7 +11,8 @@ import (
 )
 
 // calicoBIRD is a node's BIRD as Calico runs it: its routes stay in the kernel when
-// it ends, and each family has sessions of its own, over its own addresses.
+// it ends, each family has sessions of its own, over its own addresses, and of two
+// nodes one waits for the other.
 func calicoBIRD(l *lab.Lab, node string) string {
 	conf, _, _ := strings.Cut(lab.MeshBIRD(l.Topology(), node), "protocol bgp")
 	var b strings.Builder
@@ -20,8 +21,8 @@ func calicoBIRD(l *lab.Lab, node string) string {
 	for _, other := range l.Nodes() {
 		for _, f := range lab.Families() {
 			if other != self && self.Addr(f).IsValid() && other.Addr(f).IsValid() {
-				fmt.Fprintf(&b, "protocol bgp mesh_%s_%d {\n\tlocal %s as 64512;\n\tneighbor %s as 64512;\n\tconnect retry time 2; connect delay time 1;\n\tgraceful restart on;\n\t%s { import all; export where proto = \"blocks%d\"; next hop self; };\n}\n",
-					other.Name, f, self.Addr(f), other.Addr(f), strings.ToLower(f.String()), f)
+				fmt.Fprintf(&b, "protocol bgp mesh_%s_%d {\n\tlocal %s as 64512;\n\tneighbor %s as 64512;\n\tconnect retry time 2; connect delay time 1; passive %s;\n\tgraceful restart on;\n\t%s { import all; export where proto = \"blocks%d\"; next hop self; };\n}\n",
+					other.Name, f, self.Addr(f), other.Addr(f), lab.BIRDPassive(self.Addr(f), other.Addr(f)), strings.ToLower(f.String()), f)
 			}
 		}
 	}
