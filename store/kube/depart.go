@@ -82,8 +82,10 @@ func (d *departures) orphan(kind, key string) {
 func (d *departures) listed(kind string, known []string, list []*item) map[string]bool {
 	has := make(map[string]bool, len(list))
 	for _, i := range list {
-		d.stay(kind, i.key)
-		has[i.key] = true
+		if i.value != nil { // a claim that is made anew is not confirmed at first
+			d.stay(kind, i.key)
+			has[i.key] = true
+		}
 	}
 	if d.unknown[kind] {
 		for _, key := range known {
@@ -164,7 +166,7 @@ func (s *Store) takeChange(c change) {
 	case c.gone:
 		w.set(c.kind, c.item.key, nil)
 	case c.item.value == nil && s.departures.has(c.kind, c.item.key):
-		// A claim that is made anew is not confirmed at first.
+		// As in listed.
 	default:
 		s.departures.stay(c.kind, c.item.key)
 		if a, ok := c.item.value.(*affinity); ok {

@@ -110,7 +110,13 @@ func TestDefinitionIsDeleted(t *testing.T) {
 	if !l.held() {
 		t.Errorf("back without objects, and nobody says that they are held:\n%s", messages(l.Snapshot()))
 	}
-	l.push(v1.KindBlockAffinity, &item{key: "0"}, false) // made anew, and not confirmed yet
+	l.pushAll(v1.KindBlockAffinity, []*item{{key: "0"}, {key: "1"}}) // made anew, and not confirmed yet
+	l.after(time.Second)
+	l.expect(t, 2)
+	if !l.held() {
+		t.Errorf("not confirmed, and nobody says that they are held:\n%s", messages(l.Snapshot()))
+	}
+	l.push(v1.KindBlockAffinity, &item{key: "0"}, false)
 	l.after(time.Second)
 	l.expect(t, 2)
 	l.push(v1.KindBlockAffinity, &item{key: "0", value: affinityOf(l.world.words)(resource(v1.KindBlockAffinity, "", claimed("a", "10.1.0.0/26")))}, false)
