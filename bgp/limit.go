@@ -149,10 +149,7 @@ func (s *Speaker) shed(name string) {
 		s.opts.Log.Error("neighbor beyond its prefix limit cannot be taken down; disable it", "neighbor", name, "err", err)
 		return
 	}
-	o = peerOptions{down: true, deferral: s.opts.DeferralTime}
-	s.options[name] = o
-	s.tracker.revived(n.Addr, o, c)
-	s.giveBack(n, o)
+	s.resume(n, peerOptions{down: true, deferral: s.opts.DeferralTime}, c)
 }
 
 // release tries a neighbor again that passed its limit some time ago.

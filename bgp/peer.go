@@ -34,6 +34,7 @@ type peerOptions struct {
 	restarting bool // set the R and F bits, and defer announcements
 	deferral   time.Duration
 	down       bool
+	dial       bool // though it is the neighbor that should (see Speaker.dial)
 	// limit makes GoBGP itself hold to the prefix limit. It then counts the
 	// whole table for each UPDATE, so it is set only to have it act on a limit
 	// that is passed already (see tracker.checkLimit).
@@ -54,7 +55,7 @@ func toPeer(n Neighbor, o peerOptions) *api.Peer {
 			AllowOwnAsn:     allowAnyLoop,
 			AdminDown:       o.down,
 		},
-		Transport: toTransport(n),
+		Transport: toTransport(n, o),
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			ConnectRetry:           seconds(n.ConnectRetry),
 			HoldTime:               seconds(n.HoldTime),
@@ -81,8 +82,8 @@ func toPeer(n Neighbor, o peerOptions) *api.Peer {
 	return p
 }
 
-func toTransport(n Neighbor) *api.Transport {
-	t := &api.Transport{RemotePort: uint32(n.Port), PassiveMode: n.Passive}
+func toTransport(n Neighbor, o peerOptions) *api.Transport {
+	t := &api.Transport{RemotePort: uint32(n.Port), PassiveMode: n.Passive && !o.dial}
 	if n.Local.IsValid() {
 		t.LocalAddress = n.Local.String()
 	}

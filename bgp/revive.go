@@ -72,7 +72,11 @@ func (s *Speaker) revive(name string, lost time.Time, lasted time.Duration, kept
 // begin gives a neighbor back to GoBGP that was taken from it, with the counters
 // of before. The caller holds the lock.
 func (s *Speaker) begin(n Neighbor, c counters, kept bool) {
-	o := peerOptions{restarting: kept, deferral: s.deferral()}
+	s.resume(n, peerOptions{restarting: kept, deferral: s.deferral()}, c)
+}
+
+// resume is begin with all options. The caller holds the lock.
+func (s *Speaker) resume(n Neighbor, o peerOptions, c counters) {
 	s.options[n.Name] = o
 	s.tracker.revived(n.Addr, o, c)
 	s.giveBack(n, o)

@@ -82,6 +82,7 @@ func New(opts Options) *Speaker {
 		disabled: map[string]string{},
 	}
 	s.tracker.revive, s.tracker.shed, s.tracker.release, s.tracker.arrived = s.revive, s.shed, s.release, s.catchUp
+	s.tracker.impatient = s.dial
 	return s
 }
 

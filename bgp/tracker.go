@@ -31,6 +31,8 @@ type tracker struct {
 	// revive is called when a session ended that is to come back at once: when it
 	// ended, how long it had lasted, and whether its paths are kept.
 	revive func(name string, lost time.Time, lasted time.Duration, kept bool)
+	// impatient is called when a neighbor that should dial us has not since then.
+	impatient func(name string, since time.Time)
 	// shed is called when a neighbor passed its prefix limit, release when it is to
 	// be tried again.
 	shed, release func(name string)
@@ -317,6 +319,7 @@ func (t *tracker) step(nb *tracked, c change) {
 	}
 	if state != nb.state {
 		t.move(nb, Session{State: state, Reason: c.reason, At: c.at})
+		t.await(nb)
 	}
 	if tried && state == Idle {
 		t.retry(nb, c.at)

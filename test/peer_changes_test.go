@@ -151,10 +151,15 @@ func neighborAddr(i int) netip.Addr {
 
 func birdName(i int) string { return fmt.Sprint("p", i) }
 
+// changedAddr is the address of node a: as text greater than the neighbors', so that a
+// dials, be they nodes or not.
+const changedAddr = "192.168.77.9"
+
 // neighbors is a node a with one router that has n addresses more.
 func neighbors(n int) lab.Topology {
 	top := lab.Mesh(lab.MeshOptions{Nodes: 1, PodsPerNode: 1})
 	link := &top.Nodes[0].Links[0]
+	link.Addrs[0] = netip.MustParsePrefix(changedAddr + "/24")
 	link.Addrs = append(link.Addrs, netip.MustParsePrefix("192.168.77.240/24"))
 	r := lab.NodeSpec{Name: "r", Router: true, Links: []lab.Link{{Name: "eth0", Switch: link.Switch, Addrs: []netip.Prefix{netip.MustParsePrefix("192.168.77.2/24")}}}}
 	for i := range n {
@@ -174,8 +179,8 @@ func neighborsConf(cases []change) string {
 		if c.internal {
 			asn = 64512
 		}
-		fmt.Fprintf(&b, "protocol bgp %s { debug { events }; local %s as %d; neighbor 192.168.77.1 port %d as 64512; passive; graceful restart on;\n"+
-			"\tipv4 { import all; export none; }; ipv6 { import all; export none; }; }\n", birdName(i), neighborAddr(i), asn, 10000+i)
+		fmt.Fprintf(&b, "protocol bgp %s { debug { events }; local %s as %d; neighbor %s port %d as 64512; passive; graceful restart on;\n"+
+			"\tipv4 { import all; export none; }; ipv6 { import all; export none; }; }\n", birdName(i), neighborAddr(i), asn, changedAddr, 10000+i)
 	}
 	return b.String()
 }
