@@ -24,8 +24,9 @@ const (
 	prefixBits = 16
 )
 
-// DaemonAddr is the address of the daemon under measurement.
-var DaemonAddr = netip.MustParseAddr("198.18.255.254")
+// DaemonAddr is the address of the daemon under measurement: as text lower than the
+// peers', which dial it.
+var DaemonAddr = netip.MustParseAddr("198.18.0.1")
 
 // World is two network namespaces joined by a veth: the daemon's and the
 // sender's, which has one address for each peer.
