@@ -2,6 +2,7 @@ package bgp
 
 import (
 	"context"
+	"net/netip"
 	"time"
 )
 
@@ -12,41 +13,53 @@ import (
 // session. So a node that has waited for patience dials, too, until there is one; after
 // that session it waits again.
 //
-// Nodes of ours dial each connectRetry, so it is not used between those that run.
+// Nodes of ours dial each connectRetry, so it is not used between those that run. A
+// BGPPeer with passive is an operator's word, and obeyed.
 const patience = 3 * time.Second
 
-// waits reports whether the neighbor is a node that dials us. A BGPPeer with passive is
-// an operator's word and no matter of patience.
-func (n Neighbor) waits() bool { return n.Passive && n.Node != "" && !n.linkLocal() }
+// dialRetry is how often such a neighbor is dialed: seldom, since it may after all be
+// one of ours that is away and dials when it is back.
+const dialRetry = 5 * time.Second
+
+// connectRetry is how often a neighbor is dialed.
+func (o peerOptions) connectRetry(n Neighbor) time.Duration {
+	if o.dial {
+		return max(n.ConnectRetry, dialRetry)
+	}
+	return n.ConnectRetry
+}
 
 // await has a neighbor dialed that has not dialed us in time. The caller holds the lock.
 func (t *tracker) await(nb *tracked) {
-	if nb.state != Active || !nb.conf.waits() || nb.options.dial {
+	if nb.state != Active || !nb.conf.Impatient || nb.options.dial {
 		return
 	}
-	name, since := nb.conf.Name, nb.since
-	time.AfterFunc(patience, func() { t.impatient(name, since) })
+	addr, since := nb.conf.Addr, nb.since
+	time.AfterFunc(patience, func() { t.impatient(addr, since) })
 }
 
-// awaits reports whether a neighbor has not dialed us since then.
-func (t *tracker) awaits(n Neighbor, since time.Time) bool {
+// awaits returns the name of a neighbor that has not dialed us since then.
+func (t *tracker) awaits(addr netip.Addr, since time.Time) (name string, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	nb := t.byAddr[n.Addr]
-	return nb != nil && nb.conf.Name == n.Name && nb.state == Active && nb.since.Equal(since) && nb.gone == nil &&
-		nb.conf.waits() && !nb.options.dial
+	nb := t.byAddr[addr]
+	if nb == nil || nb.state != Active || !nb.since.Equal(since) || nb.gone != nil || !nb.conf.Impatient || nb.options.dial {
+		return "", false
+	}
+	return nb.conf.Name, true
 }
 
 // dial has GoBGP dial a neighbor that it waits for since then.
-func (s *Speaker) dial(name string, since time.Time) {
+func (s *Speaker) dial(addr netip.Addr, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, ok := s.have.neighbors[name]
-	if !ok || s.left || !s.tracker.awaits(n, since) {
+	name, ok := s.tracker.awaits(addr, since)
+	n := s.have.neighbors[name]
+	if !ok || s.left || n.Addr != addr {
 		return
 	}
-	c := s.engine.counters(n.Addr)
-	if err := s.engine.pull(context.Background(), n.Addr); err != nil {
+	c := s.engine.counters(addr)
+	if err := s.engine.pull(context.Background(), addr); err != nil {
 		s.opts.Log.Error("neighbor not dialed, and it does not dial us", "neighbor", name, "err", err)
 		return
 	}

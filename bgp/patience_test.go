@@ -11,7 +11,7 @@ import (
 // waitedFor is a neighbor that should dial us, as the other one of two nodes does.
 func waitedFor() bgp.Neighbor {
 	n := tor()
-	n.Name, n.Node, n.Peer, n.Passive, n.External, n.ASN, n.IPv6 = "mesh/b", "b", "", true, false, asn, false
+	n.Name, n.Node, n.Peer, n.Passive, n.Impatient, n.External, n.ASN, n.IPv6 = "mesh/b", "b", "", true, true, false, asn, false
 	return n
 }
 

@@ -57,7 +57,7 @@ func toPeer(n Neighbor, o peerOptions) *api.Peer {
 		},
 		Transport: toTransport(n, o),
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			ConnectRetry:           seconds(n.ConnectRetry),
+			ConnectRetry:           seconds(o.connectRetry(n)),
 			HoldTime:               seconds(n.HoldTime),
 			KeepaliveInterval:      seconds(n.KeepaliveTime),
 			IdleHoldTimeAfterReset: seconds(idleAfterReset),

@@ -184,6 +184,7 @@ func (p *planner) between(node caracal.Node) (Neighbor, bool) {
 	n.Name, n.Node = "mesh/"+node.Name, node.Name
 	n.Addr, n.Port, n.ASN = node.Addr(!v4), node.Port, node.ASN
 	n.Passive = n.Addr.String() > n.Local.String()
+	n.Impatient = n.Passive
 	n.IPv4, n.IPv6 = v4, v6
 	n.ConnectRetry = connectRetry
 	n.Multihop = node.ASN != p.self.ASN

@@ -32,7 +32,7 @@ type tracker struct {
 	// ended, how long it had lasted, and whether its paths are kept.
 	revive func(name string, lost time.Time, lasted time.Duration, kept bool)
 	// impatient is called when a neighbor that should dial us has not since then.
-	impatient func(name string, since time.Time)
+	impatient func(addr netip.Addr, since time.Time)
 	// shed is called when a neighbor passed its prefix limit, release when it is to
 	// be tried again.
 	shed, release func(name string)

@@ -82,6 +82,9 @@ type Neighbor struct {
 	Passive bool       // the other end dials
 	IPv4    bool       // carry AFI 1, SAFI 1
 	IPv6    bool       // carry AFI 2, SAFI 1
+	// Impatient limits Passive: a neighbor that does not dial in three seconds is
+	// dialed.
+	Impatient bool
 
 	HoldTime, KeepaliveTime time.Duration
 	ConnectRetry            time.Duration
