@@ -320,8 +320,9 @@ func joinable(w caracal.Workload, members []*Endpoint, self string) bool {
 }
 
 // join puts the endpoints of one workload into next, with the labels and ports
-// that the store has for it, or had last of a Pod. The eldest has the workload's own key; further
-// interfaces, and a successor while the dead one is not gone, have one of theirs.
+// that the store has for it, or had last of a Pod. The eldest has the workload's own
+// key; further interfaces, and a successor while the dead one is not gone, have one of
+// theirs.
 func join(next map[string]caracal.Workload, k string, known bool, g *group, self string) (found []caracal.Problem) {
 	configured := next[k]
 	ours := joinable(configured, g.members, self)
