@@ -1,7 +1,6 @@
 package bgp
 
 import (
-	"context"
 	"net/netip"
 	"time"
 )
@@ -15,7 +14,14 @@ import (
 //
 // Nodes of ours dial each connectRetry, so it is not used between those that run. A
 // BGPPeer with passive is an operator's word, and obeyed.
-const patience = 3 * time.Second
+//
+// After a start of ours the neighbors' restart time runs, and what is left of it may be
+// a second or two: there it is hurry. GoBGP itself first dials 1.5 to 2 s after it may,
+// and by then a node of ours has dialed.
+const (
+	patience = 3 * time.Second
+	hurry    = 300 * time.Millisecond
+)
 
 // dialRetry is how often such a neighbor is dialed: seldom, since it may after all be
 // one of ours that is away and dials when it is back.
@@ -34,8 +40,11 @@ func (t *tracker) await(nb *tracked) {
 	if nb.state != Active || !nb.conf.Impatient || nb.options.dial {
 		return
 	}
-	addr, since := nb.conf.Addr, nb.since
-	time.AfterFunc(patience, func() { t.impatient(addr, since) })
+	addr, since, wait := nb.conf.Addr, nb.since, patience
+	if nb.options.started {
+		wait = hurry
+	}
+	time.AfterFunc(wait, func() { t.impatient(addr, since) })
 }
 
 // awaits returns the name of a neighbor that has not dialed us since then.
@@ -59,12 +68,9 @@ func (s *Speaker) dial(addr netip.Addr, since time.Time) {
 		return
 	}
 	c := s.engine.counters(addr)
-	if err := s.engine.pull(context.Background(), addr); err != nil {
+	if err := s.clear(n); err != nil {
 		s.opts.Log.Error("neighbor not dialed, and it does not dial us", "neighbor", name, "err", err)
 		return
-	}
-	for _, left := range connections(n) { // see revive
-		hangUp(left.local, left.remote)
 	}
 	s.opts.Log.Debug("neighbor is dialed since it does not dial us", "neighbor", name, "waited", time.Since(since).Round(time.Millisecond))
 	o := s.options[name]

@@ -32,6 +32,7 @@ const (
 // peerOptions is what a neighbor is told beside its configuration.
 type peerOptions struct {
 	restarting bool // set the R and F bits, and defer announcements
+	started    bool // restarting since this process has just started
 	deferral   time.Duration
 	down       bool
 	dial       bool // though it is the neighbor that should (see Speaker.dial)

@@ -56,17 +56,25 @@ func (s *Speaker) revive(name string, lost time.Time, lasted time.Duration, kept
 	if !c.idle || time.Since(lost) > reviveTime {
 		return // GoBGP is on its way by itself
 	}
-	if err := s.engine.pull(context.Background(), n.Addr); err != nil {
+	if err := s.clear(n); err != nil {
 		s.opts.Log.Error("neighbor not taken up at once after its connection was lost", "neighbor", name, "err", err)
 		return
 	}
-	// One that the neighbor had just dialed, as in a collision, GoBGP forgets
-	// without closing it; to the neighbor it would be the session, and each new
-	// one a collision (RFC 4271 section 6.8).
+	s.begin(n, c, kept)
+}
+
+// clear takes a neighbor without a session from GoBGP, to give it back. A connection
+// that the neighbor had just dialed, as in a collision, GoBGP forgets without closing
+// it; to the neighbor it would be the session, and each new one a collision (RFC 4271
+// section 6.8).
+func (s *Speaker) clear(n Neighbor) error {
+	if err := s.engine.pull(context.Background(), n.Addr); err != nil {
+		return err
+	}
 	for _, left := range connections(n) {
 		hangUp(left.local, left.remote)
 	}
-	s.begin(n, c, kept)
+	return nil
 }
 
 // begin gives a neighbor back to GoBGP that was taken from it, with the counters

@@ -287,11 +287,9 @@ func index(v6 bool) int {
 
 // add gives GoBGP a neighbor.
 func (s *Speaker) add(ctx context.Context, n Neighbor, res *Result) bool {
-	o := peerOptions{
-		// Only sessions of the time right after the start are a restart's.
-		restarting: s.opts.Restarting && time.Since(s.started) < n.RestartTime,
-		deferral:   s.deferral(),
-	}
+	// Only sessions of the time right after the start are a restart's.
+	started := s.opts.Restarting && time.Since(s.started) < n.RestartTime
+	o := peerOptions{restarting: started, started: started, deferral: s.deferral()}
 	var why *string
 	if reason, ok := s.disabled[n.Name]; ok {
 		o.down, why = true, &reason
