@@ -220,7 +220,7 @@ func adopt(s savedProcess, log string) *Process {
 func (l *Lab) command(ctx context.Context, argv []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), labEnv+"="+l.st.ID)
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = 10 * time.Second // longer than any pause of the machine
 	return cmd
 }
 
