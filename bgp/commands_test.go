@@ -28,6 +28,7 @@ func TestCommands(t *testing.T) {
 	a.apply()
 	b.apply()
 	b.eventually("a's prefixes", b.has("mesh/a", "10.0.1.0/26", "fd00:1::/122"))
+	a.eventually("the session", a.in("mesh/b", bgp.Established)) // a may hear of it after b
 
 	st := a.status("mesh/b")
 	if st.State != bgp.Established || st.RemoteASN != asn || st.RouterID != addr("127.0.5.2") ||
