@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -56,8 +57,13 @@ func TestMeterLosesNothingByItself(t *testing.T) {
 	}
 }
 
+// TestMonitorRoutes adds a route in the moment in which the monitor is said to
+// listen. With many links the program takes its time to get that far.
 func TestMonitorRoutes(t *testing.T) {
 	l := up(t, Mesh(MeshOptions{Nodes: 1, PodsPerNode: 1}))
+	for i := range 100 {
+		mustExec(t, l.Node("a"), "ip", "link", "add", fmt.Sprintf("many%d", i), "type", "bridge")
+	}
 	m, err := l.MonitorRoutes(t.Context(), "a")
 	if err != nil {
 		t.Fatal(err)

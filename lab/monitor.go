@@ -22,9 +22,9 @@ type RouteMonitor struct {
 	lines []string
 }
 
-// MonitorRoutes starts "ip monitor route" on a node. It returns when the kernel
-// has it among its listeners, so no later change is missed. Stop it before the
-// node goes; the end of ctx stops it too.
+// MonitorRoutes starts "ip monitor route" on a node. It returns when that waits
+// for changes, so no later change is missed. Stop it before the node goes; the
+// end of ctx stops it too.
 func (l *Lab) MonitorRoutes(ctx context.Context, node string) (*RouteMonitor, error) {
 	m, err := l.monitor(ctx, node)
 	if err != nil {
@@ -51,9 +51,12 @@ func (l *Lab) monitor(ctx context.Context, node string) (*RouteMonitor, error) {
 		}
 		m.cmd.Wait()
 	}()
-	if !until(5*time.Second, func() bool { return listens(m.cmd.Process.Pid) }) {
+	// Between its subscription and its first wait the program lists the links
+	// through the same socket, and throws away what it is told meanwhile.
+	pid := m.cmd.Process.Pid
+	if !until(10*time.Second, func() bool { return listens(pid) && sleeps(pid) }) {
 		m.Stop()
-		return nil, fmt.Errorf("ip monitor did not subscribe within 5 s; it said %q", m.Lines())
+		return nil, fmt.Errorf("ip monitor did not wait for changes within 10 s; it said %q", m.Lines())
 	}
 	return m, nil
 }
@@ -73,6 +76,13 @@ func listens(pid int) bool {
 		}
 	}
 	return false
+}
+
+// sleeps reports whether a process waits for something that may never come, as
+// opposed to one that runs, or waits for a lock or a disk.
+func sleeps(pid int) bool {
+	f := statFields(pid)
+	return len(f) > 0 && f[0] == "S"
 }
 
 // Lines returns what was printed so far, in the form of ip-route(8) with -d.

@@ -25,18 +25,23 @@ type processID struct {
 // identify returns the identity of a running process; ok is false when there is
 // none, or only its zombie.
 func identify(pid int) (id processID, ok bool) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return processID{}, false
-	}
-	// The command in parentheses may itself hold spaces and parentheses.
-	i := bytes.LastIndexByte(b, ')')
-	fields := strings.Fields(string(b[i+1:]))
-	if i < 0 || len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+	fields := statFields(pid)
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
 		return processID{}, false
 	}
 	start, err := strconv.ParseUint(fields[19], 10, 64)
 	return processID{pid, start}, err == nil
+}
+
+// statFields returns what proc(5) has of a process from its state on, field 3;
+// nil when there is none.
+func statFields(pid int) []string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	// The command in parentheses may itself hold spaces and parentheses.
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 }
 
 func (p processID) alive() bool {
