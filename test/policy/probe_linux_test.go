@@ -174,7 +174,7 @@ const maxDevices = 30
 
 // try makes all probes at once. When it returns no packet is on its way any
 // more, so what has not arrived was dropped.
-func (w *world) try(list []*probe) error {
+func (w *world) try(list []*probe) (err error) {
 	w.serial++
 	byPlace := map[*place][]int{}
 	for i, p := range list {
@@ -182,7 +182,7 @@ func (w *world) try(list []*probe) error {
 		byPlace[p.from.at] = append(byPlace[p.from.at], i)
 	}
 	places := slices.Collect(maps.Keys(byPlace))
-	err := onAll(places, func(at *place) *place { return at }, func(at *place) error {
+	err = onAll(places, func(at *place) *place { return at }, func(at *place) error {
 		for _, i := range byPlace[at] {
 			if err := w.send(list[i], uint32(i)); err != nil {
 				return fmt.Errorf("%s: %w", list[i], err)
@@ -190,13 +190,7 @@ func (w *world) try(list []*probe) error {
 		}
 		return nil
 	})
-	defer func() {
-		for _, p := range list {
-			if p.fd >= 0 {
-				unix.Close(p.fd)
-			}
-		}
-	}()
+	defer func() { err = errors.Join(err, w.hangUp(list)) }()
 	if err != nil {
 		return err
 	}
@@ -218,7 +212,20 @@ func (w *world) try(list []*probe) error {
 		}
 		p.arrived, p.answered = done, done
 	}
-	return nil
+	return err
+}
+
+// hangUp resets the probes' TCP connections, and returns when the resets have
+// arrived. One that came when the nodes have forgotten its connection would be
+// dropped, and the server, left waiting for its end, refuses a later probe from
+// the same port.
+func (w *world) hangUp(list []*probe) error {
+	for _, p := range list {
+		if p.fd >= 0 {
+			unix.Close(p.fd)
+		}
+	}
+	return w.router.drain(maxDevices)
 }
 
 // send sends the first packet of a probe, on the thread of its place.
@@ -259,7 +266,8 @@ func quiet(err error) error {
 	return err
 }
 
-// connected says whether a TCP connection is up.
+// connected says whether a TCP connection is up. One whose next neighbor was not
+// found is not: on a slow machine that is known before it was looked.
 func connected(fd int) (bool, error) {
 	ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 	_, err := unix.Poll(ready, 0)
@@ -270,6 +278,9 @@ func connected(fd int) (bool, error) {
 		return false, err
 	}
 	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && code == int(unix.EHOSTUNREACH) {
+		return false, nil
+	}
 	if err == nil && code != 0 {
 		err = unix.Errno(code)
 	}
