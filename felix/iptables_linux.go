@@ -255,7 +255,7 @@ func (p *programs) run(ctx context.Context, path string, args []string, stdin []
 		cmd := exec.CommandContext(ctx, path, args...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-		cmd.WaitDelay = time.Second
+		cmd.WaitDelay = 10 * time.Second // what it started is killed with it; a machine may pause
 		var stderr bytes.Buffer
 		cmd.Stderr = &limited{&stderr}
 		if stdin != nil {

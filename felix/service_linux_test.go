@@ -40,6 +40,7 @@ func TestServicesAndLoops(t *testing.T) {
 			pod.Run("ip", "route", "add", "default", "via", "10.0.0.1")
 			client.Run("ip", "route", "add", "default", "via", "198.51.100.1")
 			tor.Run("ip", "route", "add", "10.96.0.0/16", "via", "192.0.2.1")
+			tor.Sysctl("net/ipv6/conf/all/disable_ipv6", "1") // looks for routers, when it likes
 			for _, ns := range []*nstest.NS{tor, node} {
 				ns.Sysctl("net/ipv4/ip_forward", "1")
 				ns.Sysctl("net/ipv4/conf/all/send_redirects", "0")

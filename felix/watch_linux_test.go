@@ -58,21 +58,27 @@ func TestWatch(t *testing.T) {
 // first.
 func TestBellInAFight(t *testing.T) {
 	b := newBell()
+	began := time.Now()
 	go b.run(testContext(t))
 	for range 2 * fightBurst {
 		b.ring(true)
 	}
 	rings := 0
 	for quiet := false; !quiet; {
+		wait := 10 * bellEvery
+		if rings < fightBurst { // so many must come
+			wait = 30 * time.Second
+		}
 		select {
 		case <-b.out:
 			rings++
-		case <-time.After(10 * bellEvery):
+		case <-time.After(wait):
 			quiet = true
 		}
 	}
-	if rings != fightBurst {
-		t.Errorf("it rang %d times, want %d", rings, fightBurst)
+	// On a machine that stood still, those come with the time that are due by now.
+	if most := fightBurst + int(time.Since(began)/fightEvery); rings < fightBurst || rings > most {
+		t.Errorf("it rang %d times, want %d to %d", rings, fightBurst, most)
 	}
 	b.ring(false)
 	select {

@@ -78,6 +78,7 @@ func TestGate(t *testing.T) {
 // goes only then.
 func TestAdoptedRoutes(t *testing.T) {
 	r := newRig(t)
+	r.deferral = 5 * time.Second // not over before it was looked that nothing is swept
 	left := func(dst, via string) {
 		hop := fib.Hop{Gateway: ip(via), Link: 1}
 		failed, err := r.kernel.Write(context.Background(), []fib.Op{{Verb: fib.Create, Route: fib.Route{Dst: pfx(dst), Kind: fib.Unicast, Hops: []fib.Hop{hop}}}})
@@ -121,6 +122,7 @@ func TestNothingIsTouchedWithoutConfiguration(t *testing.T) {
 		s.Problems = []caracal.Problem{{Severity: caracal.Rejected, Kind: "NodeConfig", Name: "a", Message: `node "a" has no NodeConfig`}}
 	})
 	r.start()
+	r.until("the start waits", func() bool { return strings.Contains(r.agent.Waiting(), "has no NodeConfig") })
 	time.Sleep(50 * time.Millisecond)
 	if r.kernel.Writes() != 0 {
 		t.Fatalf("%d writes", r.kernel.Writes())
@@ -209,6 +211,10 @@ func TestMetrics(t *testing.T) {
 	r.converse("mesh/b", "mesh/c")
 	r.speaker.say(announce("mesh/b", "10.1.2.0/26", "192.0.2.2"), announce("mesh/c", "0.0.0.0/0", "192.0.2.3"))
 	r.until("the route is in", func() bool { return r.has("10.1.2.0/26") })
+	// The routes task answers after it has counted what it wrote.
+	if _, err := r.agent.Status(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	rec := httptest.NewRecorder()
 	r.agent.mux().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	body := rec.Body.String()

@@ -84,7 +84,7 @@ func TestEndpointReady(t *testing.T) {
 // What is missing is named, with the kernel's reason.
 func TestEndpointNotReady(t *testing.T) {
 	r := newRig(t)
-	reg, ground := r.withEndpoints(50 * time.Millisecond)
+	reg, ground := r.withEndpoints(200 * time.Millisecond)
 	ctx := context.Background()
 	id, w := r.add(reg, ground, "c1")
 	err := reg.Ready(ctx, id) // without a link
@@ -99,9 +99,12 @@ func TestEndpointNotReady(t *testing.T) {
 		return 0
 	})
 	r.link(ground, w.HostInterface)
-	if err := reg.Ready(ctx, id); !errors.Is(err, endpoint.ErrNotReady) || !strings.Contains(err.Error(), "no buffer space available") {
-		t.Fatalf("refused: %v", err)
-	}
+	r.until("the kernel's refusal is named", func() bool { // the news of the link may come late
+		if err = reg.Ready(ctx, id); !errors.Is(err, endpoint.ErrNotReady) {
+			t.Fatalf("refused: %v", err)
+		}
+		return strings.Contains(err.Error(), "no buffer space available")
+	})
 	r.kernel.Refuse(nil)
 	for range 200 {
 		if err = reg.Ready(ctx, id); err == nil {

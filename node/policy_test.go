@@ -139,6 +139,7 @@ func TestPolicyGate(t *testing.T) {
 	hang := make(chan struct{})
 	w.rules.set(func(r *fakeRules) { r.hang = hang })
 	w.store.put(func(s *caracal.Snapshot) { s.Workloads = s.Workloads.Put(web.Key(), web) })
+	w.until(t, "it is being written", func(*policyState) bool { return strings.HasSuffix(w.rules.history(), "apply") })
 	err = w.await(t, web, true, 100*time.Millisecond)
 	if !errors.Is(err, endpoint.ErrNotReady) || !strings.Contains(err.Error(), "being written") {
 		t.Errorf("while the kernel is slow: %v", err)

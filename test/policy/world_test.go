@@ -24,7 +24,8 @@ func TestWorld(t *testing.T) {
 // what arrives though it should not is wrong at once.
 func (w *world) check(t testing.TB, list []*probe, want func(*probe) bool) (wrong []string) {
 	t.Helper()
-	for try := range 4 {
+	const tries = 5 // the last one 4 s after the first: a neighbor is asked again each second
+	for try := range tries {
 		if err := w.forgetConnections(); err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +46,7 @@ func (w *world) check(t testing.TB, list []*probe, want func(*probe) bool) (wron
 		if list = again; len(list) == 0 {
 			return wrong
 		}
-		if try == 3 {
+		if try == tries-1 {
 			return append(wrong, missing...)
 		}
 		time.Sleep(50 * time.Millisecond << (2 * try))
