@@ -61,7 +61,7 @@ func (d *fakeDaemon) start() {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.server = grpc.NewServer()
+	d.server = grpc.NewServer(grpc.WaitForHandlers(true)) // or one that is cut off may still write, after the next start
 	proto.RegisterEndpointsServer(d.server, d)
 	go d.server.Serve(l)
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	current "github.com/containernetworking/cni/pkg/types/100"
 
@@ -165,7 +166,9 @@ func TestAddCheckDel(t *testing.T) {
 			r.conf["cniVersion"] = version
 			pod := nstest.New(t)
 			c := call{id: "c1", ifname: "eth0", netns: pod.Path(), args: "IgnoreUnknown=1;K8S_POD_NAMESPACE=prod;K8S_POD_NAME=web-0;K8S_POD_UID=u1;K8S_POD_INFRA_CONTAINER_ID=c1;X=y"}
+			began := time.Now()
 			res := r.add(c)
+			took := time.Since(began)
 			host := caracal.HostInterface("c1", "eth0")
 			if res.CNIVersion != version || len(res.Interfaces) != 2 || res.Interfaces[0].Name != host || res.Interfaces[1].Sandbox != pod.Path() ||
 				len(res.IPs) != 2 || *res.IPs[0].Interface != 1 || res.IPs[0].Address.String() != "10.65.0.1/32" || res.IPs[0].Gateway.String() != "169.254.1.1" || len(res.Routes) != 3 {
@@ -176,7 +179,7 @@ func TestAddCheckDel(t *testing.T) {
 				t.Errorf("request %v", q)
 			}
 			r.node.Run("ip", "route", "add", "10.65.0.1", "dev", host)
-			r.node.Run("ping", "-c1", "-W1", "10.65.0.1")
+			ping(t, r.node, "10.65.0.1", took)
 			if version != "0.3.1" {
 				r.mustRun(call{command: "CHECK", id: "c1", ifname: "eth0", netns: pod.Path(), conf: map[string]any{"prevResult": res}})
 			}

@@ -22,9 +22,9 @@ import (
 	"caracal.dev/caracal/proto"
 )
 
-// quick is when an answer came without waiting for anything, with room for a
-// busy machine.
-const quick = 5 * time.Second
+// quick is when five answers came without waiting for anything, with room for a
+// busy machine: each could wait for dialTimeout.
+const quick = 4 * dialTimeout
 
 func TestDaemonDown(t *testing.T) {
 	r, pod := newRig(t), nstest.New(t)
@@ -129,9 +129,10 @@ func TestDaemonDies(t *testing.T) {
 	for _, at := range []string{"add", "ready"} {
 		t.Run(at, func(t *testing.T) {
 			r, pod := newRig(t), nstest.New(t)
+			stopped := make(chan struct{})
 			r.on(func(ctx context.Context, method string) error {
 				if method == at {
-					go r.stop()
+					go func() { defer close(stopped); r.stop() }()
 					<-ctx.Done()
 				}
 				return nil
@@ -141,6 +142,7 @@ func TestDaemonDies(t *testing.T) {
 			if l := r.links(); len(l) != 0 || len(r.queued()) != 1 {
 				t.Errorf("left: links %v, queue %v", l, r.queued())
 			}
+			<-stopped
 			r.on(nil)
 			r.start()
 			r.add(c)

@@ -97,7 +97,7 @@ func TestCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	long := strings.Repeat("x", 4000)
 	req := collectRequest{Network: "net"}

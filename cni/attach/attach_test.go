@@ -72,13 +72,22 @@ func (r *rig) linked(name string) bool {
 	return err == nil
 }
 
-// reach pings an endpoint from the node.
+// reach pings an endpoint from the node, until it answers: Attach does not wait for all
+// that the kernel does by itself.
 func (r *rig) reach(w *proto.Wiring) {
 	r.t.Helper()
 	for _, text := range w.Addresses {
 		addr := netip.MustParsePrefix(text).Addr().String()
 		r.node.Run("ip", "route", "replace", addr, "dev", w.HostInterface)
-		r.node.Run("ping", "-c1", "-W1", addr)
+		for end := time.Now().Add(60 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			_, err := r.node.Try("ping", "-c1", "-W1", addr)
+			if err == nil {
+				break
+			}
+			if time.Now().After(end) {
+				r.t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -44,6 +44,8 @@ type host struct {
 	ended  chan error
 }
 
+// newHost returns one whose store takes nothing by itself: the steps of a change are
+// one change, however long a test takes for them. See notices.
 func newHost(t *testing.T) *host {
 	t.Helper()
 	base := t.TempDir()
@@ -51,10 +53,13 @@ func newHost(t *testing.T) *host {
 	if err := os.Mkdir(h.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	h.opts = Options{Dir: h.dir, StateDir: h.state, Node: "a", NodeFrom: "--node", Now: h.clock.now, Quiet: 20 * time.Millisecond}
+	h.opts = Options{Dir: h.dir, StateDir: h.state, Node: "a", NodeFrom: "--node", Now: h.clock.now, Quiet: time.Hour, MaxWait: time.Hour}
 	t.Cleanup(func() { h.stop() })
 	return h
 }
+
+// notices has the store, from its next start, take what changes without being asked.
+func (h *host) notices() { h.opts.Quiet, h.opts.MaxWait = 20*time.Millisecond, time.Second }
 
 // start runs the store until its first pass is done.
 func (h *host) start() {
@@ -85,7 +90,7 @@ func (h *host) restart() {
 
 func (h *host) reload() {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := h.store.Reload(ctx); err != nil {
 		h.t.Fatal(err)
@@ -94,7 +99,7 @@ func (h *host) reload() {
 
 func (h *host) confirm() {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if _, err := h.store.Confirm(ctx); err != nil {
 		h.t.Fatal(err)
@@ -158,7 +163,7 @@ func (h *host) wantNodes(want string) {
 // eventually waits for the store to notice something by itself.
 func (h *host) eventually(what string, ok func(*caracal.Snapshot) bool) {
 	h.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok(h.store.Snapshot()) {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("not noticed: %s; problems %v", what, h.problems())

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -52,6 +51,7 @@ func protected(t *testing.T) *host {
 // A new password is noticed without a word, and changes nothing but the peer.
 func TestSecretRotation(t *testing.T) {
 	h := protected(t)
+	h.notices()
 	h.secret("tor/word", "first\n", 0o600)
 	h.start()
 	h.wantProblems()
@@ -80,6 +80,7 @@ func TestSecretRotation(t *testing.T) {
 // Kubernetes mounts a secret as links into a directory that it swaps.
 func TestSecretSwap(t *testing.T) {
 	h := protected(t)
+	h.notices()
 	at := func(name string) string { return filepath.Join(h.dir, secretsDir, "tor", name) }
 	link := func(target, name string) {
 		t.Helper()
@@ -148,6 +149,7 @@ func TestBadSecret(t *testing.T) {
 	for _, c := range badSecrets {
 		t.Run(c.name, func(t *testing.T) {
 			h := protected(t)
+			h.notices()
 			h.secret("tor/other", "other", 0o600)
 			c.make(h)
 			h.start()
@@ -202,8 +204,6 @@ func TestSecretForgotten(t *testing.T) {
 func TestSecretCheck(t *testing.T) {
 	h := protected(t)
 	h.secret("tor/word", "first", 0o600)
-	h.opts.Quiet = time.Minute // nothing is taken by itself
-	h.opts.MaxWait = time.Minute
 	h.start()
 	h.secret("tor/word", "second", 0o600)
 	check := func() *caracal.Snapshot {
@@ -228,6 +228,7 @@ func TestSecretCheck(t *testing.T) {
 
 func TestMeshPassword(t *testing.T) {
 	h := newHost(t)
+	h.notices()
 	h.cluster()
 	h.write("bgp.yaml", doc("BGPConfiguration", "default", "  nodeMeshPassword: {secretKeyRef: {name: mesh, key: word}}\n"))
 	h.start()
@@ -278,6 +279,7 @@ var slips = []string{
 func TestSecretsStayHidden(t *testing.T) {
 	const word = hidden
 	h := protected(t)
+	h.notices()
 	log := &lockedBuffer{}
 	h.opts.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	h.secret("tor/word", word, 0o600)

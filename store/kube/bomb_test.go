@@ -5,12 +5,24 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
 )
+
+// processorTime is what this process has had of all processors: on a machine that is
+// busy with other things it says more than the clock.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 // TestManyPorts converts a Pod that somebody with no more than a namespace may make,
 // and change as often as the API lets it. Every node reads it.
@@ -23,9 +35,9 @@ func TestManyPorts(t *testing.T) {
 		ports[i] = corev1.ContainerPort{Name: fmt.Sprintf("p%d", i), ContainerPort: int32(i + 1), Protocol: "TCP"}
 	}
 	p.Spec.Containers = []corev1.Container{{Ports: ports}}
-	began := time.Now()
+	began := processorTime(t)
 	got := podOf("a", nil)(p).(*pod)
-	if took := time.Since(began); took > 5*time.Second || len(got.Ports) != many {
+	if took := processorTime(t) - began; took > 5*time.Second || len(got.Ports) != many {
 		t.Errorf("%d ports took %s", len(got.Ports), took)
 	}
 }
@@ -42,9 +54,11 @@ func TestManyProblems(t *testing.T) {
 	s.publish(false)
 	s.world.set(v1.KindNetworkPolicy, "x/p0", nil)
 	s.world.set(v1.KindWorkload, "x/p", &pod{Workload: caracal.Workload{Namespace: "x", Node: "b"}})
-	began := time.Now()
+	began := processorTime(t)
 	s.publish(false)
-	if took, n := time.Since(began), len(s.Snapshot().Problems); took > 10*time.Second || n != many-1 {
+	took, n := processorTime(t)-began, len(s.Snapshot().Problems)
+	t.Logf("publishing with %d problems took %v", n, took)
+	if took > 10*time.Second || n != many-1 {
 		t.Errorf("with %d problems it took %s", n, took)
 	}
 }

@@ -58,7 +58,7 @@ func TestListedIsJudged(t *testing.T) {
 	s.world = full(t)
 	s.vault, s.disk = newVault(s.opts, s.ring), openDisk(s.opts)
 	s.publish(false)
-	s.world.judgeTook, s.world.judgedAt = time.Second, time.Now()
+	s.world.judgeTook, s.world.judgedAt = time.Second, time.Now().Add(time.Hour) // so the next is long from now
 	s.pushAll(kindNode, []*item{{key: "a", value: coreNode("a", "192.0.2.1")}})
 	s.take()
 	s.publish(false)

@@ -61,7 +61,7 @@ func run(t testing.TB, o Options) (*Store, func()) {
 		cancel()
 		select {
 		case <-s.done:
-		case <-time.After(30 * time.Second):
+		case <-time.After(limit):
 			t.Error("the store does not stop")
 		}
 	}
@@ -69,8 +69,9 @@ func run(t testing.TB, o Options) (*Store, func()) {
 	return s, stop
 }
 
-// limit is how long a test waits for what takes a second or so.
-const limit = 40 * time.Second
+// limit is how long a test waits for what takes a second or so, and ten where an API
+// server is started anew.
+const limit = 2 * time.Minute
 
 // until waits for a Snapshot of which ok holds.
 func until(t testing.TB, s *Store, what string, ok func(*caracal.Snapshot) bool) *caracal.Snapshot {

@@ -53,10 +53,13 @@ func (f *fleet) restart(nd *node) {
 	nd.alloc.Store(a)
 }
 
+// patience is for one address, which takes half a minute where the machine is busy.
+const patience = 5 * time.Minute
+
 // take gives a handle an address, through whatever fails, until deadline; false if
 // there is none.
 func (f *fleet) take(nd *node, handle string) bool {
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		if rand.IntN(10) == 0 { // the caller gives up
 			cancel()
@@ -93,7 +96,7 @@ func (f *fleet) give(nd *node, handle string) {
 	}
 	f.mu.Unlock()
 	var err error
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+	for end := time.Now().Add(patience); time.Now().Before(end); {
 		if _, err = nd.alloc.Load().Release(context.Background(), handle); err == nil {
 			return
 		}
