@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -64,6 +65,14 @@ func (c *containers) sleeper(name string) (pid int, netns string) {
 	c.t.Cleanup(func() {
 		cancel()
 		cmd.Wait()
+	})
+	want := must(os.Stat(path))(c.t)
+	eventually(c.t, 10*time.Second, func() string { // until it has entered it is in ours
+		ns, err := os.Stat(fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid))
+		if err != nil || !os.SameFile(ns, want) {
+			return fmt.Sprint("the process is not in its namespace; ", err)
+		}
+		return ""
 	})
 	return cmd.Process.Pid, path
 }

@@ -59,7 +59,7 @@ func TestCNIConnectionsForgotten(t *testing.T) {
 	c := withContainers(t, 2)
 	h, n := c.hosts["a"], c.l.Node("a")
 	for _, v := range []string{"iptables", "ip6tables"} { // the kernel keeps connections where a rule asks for them
-		run(t, n, v, "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
+		run(t, n, v, "-w", "-A", "FORWARD", "-m", "conntrack", "--ctstate", "INVALID", "-j", "DROP")
 	}
 	_, far := c.add("b", "far")
 	first, pod := c.add("a", "first")

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"testing"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -98,9 +100,20 @@ func (c *containers) afterReboot(node string) string {
 	script := fmt.Sprintf("#!/bin/sh\nexec unshare --mount --propagation slave sh -c 'mount --bind %s %s && exec %s \"$@\"' sh \"$@\"\n",
 		id, bootIDFile, built.caracald)
 	for path, text := range map[string]string{id: "00000000-0000-4000-8000-000000000000\n", filepath.Join(dir, "caracald-after-reboot"): script} {
-		if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
-			c.t.Fatal(err)
-		}
+		writeProgram(c.t, path, []byte(text))
 	}
 	return filepath.Join(dir, "caracald-after-reboot")
+}
+
+// writeProgram writes a file that is to be run at once. A child that another test
+// starts while it is open would have it open for writing too, up to its own exec:
+// until then nobody could run the file (ETXTBSY).
+func writeProgram(t *testing.T, path string, text []byte) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(path, text, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

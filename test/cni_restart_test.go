@@ -71,7 +71,7 @@ func TestCNIReboot(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 10*time.Second, func() string {
+	eventually(t, 30*time.Second, func() string { // the kernel takes them apart when it finds the time
 		if links := must(hostInterfaces(n))(t); len(links) > 0 {
 			return fmt.Sprint("the namespaces have gone but not ", links)
 		}
@@ -163,9 +163,10 @@ func TestCNIStorm(t *testing.T) {
 	t.Parallel()
 	c := withContainers(t, 1, largeBlocks)
 	s := &storm{c: c, live: map[string]*runtimes.Container{}, codes: map[uint]int{}}
+	var g sync.WaitGroup
+	defer g.Wait() // also if the test fails: they report to it
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
 	defer cancel()
-	var g sync.WaitGroup
 	for w := range 8 {
 		g.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {

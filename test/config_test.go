@@ -153,7 +153,7 @@ func TestSecondDaemon(t *testing.T) {
 	l := mesh(t, lab.MeshOptions{Nodes: 2, PodsPerNode: 1}, lab.BGPSettings{})
 	a := l.Node("a")
 	before := own(t, a)
-	out, err := a.Exec(t.Context(), "timeout", "5", built.caracald, "--config", l.ConfigDir(), "--state-dir", a.StateDir(),
+	out, err := a.Exec(t.Context(), "timeout", "30", built.caracald, "--config", l.ConfigDir(), "--state-dir", a.StateDir(),
 		"--socket", a.Socket(), "--node", "a", "--http", "")
 	if err == nil || strings.Contains(err.Error(), "exit status 124") {
 		t.Errorf("the second daemon ran: %s%v", out, err)

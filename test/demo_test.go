@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,17 +82,25 @@ func TestDemoReaderLeaves(t *testing.T) {
 // TestLabCommands walks through the lab's commands as a user does.
 func TestLabCommands(t *testing.T) {
 	const id = "tcmd"
-	try := func(want string, args ...string) {
-		t.Helper()
+	ask := func(want string, args ...string) string {
 		out, err := exec.Command(built.caracal, append([]string{"lab"}, args...)...).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {
-			t.Errorf("caracal lab %s: %v, want %q:\n%s", strings.Join(args, " "), err, want, out)
+			return fmt.Sprintf("caracal lab %s: %v, want %q:\n%s", strings.Join(args, " "), err, want, out)
+		}
+		return ""
+	}
+	try := func(want string, args ...string) {
+		t.Helper()
+		if wrong := ask(want, args...); wrong != "" {
+			t.Error(wrong)
 		}
 	}
 	try("is up after", "up", "--id", id, "--nodes", "2", "--pods", "1")
 	t.Cleanup(func() { gone(t, id) })
 	try("10.244.2.2", "status", "--id", id)
-	try("IPv6: 2 of 2 pings answered", "ping", "--id", id)
+	eventually(t, 20*time.Second, func() string { // up waits for the sessions alone
+		return ask("IPv6: 2 of 2 pings answered", "ping", "--id", id)
+	})
 	try("Established", "exec", "--id", id, "a", "caracal", "show", "protocols")
 	try("169.254.1.1", "exec", "--id", id, "b1", "ip", "route")
 	try("is removed", "down", "--id", id)

@@ -116,26 +116,32 @@ func checkForgeries(t *testing.T, l *lab.Lab, leftOut func(forgery) bool) {
 				checkForgery(t, n, c)
 			}
 		}
-		if st := must(n.Status(t.Context()))(t); st.Counts.Refused < refused {
-			t.Errorf("%s counts %d refused paths, want %d", name, st.Counts.Refused, refused)
-		}
+		eventually(t, 10*time.Second, func() string {
+			if st := must(n.Status(t.Context()))(t); st.Counts.Refused < refused {
+				return fmt.Sprintf("%s counts %d refused paths, want %d", name, st.Counts.Refused, refused)
+			}
+			return ""
+		})
 	}
 }
 
 func checkForgery(t *testing.T, n *lab.Node, c forgery) {
 	t.Helper()
+	var p lab.Path
+	eventually(t, 10*time.Second, func() string { // its twin may be of an earlier UPDATE
+		paths := must(n.Paths(t.Context(), c.prefix, "all"))(t)
+		i := slices.IndexFunc(paths, func(p lab.Path) bool { return p.Neighbor == "mesh/a" && p.Prefix == c.prefix })
+		if i < 0 {
+			return fmt.Sprintf("%s: %s: %s is not shown", n.Name, c.name, c.prefix)
+		}
+		p = paths[i]
+		return ""
+	})
 	for _, r := range own(t, n) {
 		if strings.HasPrefix(r, c.prefix+" ") && !strings.HasPrefix(r, "unreachable ") && !strings.Contains(r, " via 192.168.77.2 ") && !strings.Contains(r, " via fd00:77::2 ") && !strings.Contains(r, "dev cara") {
 			t.Errorf("%s: %s: in the kernel: %s", n.Name, c.name, r)
 		}
 	}
-	i := 0
-	paths := must(n.Paths(t.Context(), c.prefix, "all"))(t)
-	if i = slices.IndexFunc(paths, func(p lab.Path) bool { return p.Neighbor == "mesh/a" && p.Prefix == c.prefix }); i < 0 {
-		t.Errorf("%s: %s: %s is not shown", n.Name, c.name, c.prefix)
-		return
-	}
-	p := paths[i]
 	want := c.reason
 	if strings.Contains(want, "belongs to node "+n.Name) {
 		want = "belongs to this node"
@@ -158,6 +164,12 @@ func TestRightAndForged(t *testing.T) {
 	f := forge(t, l, "a", "c")
 	block := l.Node("b").Block(lab.IPv4)
 	right := fmt.Sprintf("%s via %s dev eth0 proto %d metric 427", block, l.Node("b").Addr(lab.IPv4), lab.Proto)
+	eventually(t, 20*time.Second, func() string { // that b has the session does not say that c is done
+		if !slices.Contains(own(t, c), right) {
+			return "c has no route to b's block:\n" + lines(own(t, c))
+		}
+		return ""
+	})
 	changes := watchRoutes(t, l)
 	for _, pref := range []uint32{4294967295, 500, 100, 50, 1} {
 		for _, asPath := range [][]uint32{nil, {65001, 65002, 65003}} {

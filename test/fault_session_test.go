@@ -39,13 +39,15 @@ func TestPeerFrozen(t *testing.T) {
 				return ""
 			})
 			t.Logf("hold time %v: noticed %v after the stop, routes gone after %v", hold, noticed, gone)
-			if noticed < hold/2 {
+			// The last message came up to hold/3 before the stop, or earlier from a neighbor
+			// that had been held up already.
+			if noticed < hold/4 {
 				t.Errorf("the session ended after %v, long before the hold time", noticed)
 			}
 			if err := p.Signal(syscall.SIGCONT); err != nil {
 				t.Fatal(err)
 			}
-			within(t, 30*time.Second, func() string { return same(own(t, a), wantRoutes(l, a)) })
+			eventually(t, 30*time.Second, func() string { return same(own(t, a), wantRoutes(l, a)) })
 		})
 	}
 }
@@ -65,12 +67,13 @@ func TestPeerKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			for time.Since(killed) < restart-time.Second {
-				if diff := same(own(t, a), whole); diff != "" {
+				// A look may take long: only what it saw before that time is too early.
+				if diff := same(own(t, a), whole); diff != "" && time.Since(killed) < restart {
 					t.Fatalf("%v after the kill: %s", time.Since(killed), diff)
 				}
 				time.Sleep(20 * time.Millisecond)
 			}
-			within(t, 10*time.Second, func() string {
+			eventually(t, 10*time.Second, func() string {
 				for _, r := range own(t, a) {
 					for _, b := range l.Node(c.node).Blocks {
 						if strings.HasPrefix(r, b.String()) {
@@ -98,7 +101,7 @@ func TestConnectionLost(t *testing.T) {
 			reset := []string{"INPUT", "-p", "tcp", "-m", "multiport", "--ports", "179", "--tcp-flags", "RST", "NONE",
 				"-j", "REJECT", "--reject-with", "tcp-reset"}
 			run(t, a, append([]string{"iptables", "-w", "-I"}, reset...)...)
-			within(t, 20*time.Second, func() string {
+			eventually(t, 20*time.Second, func() string {
 				for _, nb := range must(a.Neighbors(t.Context()))(t) {
 					if nb.State == "Established" {
 						return "still up: " + nb.Name
@@ -107,7 +110,7 @@ func TestConnectionLost(t *testing.T) {
 				return ""
 			})
 			run(t, a, append([]string{"iptables", "-w", "-D"}, reset...)...)
-			within(t, 20*time.Second, func() string {
+			eventually(t, 20*time.Second, func() string {
 				if nb := session(t, a, "b"); nb.State != "Established" || nb.Since.Equal(since) {
 					return "the session is not back"
 				}
@@ -136,12 +139,13 @@ func TestPeerGoneWhileAway(t *testing.T) {
 	started := time.Now()
 	must(a.StartCaracald())(t)
 	for time.Since(started) < restart-time.Second {
-		if diff := same(own(t, a), whole); diff != "" {
+		// A look may take long: only what it saw before that time is too early.
+		if diff := same(own(t, a), whole); diff != "" && time.Since(started) < restart {
 			t.Fatalf("%v after the start: %s", time.Since(started), diff)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	within(t, 20*time.Second, func() string {
+	eventually(t, 20*time.Second, func() string {
 		if strings.Contains(strings.Join(own(t, a), "\n"), b.Block(lab.IPv4).String()) {
 			return "still there:\n" + lines(own(t, a))
 		}

@@ -170,10 +170,7 @@ func TestUpgrade(t *testing.T) {
 			t.Fatal(err)
 		}
 		next := filepath.Join(t.TempDir(), "caracald-next")
-		text := must(os.ReadFile(built.caracald))(t)
-		if err := os.WriteFile(next, text, 0o755); err != nil {
-			t.Fatal(err)
-		}
+		writeProgram(t, next, must(os.ReadFile(built.caracald))(t))
 		must(a.StartCaracaldAs(next))(t)
 		settle(t, l)
 		time.Sleep(sweepTime)
@@ -187,7 +184,7 @@ func TestUpgrade(t *testing.T) {
 // the time that the session needs to come up.
 func TestSlowRestart(t *testing.T) {
 	t.Parallel()
-	slowRestartStory(t, 20*time.Second, 12*time.Second)
+	slowRestartStory(t, 40*time.Second, 20*time.Second)
 }
 
 func slowRestartStory(t *testing.T, restart, away time.Duration) {

@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,10 +11,11 @@ import (
 )
 
 // oneTor is [twoTors] in which node a has one peer only, with this spec, and
-// node b none by t2; t1 is BIRD.
-func oneTor(t *testing.T, spec, bird string) *lab.Lab {
+// node b none by t2; t1 is BIRD, and has the loopback addresses before it starts.
+func oneTor(t *testing.T, spec, bird string, loopback ...netip.Prefix) *lab.Lab {
 	t.Helper()
 	top := twoTors(tors{daemon: "BIRD"})
+	top.Nodes[0].Loopback = loopback
 	var objects []string
 	for _, o := range top.Objects {
 		if strings.Contains(o, "name: t1-b") {
@@ -38,8 +40,7 @@ func oneTor(t *testing.T, spec, bird string) *lab.Lab {
 func TestReachableBy(t *testing.T) {
 	t.Parallel()
 	bird := strings.Replace(birdTor(1, ""), "local "+torAddr(1, 0).Addr().String(), "multihop; local 192.0.2.1", 1)
-	l := oneTor(t, fmt.Sprintf("  peerIP: 192.0.2.1\n  asNumber: %d\n  ebgpMultihop: true\n  reachableBy: %s\n", torASN, torAddr(1, 0).Addr()), bird)
-	run(t, l.Node("t1"), "ip", "addr", "add", "192.0.2.1/32", "dev", "lo")
+	l := oneTor(t, fmt.Sprintf("  peerIP: 192.0.2.1\n  asNumber: %d\n  ebgpMultihop: true\n  reachableBy: %s\n", torASN, torAddr(1, 0).Addr()), bird, netip.MustParsePrefix("192.0.2.1/32"))
 	a := l.Node("a")
 	sessionsUp(t, l)
 	want := []string{"192.0.2.1 via 192.168.10.254 dev eth0 proto 67 metric 427", "10.244.2.0/26 via 192.168.10.254 dev eth0 proto 67 metric 427"}

@@ -102,9 +102,12 @@ func TestHijack(t *testing.T) {
 				for _, f := range forged {
 					checkRefused(t, n, f.name, f.prefix)
 				}
-				if st := must(n.Status(t.Context()))(t); st.Counts.Refused < len(forged) {
-					t.Errorf("%s: status counts %d refused paths, want %d", n.Name, st.Counts.Refused, len(forged))
-				}
+				eventually(t, 5*time.Second, func() string {
+					if st := must(n.Status(t.Context()))(t); st.Counts.Refused < len(forged) {
+						return fmt.Sprintf("%s: status counts %d refused paths, want %d", n.Name, st.Counts.Refused, len(forged))
+					}
+					return ""
+				})
 				for _, r := range must(n.Routes())(t) {
 					if r.Protocol == lab.Proto && slices.Contains(announce, r.Dst) && slices.ContainsFunc(r.Hops, func(h lab.Hop) bool {
 						return h.Via == l.Node("c").Addr(lab.IPv4) || h.Via == l.Node("c").Addr(lab.IPv6)
@@ -117,20 +120,23 @@ func TestHijack(t *testing.T) {
 	}
 }
 
+// checkRefused waits for the path as well: it may be of a later UPDATE than c's own.
 func checkRefused(t *testing.T, n *lab.Node, name, prefix string) {
 	t.Helper()
-	found := ""
-	for _, p := range must(n.Paths(t.Context(), prefix, "all"))(t) {
-		if p.Neighbor != "mesh/c" {
-			continue
+	eventually(t, 5*time.Second, func() string {
+		found := ""
+		for _, p := range must(n.Paths(t.Context(), prefix, "all"))(t) {
+			if p.Neighbor != "mesh/c" {
+				continue
+			}
+			found += fmt.Sprintf(" %+v", p)
+			if p.Refused && !p.Installed && p.Why != "" && p.Prefix == prefix {
+				t.Logf("%s: %s (%s): %s", n.Name, prefix, name, p.Why)
+				return ""
+			}
 		}
-		found += fmt.Sprintf(" %+v", p)
-		if p.Refused && !p.Installed && p.Why != "" && p.Prefix == prefix {
-			t.Logf("%s: %s (%s): %s", n.Name, prefix, name, p.Why)
-			return
-		}
-	}
-	t.Errorf("%s: %s (%s) from c is not shown as refused with a reason:%s", n.Name, prefix, name, found)
+		return fmt.Sprintf("%s: %s (%s) from c is not shown as refused with a reason:%s", n.Name, prefix, name, found)
+	})
 }
 
 // TestHijackIsUndone has the forger come first: when the owner's daemon starts

@@ -155,16 +155,22 @@ func TestIPIPMissing(t *testing.T) {
 		}
 		return ""
 	})
-	if out, err := a.CLI(t.Context(), "show", "fib"); err != nil || !strings.Contains(strings.Join(strings.Fields(out), " "), "tunnel device tunl0 does not exist") {
-		t.Errorf("show fib: %v\n%s", err, out)
-	}
+	within(t, patience, func() string { // the path may come after the problem
+		if out, err := a.CLI(t.Context(), "show", "fib"); err != nil || !strings.Contains(strings.Join(strings.Fields(out), " "), "tunnel device tunl0 does not exist") {
+			return fmt.Sprintf("show fib: %v\n%s", err, out)
+		}
+		return ""
+	})
 	if out, err := a.CLI(t.Context(), "show", "tunnels"); err != nil || !strings.Contains(out, "the kernel does not have it") {
 		t.Errorf("show tunnels: %v\n%s", err, out)
 	}
 	for _, want := range []string{"10.244.2.0/26 via 192.168.77.2 dev eth0", "fd00:244:0:2::/122 via fd00:77::2 dev eth0"} {
-		if routes := lines(own(t, a)); !strings.Contains(routes, want) {
-			t.Errorf("no %s among\n%s", want, routes)
-		}
+		within(t, patience, func() string { // the pods were pinged by IPv4 alone
+			if routes := lines(own(t, a)); !strings.Contains(routes, want) {
+				return fmt.Sprintf("no %s among\n%s", want, routes)
+			}
+			return ""
+		})
 	}
 	before := session(t, a, "b")
 	if err := l.WriteConfig("cluster.yaml", poolFile(t, l, "Never")); err != nil {

@@ -194,10 +194,13 @@ func tunnelGuard(t *testing.T, l *lab.Lab) {
 	run(t, router, "ip", "route", "add", a.Block(lab.IPv4).String(), "via", a.Addr(lab.IPv4).String(), "dev", "tunl0", "onlink")
 	w := watchWire(t, a, "eth0")
 	router.Exec(t.Context(), "ping", "-c", "2", "-W", "1", l.Pod("a1").Addr(lab.IPv4).String())
-	if !slices.ContainsFunc(w.about(l.Pod("a1").Addr(lab.IPv4)), func(s string) bool { return strings.HasPrefix(s, "ipip") }) {
-		t.Error("nothing arrived that the guard could have dropped")
-	}
-	if out := run(t, a, "iptables-legacy", "-L", "INPUT", "-v", "-x", "-n"); !strings.Contains(out, "caracal:ipip-guard") || strings.Contains(out, "       0        0 DROP") {
+	eventually(t, 10*time.Second, func() string {
+		if !slices.ContainsFunc(w.about(l.Pod("a1").Addr(lab.IPv4)), func(s string) bool { return strings.HasPrefix(s, "ipip") }) {
+			return "nothing arrived that the guard could have dropped"
+		}
+		return ""
+	})
+	if out := run(t, a, "iptables-legacy", "-w", "-L", "INPUT", "-v", "-x", "-n"); !strings.Contains(out, "caracal:ipip-guard") || strings.Contains(out, "       0        0 DROP") {
 		t.Errorf("the guard dropped nothing:\n%s", out)
 	}
 	run(t, router, "ip", "route", "del", a.Block(lab.IPv4).String())
@@ -239,7 +242,7 @@ func tunnelRepair(t *testing.T, l *lab.Lab) {
 		{"ip", "link", "set", "tunl0", "down"},
 		{"ip", "addr", "flush", "dev", "tunl0"},
 		{"ip", "link", "set", "tunl0", "mtu", "1000"},
-		{"iptables-legacy", "-F", "INPUT"},
+		{"iptables-legacy", "-w", "-F", "INPUT"},
 	} {
 		run(t, a, c...)
 		if c[0] == "iptables-legacy" { // which says nothing: the next look
@@ -376,7 +379,7 @@ func tunnelBIRD(t *testing.T, l *lab.Lab) {
 	if err != nil || !strings.Contains(out, "deleted") {
 		t.Errorf("cleanup: %v\n%s", err, out)
 	}
-	left := run(t, d, "ip", "-o", "addr", "show", "dev", "tunl0") + run(t, d, "iptables-legacy", "-S", "INPUT") + run(t, d, "ip", "-o", "link", "show", "up", "dev", "tunl0")
+	left := run(t, d, "ip", "-o", "addr", "show", "dev", "tunl0") + run(t, d, "iptables-legacy", "-w", "-S", "INPUT") + run(t, d, "ip", "-o", "link", "show", "up", "dev", "tunl0")
 	if strings.Contains(left, "caracal") || strings.Contains(left, "tunl0") {
 		t.Errorf("left by cleanup:\n%s", left)
 	}

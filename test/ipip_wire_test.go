@@ -221,7 +221,7 @@ func pingDF(t *testing.T, p *lab.Pod, to netip.Addr, size int) echo {
 	binary.BigEndian.PutUint16(msg[4:], uint16(size))
 	sum := ^(uint32(8<<8) + uint32(size))
 	binary.BigEndian.PutUint16(msg[2:], uint16(sum))
-	if err := conn.SetDeadline(time.Now().Add(3 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.WriteTo(msg, &net.IPAddr{IP: to.AsSlice()}); err != nil {

@@ -13,5 +13,5 @@
 // A block "text" that follows a run block is what it prints: each of its lines
 // must be among the printed ones, any amount of space standing for any other
 // and "…" for any text. As the page may say "after a few seconds", the block is
-// run again until it matches, for up to half a minute.
+// run again until it matches, for up to two minutes.
 package install

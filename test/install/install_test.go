@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// settle is how long the page's "after a few seconds" may be.
-const settle = 30 * time.Second
+// settle is how long the page's "after a few seconds" may be on a busy machine.
+const settle = 2 * time.Minute
 
 // TestInstall runs docs/INSTALL.md.
 func TestInstall(t *testing.T) {

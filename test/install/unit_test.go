@@ -79,7 +79,7 @@ while :; do sleep 0.05; done`)
 				if got != want {
 					t.Errorf("the daemon got %q, want %s", got, want)
 				}
-			case <-time.After(time.Second):
+			case <-time.After(30 * time.Second):
 				_ = daemon.Process.Kill()
 				t.Error("the daemon was not told to end")
 			}

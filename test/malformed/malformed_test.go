@@ -74,6 +74,7 @@ func (s *stand) runAll(tests []test, last int) {
 		p := &peer{stand: s, index: i, session: tests[i].session}
 		got, err := p.run(tests[i])
 		judge(s.t, tests[i], got, errors.Join(err, p.leave()))
+		steady.write(message(keepalive)) // or its hold time ends before a slow machine is done
 	}
 	steady.write(steady.announce4(steady.last4()))
 	if err := s.eventually(steady, steady.route4(), steady.route6(), steady.other4(), steady.last4()); err != nil {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +152,12 @@ func TestInstalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.api.ApplyYAML(t, strings.ReplaceAll(closedPolicy, "kubernetes.io/metadata.name: default", "kubernetes.io/metadata.name: friends"))
+	eventually(t, time.Minute, func() string { // a Pod is not let in before its policies that the daemon knows
+		if out, err := a.Node.CLI(t.Context(), "show", "policy"); err != nil || !regexp.MustCompile(`(?m)^closed +closed `).MatchString(out) {
+			return fmt.Sprintf("node a does not have the policy: %v\n%s", err, out)
+		}
+		return ""
+	})
 	near, stranger := c.addPod(a, "closed", "near"), c.addPod(a, "strangers", "stranger")
 	friend := c.addPod(b, "friends", "friend")
 	k.policyHolds(friend, stranger, near)

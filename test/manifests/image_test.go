@@ -157,7 +157,7 @@ func up(t *testing.T, top lab.Topology) *lab.Lab {
 
 func sessions(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	if err := l.WaitSessions(ctx); err != nil {
 		t.Fatal(err)
@@ -203,7 +203,7 @@ func (k *kubelet) probesPass() {
 	c := container(k.t, k.pod, "caracald")
 	for _, p := range []*corev1.Probe{c.StartupProbe, c.LivenessProbe, c.ReadinessProbe} {
 		url := fmt.Sprintf("http://%s:%d%s", p.HTTPGet.Host, p.HTTPGet.Port.IntValue(), p.HTTPGet.Path)
-		eventually(k.t, 30*time.Second, func() string { return get(k.node, url) })
+		eventually(k.t, time.Minute, func() string { return get(k.node, url) })
 	}
 }
 
@@ -275,7 +275,7 @@ func (k *kubelet) addPod(h *runtimes.Host, l *lab.Lab, name, namespace string) *
 // reach others.
 func (k *kubelet) policyHolds(friend, stranger, closed *lab.Pod) {
 	k.t.Helper()
-	ctx, cancel := context.WithTimeout(k.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(k.t.Context(), time.Minute)
 	defer cancel()
 	for _, a := range stranger.Addrs {
 		if err := friend.WaitReach(ctx, a); err != nil {

@@ -94,7 +94,7 @@ func tryPod(c *cluster, h *runtimes.Host) string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	eventually(c.t, 30*time.Second, func() string {
+	eventually(c.t, 2*time.Minute, func() string { // an ADD may itself take most of one
 		// The daemon starts: until it serves, the plugin says so.
 		if err = h.Add(c.t.Context(), ctr); err != nil && runtimes.Code(err) == tryAgain && !strings.Contains(err.Error(), "rbac.yaml") {
 			return err.Error()

@@ -128,7 +128,7 @@ func (c *Containerd) load(ctx context.Context) error {
 	if _, err := p.Do(ctx, "save", "--quiet", "--output", packed, image); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		_, err := c.host.Node.Exec(ctx, "ctr", "--address", c.socket(), "--namespace", "k8s.io",
