@@ -135,7 +135,8 @@ func TestApplyFails(t *testing.T) {
 	}
 }
 
-// TestRefused sends a what its neighbor would not, and nothing of it has effect.
+// TestRefused sends a what its neighbor would not, and nothing of it has effect. The
+// sessions are slow, so that none ends for another reason on a busy machine.
 func TestRefused(t *testing.T) {
 	w := newWorld(t)
 	w.b.Addr("up0", "192.0.2.66/24")
@@ -145,7 +146,7 @@ func TestRefused(t *testing.T) {
 	a, b := newStation(t, w.a), newStation(t, w.b)
 	var as, bs []Session
 	for _, name := range []string{"v4", "link", "multi4", "multi6"} {
-		sa, sb := both(name, fast)
+		sa, sb := both(name, timers(time.Second, time.Second))
 		if name == "multi6" {
 			sa.MaxHops = 2
 		}
@@ -240,10 +241,16 @@ func intrude(t testing.TB, ns *nstest.NS, as Session, ttl int, p packet) {
 }
 
 // TestNeighborRestarts: the successor of a crashed server has other
-// discriminators, and its first packet ends the old session.
+// discriminators, and its first packet ends the old session. It must come within
+// the detection time, which is therefore a long one.
 func TestNeighborRestarts(t *testing.T) {
 	w := newWorld(t)
-	a, b, _, sb := upPair(t, w, "v4")
+	a, b := newStation(t, w.a), newStation(t, w.b)
+	sa, sb := both("v4", timers(5*time.Second, 5*time.Second))
+	a.apply(sa)
+	b.apply(sb)
+	a.awaitUp("v4")
+	b.awaitUp("v4")
 	old := a.status("v4").RemoteDiscr
 	b.Close(false)
 	b = newStation(t, w.b)

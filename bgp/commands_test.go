@@ -284,7 +284,7 @@ func TestRestarting(t *testing.T) {
 		tc.st.conf.Originate = []netip.Prefix{prefix("10.0.1.0/26")}
 		tc.st.conf.Neighbors = []bgp.Neighbor{n}
 		tc.st.apply()
-		open, updates := make(chan []byte, 10), make(chan []byte, 10)
+		open, updates := make(chan []byte, 100), make(chan []byte, 100)
 		c.OnMessage = func(kind byte, body []byte) {
 			switch kind {
 			case sender.Open:

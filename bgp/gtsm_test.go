@@ -69,7 +69,7 @@ func TestTTLSecurity(t *testing.T) {
 		here.Run("ip", "route", "add", "2001:db8:1::/64", "via", "2001:db8::1")
 		far.Run("ip", "route", "add", "192.0.2.0/24", "via", "198.51.100.1")
 		far.Run("ip", "route", "add", "2001:db8::/64", "via", "2001:db8:1::1")
-		child := here.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+		child := here.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", childTimeout)
 		child.Env = append(os.Environ(), childEnv+"="+here.Path(), birds+"="+there.Path()+","+far.Path())
 		if out, err := child.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
@@ -89,7 +89,6 @@ func TestTTLSecurity(t *testing.T) {
 		n, _ := neighborOf(a, theirs.String())
 		n.Name, n.Local, n.Port, n.ASN, n.Passive = fmt.Sprintf("peer/%+v", tc), ours, 179, 65001, tc.passive
 		n.TTLSecurity = uint8(tc.allowed)
-		n.HoldTime, n.KeepaliveTime = 9*time.Second, 3*time.Second
 		a.conf.Neighbors = append(a.conf.Neighbors, n)
 		right[n.Name] = tc.away <= tc.allowed
 		multihop, passive := "", ""

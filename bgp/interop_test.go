@@ -28,6 +28,8 @@ const (
 	there4   = "192.0.2.2"
 	here6    = "2001:db8::1"
 	there6   = "2001:db8::2"
+	// childTimeout leaves room for a test's own message of what it waited for in vain.
+	childTimeout = "-test.timeout=5m"
 )
 
 func TestInteropBIRD(t *testing.T) { interop(t, func(ns string) router { return &bird{ns: ns} }) }
@@ -60,7 +62,7 @@ func story(t *testing.T, daemon func(ns string) router, tell func(*testing.T, ro
 		side.ns.Run("ip", "addr", "add", side.v6+"/64", "dev", "up0", "nodad")
 		side.ns.Run("ip", "link", "set", "up0", "up")
 	}
-	child := here.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=2m")
+	child := here.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", childTimeout)
 	child.Env = append(os.Environ(), childEnv+"="+there.Path())
 	out, err := child.CombinedOutput()
 	if err != nil {

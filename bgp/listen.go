@@ -74,8 +74,8 @@ const (
 // is often still tentative: it waits for that, so as not to begin without it.
 func probeStart(ctx context.Context, g Global) (missing map[netip.Addr]error, err error) {
 	for until := time.Now().Add(dadWait); ; time.Sleep(dadTry) {
+		waiting := tentative(ifInet6) // first: one whose wait ends in between is tried again
 		missing, err = probeListen(ctx, g, Global{})
-		waiting := tentative(ifInet6)
 		if err != nil || time.Now().After(until) || ctx.Err() != nil ||
 			!slices.ContainsFunc(slices.Collect(maps.Keys(missing)), func(a netip.Addr) bool { return waiting[a] }) {
 			return missing, err

@@ -23,7 +23,8 @@ func TestMissingAddress(t *testing.T) {
 		ns.Run("ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1")
 		ns.Run("ip", "link", "set", "v1", "up")
 		ns.Run("ip", "link", "set", "v0", "up")
-		child := ns.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=1m")
+		ns.Sysctl("net/ipv6/conf/v0/router_solicitation_delay", "0") // no random second before duplicate address detection
+		child := ns.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", childTimeout)
 		child.Env = append(os.Environ(), childEnv+"="+ns.Path())
 		if out, err := child.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)

@@ -83,7 +83,7 @@ func TestRefusedOnce(t *testing.T) {
 		t.Fatal("not dialed again")
 	}
 	t.Logf("dialed again after %v", took)
-	if took > 4*time.Second {
+	if took > 6*time.Second { // it is dialed 1.5 to 2 s after it may, with a rest 6.5 s at the earliest
 		t.Errorf("dialed again only after %v", took)
 	}
 	s.refuse(c)
@@ -94,9 +94,9 @@ func TestRefusedOnce(t *testing.T) {
 
 // TestReachable: a connection that the neighbor does not answer is closed when
 // the neighbor is said to be back, not before, and it is dialed again. A session
-// that is up is left alone.
+// that is up is left alone. (It is not parallel as TestRefusedOnce is: GoBGP writes
+// package variables when it starts.)
 func TestReachable(t *testing.T) {
-	t.Parallel()
 	a := newStation(t, "a", "127.0.43.1", bgp.Options{})
 	n, _ := neighborOf(a, "127.0.43.9")
 	n.Passive = false

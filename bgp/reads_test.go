@@ -22,6 +22,9 @@ func TestReadsDoNotWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Leave(context.Background())
+	for s.tracker.state(other) != Active { // else what ends the watch may be seen late, after the removal
+		time.Sleep(10 * time.Millisecond)
+	}
 	s.engine.unwatch()
 	conf.Neighbors = nil
 	ctx, cancel := context.WithCancel(context.Background())

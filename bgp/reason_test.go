@@ -105,7 +105,7 @@ func TestWhyNoSession(t *testing.T) {
 	want := func(s *Speaker, name, reason string) NeighborStatus {
 		t.Helper()
 		var st NeighborStatus
-		for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 			list, err := s.Neighbors(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -125,7 +125,7 @@ func TestWhyNoSession(t *testing.T) {
 	refusing := want(a, "refusing", "127.0.31.8:17900 refuses the connection: no BGP speaker listens there, or a firewall rejects it")
 	want(a, "closing", "neighbor closed the connection before the session was up: it may not have this node's address 127.0.31.1 as a neighbor; its log says why")
 	want(a, "silent", "")
-	for deadline := time.Now().Add(15 * time.Second); log.count("neighbor=closing") == 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); log.count("neighbor=closing") == 0 && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	for _, what := range []string{"neighbor=wrong reason=", "neighbor=dialing reason=", "neighbor=refusing reason=", "neighbor=closing reason="} {

@@ -44,7 +44,7 @@ func opposed(t *testing.T, prepare func(here, there *nstest.NS)) *opposite {
 		prepare(here, there)
 	}
 	only := "^" + strings.ReplaceAll(t.Name(), "/", "$/^") + "$"
-	child := here.Command(os.Args[0], "-test.run="+only, "-test.v", "-test.timeout=2m")
+	child := here.Command(os.Args[0], "-test.run="+only, "-test.v", childTimeout)
 	child.Env = append(os.Environ(), childEnv+"="+here.Path(), oppositeEnv+"="+there.Path())
 	if out, err := child.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -291,7 +291,7 @@ protocol bgp here {
 }
 
 // TestFailedToR: BFD, which is not here, says that a ToR is gone; once it is back
-// the session is up within 5 s and stays.
+// the session is up long before the ToR would have ended the old one, and stays.
 func TestFailedToR(t *testing.T) {
 	const bird = `
 protocol static { ipv4; route 10.0.2.0/26 blackhole; }
@@ -327,7 +327,7 @@ router bgp 65001
 			}
 			tc.start(t, o)
 			n := tor()
-			n.IPv6 = false
+			n.IPv6, n.HoldTime, n.KeepaliveTime = false, 30*time.Second, 10*time.Second
 			a := torStation(t, n)
 			route := func() bool { return a.rib[n.Name+" 10.0.2.0/26"] != nil }
 			a.eventually("its route", route)
@@ -347,11 +347,12 @@ router bgp 65001
 			back := time.Now()
 			a.eventually("its route again", route)
 			t.Logf("back after %s", time.Since(back))
-			if d := time.Since(back); d > 5*time.Second {
+			if d := time.Since(back); d > 15*time.Second { // 2 s on a machine of its own
 				t.Errorf("back after %s", d)
 			}
+			downs := a.downs(n.Name) // two that dial at once may have lost one already
 			time.Sleep(2 * time.Second)
-			if a.downs(n.Name) != 1 {
+			if a.downs(n.Name) != downs {
 				t.Error("the session did not stay")
 			}
 		})

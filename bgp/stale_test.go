@@ -76,7 +76,7 @@ func TestNodesSwapAddresses(t *testing.T) {
 func TestResetThatFails(t *testing.T) {
 	a := newStation(t, "a", "127.0.16.1", bgp.Options{})
 	n, c := neighborOf(a, "127.0.16.9")
-	n.Node, c.RestartTime = "b", 2*time.Second
+	n.Node = "b"
 	a.conf.Neighbors = []bgp.Neighbor{n}
 	a.apply()
 	moved := n
@@ -110,6 +110,7 @@ func TestResetThatFails(t *testing.T) {
 	a.conf.Neighbors = []bgp.Neighbor{moved}
 	a.apply()
 	c.Local = moved.Addr
+	c.RestartTime = 6 * time.Second // this time it ends, but not before it was looked at
 	s = dial(t, c)
 	defer s.Abort()
 	s.EndOfRIB(false)
