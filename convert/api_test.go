@@ -105,7 +105,7 @@ func compareStores(t *testing.T, api *kubetest.API, r *Result) {
 		done := make(chan error, 1)
 		go func() { done <- s.Run(ctx) }()
 		got := "nothing"
-		for deadline := time.Now().Add(30 * time.Second); got != want && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for deadline := time.Now().Add(90 * time.Second); got != want && time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 			if snap := s.Snapshot(); snap != nil && snap.Nodes.Len() > 0 {
 				got = summary(snap)
 			}

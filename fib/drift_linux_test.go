@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slack is how long a repair may take here; what it takes is logged. The goal
-// is 100 ms.
-const slack = time.Second
+// slack is how long a repair may take here, on a machine that may pause; what it takes
+// is logged. The goal is 100 ms. That no audit had a hand in it is counted.
+const slack = 10 * time.Second
 
 // drift is a machine with one route of each sort, and a way to wait for them.
 func drift(t *testing.T) *world {
@@ -69,7 +69,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		"ip -6 route flush proto 67",
 	} {
 		t.Run(cmd, func(t *testing.T) {
-			before := total(w.f.Stats().Drift)
+			before := w.f.Stats()
 			w.Run("sh", "-c", cmd)
 			if w.ours() == good {
 				t.Fatal("the command changed nothing")
@@ -79,8 +79,12 @@ func TestDriftIsRepaired(t *testing.T) {
 			if took > slack {
 				t.Errorf("the repair took %v", took)
 			}
-			if total(w.f.Stats().Drift) == before {
+			after := w.f.Stats()
+			if total(after.Drift) == total(before.Drift) {
 				t.Error("the repair was not counted")
+			}
+			if after.DriftAudit != before.DriftAudit {
+				t.Error("it took an audit to find it")
 			}
 		})
 	}
@@ -289,10 +293,16 @@ func TestOwnWritesAreNotTold(t *testing.T) {
 		w.f.Set(want)
 	}
 	w.apply()
-	select {
-	case ev := <-w.events:
-		t.Errorf("told of %+v", ev)
-	case <-time.After(100 * time.Millisecond):
+	// Of devices and addresses the kernel itself may tell later than calm waits.
+	for end := time.After(100 * time.Millisecond); ; {
+		select {
+		case ev := <-w.events:
+			if ev.Lost || len(ev.Routes) > 0 {
+				t.Fatalf("told of %+v", ev)
+			}
+		case <-end:
+			return
+		}
 	}
 }
 

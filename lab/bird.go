@@ -1,10 +1,14 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // MeshBIRD returns a configuration with which BIRD 2 takes the place of a node
@@ -99,7 +103,7 @@ func routerID(n NodeSpec, t Topology) netip.Addr {
 	return netip.AddrFrom4([4]byte{192, 0, 2, 255})
 }
 
-// startBIRD starts BIRD with a configuration.
+// startBIRD starts BIRD with a configuration, and returns when it can be talked to.
 func (n *Node) startBIRD(conf string) (*Process, error) {
 	bird, err := find("bird", "bird2", "/usr/sbin/bird")
 	if err != nil {
@@ -109,7 +113,24 @@ func (n *Node) startBIRD(conf string) (*Process, error) {
 	if err := writeFile(path, conf); err != nil {
 		return nil, err
 	}
-	return n.start("bird", bird, "-f", "-c", path, "-s", n.birdSocket(), "-P", filepath.Join(n.Dir(), "bird.pid"))
+	if p := n.Process("bird"); p == nil || !p.Running() {
+		// One that was killed has left its socket, which says nothing of this one.
+		if err := os.Remove(n.birdSocket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	p, err := n.start("bird", bird, "-f", "-c", path, "-s", n.birdSocket(), "-P", filepath.Join(n.Dir(), "bird.pid"))
+	if err != nil {
+		return nil, err
+	}
+	up := func() bool {
+		_, err := os.Stat(n.birdSocket())
+		return err == nil || !p.Running()
+	}
+	if !until(30*time.Second, up) || !p.Running() {
+		return nil, fmt.Errorf("it did not start: %s", p.Log())
+	}
+	return p, nil
 }
 
 func (n *Node) birdSocket() string { return filepath.Join(n.Dir(), "bird.ctl") }

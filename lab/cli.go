@@ -225,7 +225,7 @@ func (c *command) populate(ctx context.Context, l *Lab) error {
 		if err := errors.Join(l.StartRouters(), l.StartAll()); err != nil {
 			return err
 		}
-		wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+		wait, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		if err := l.WaitSessions(wait); err != nil {
 			return fmt.Errorf("%w\n%s", err, l.lastWords())
@@ -256,6 +256,9 @@ func (c *command) down(ctx context.Context) error {
 	}
 	for _, id := range ids {
 		l, err := Open(id)
+		if c.all && errors.Is(err, errNoLab) {
+			continue // somebody else removed it, or has just begun to make it
+		}
 		if err != nil {
 			return err
 		}
@@ -283,6 +286,9 @@ func (c *command) status(context.Context) error {
 	}
 	for _, id := range ids {
 		l, err := Open(id)
+		if errors.Is(err, errNoLab) {
+			continue // somebody else removed it, or has just begun to make it
+		}
 		if err != nil {
 			return err
 		}

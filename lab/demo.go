@@ -171,7 +171,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	first := time.Since(start)
-	d.expect(first < 10*time.Second, "first ping from %s to %s, on another node, after %v", from.Name, to.Name, roundTime(first))
+	d.expect(first < 30*time.Second, "first ping from %s to %s, on another node, after %v", from.Name, to.Name, roundTime(first))
 	if err := d.l.WaitSessions(ctx); err != nil {
 		return err
 	}
@@ -222,7 +222,7 @@ func (d *demo) routes(ctx context.Context) error {
 func (d *demo) reach(ctx context.Context) error {
 	d.chapter("Every pod reaches every other")
 	for _, f := range Families() {
-		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		wait, cancel := context.WithTimeout(ctx, 30*time.Second)
 		_, err := d.l.WaitPing(wait, f)
 		cancel()
 		if err != nil {

@@ -100,7 +100,7 @@ func (d *demo) bounce(ctx context.Context, victim *Node) (down, up time.Duration
 	if _, err := victim.Restart(syscall.SIGKILL); err != nil {
 		return 0, 0, err
 	}
-	wait, cancel := context.WithTimeout(ctx, 30*time.Second)
+	wait, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := d.l.WaitSessions(wait); err != nil {
 		return 0, 0, err
@@ -154,7 +154,7 @@ func (d *demo) remove(ctx context.Context) error {
 		w.stop()
 		return err
 	}
-	clean := d.poll(ctx, 20*time.Second, func() bool { return d.routesVia(gone.NodeSpec) == 0 })
+	clean := d.poll(ctx, time.Minute, func() bool { return d.routesVia(gone.NodeSpec) == 0 })
 	took := time.Since(start)
 	if err := d.l.RemoveNode(ctx, gone.Name); err != nil {
 		w.stop()
@@ -191,13 +191,13 @@ func (d *demo) add(ctx context.Context) error {
 		return err
 	}
 	from, to := d.l.Pod(nodes[0].Pods[0].Name), d.l.Pod(spec.Pods[0].Name)
-	wait, cancel := context.WithTimeout(ctx, 20*time.Second)
+	wait, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := from.WaitReach(wait, to.Addr(IPv6)); err != nil {
 		return err
 	}
 	took := time.Since(start)
-	d.expect(took < 10*time.Second, "first ping from %s to %s %v after the start of its daemon", from.Name, to.Name, roundTime(took))
+	d.expect(took < 30*time.Second, "first ping from %s to %s %v after the start of its daemon", from.Name, to.Name, roundTime(took))
 	after, err := nodes[0].Neighbors(ctx)
 	if err != nil {
 		return err

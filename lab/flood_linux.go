@@ -77,7 +77,7 @@ type Sniffer struct {
 	port  uint16
 	once  sync.Once
 	done  chan struct{}
-	stop  atomic.Pointer[time.Time] // when it was asked to end
+	stop  atomic.Bool
 	count atomic.Int64
 
 	mu   sync.Mutex
@@ -108,11 +108,17 @@ func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
 func (s *Sniffer) run() {
 	defer close(s.done)
 	buf := make([]byte, 256)
+	var end time.Time
 	for {
 		n, from, err := unix.Recvfrom(s.fd, buf, 0)
-		// What others send to the namespace meanwhile may never let it rest.
-		if at := s.stop.Load(); at != nil && (err != nil || time.Since(*at) > sniffLonger) {
-			return
+		if s.stop.Load() {
+			if end.IsZero() { // from here on, and not from a pause of the machine before
+				end = time.Now().Add(sniffLonger)
+			}
+			// What others send to the namespace meanwhile may never let it rest.
+			if err != nil || time.Now().After(end) {
+				return
+			}
 		}
 		if err != nil {
 			continue
@@ -163,8 +169,7 @@ const sniffLonger = time.Second
 // Stop ends the sniffer, when it has taken what has come, and returns the count.
 func (s *Sniffer) Stop() int {
 	s.once.Do(func() {
-		now := time.Now()
-		s.stop.Store(&now)
+		s.stop.Store(true)
 		<-s.done
 		unix.Close(s.fd)
 	})

@@ -298,7 +298,8 @@ func (l *Lab) addNode(ctx context.Context, spec NodeSpec) (*Node, error) {
 	if err := next.save(); err != nil {
 		return nil, err
 	}
-	*l.st = next
+	// Not the whole: others read the name and the programs without the lock.
+	l.st.Topology, l.st.Namespaces = next.Topology, next.Namespaces
 	if err := os.MkdirAll(l.nodeDir(spec.Name), 0o755); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ func TestMeterCountsExactly(t *testing.T) {
 	l := up(t, Mesh(MeshOptions{Nodes: 2, PodsPerNode: 1}))
 	routeByHand(t, l)
 	for _, f := range Families() {
+		mustPing(t, l, f)
 		m, err := l.StartLossMeter(t.Context(), MeterSpec{A: "a1", B: "b1", Family: f})
 		if err != nil {
 			t.Fatal(err)
@@ -27,6 +28,7 @@ func TestMeterCountsExactly(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 		mustExec(t, l.Node("b"), "ip", "route", "replace", dst, "dev", PodInterface("b1"), "metric", "0")
 		time.Sleep(300 * time.Millisecond)
+		catchUp(m, 750)
 		r := m.Stop()
 		t.Log(f, r)
 		if r.BA.Lost != 0 {
@@ -41,14 +43,22 @@ func TestMeterCountsExactly(t *testing.T) {
 	}
 }
 
+// catchUp lets the senders, if a pause of the machine has just held them up, send what
+// is due: so many packets each.
+func catchUp(m *LossMeter, packets int64) {
+	until(500*time.Millisecond, func() bool { return m.ab.sent.Load() >= packets && m.ba.sent.Load() >= packets })
+}
+
 func TestMeterLosesNothingByItself(t *testing.T) {
 	l := up(t, Mesh(MeshOptions{Nodes: 2, PodsPerNode: 1}))
 	routeByHand(t, l)
+	mustPing(t, l, IPv6)
 	m, err := l.StartLossMeter(t.Context(), MeterSpec{A: "a1", B: "b1", Family: IPv6})
 	if err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(time.Second)
+	catchUp(m, 750)
 	if r := m.Stop(); r.Lost() != 0 || r.Sent() < 1500 || r.LongestGap() == 0 {
 		t.Errorf("on a quiet path: %s", r)
 	}
@@ -74,7 +84,7 @@ func TestMonitorRoutes(t *testing.T) {
 	ofTest := func(lines []string) []string {
 		return slices.DeleteFunc(lines, func(s string) bool { return !strings.Contains(s, "198.51.100.0/24") })
 	}
-	until(2*time.Second, func() bool { return len(ofTest(m.Lines())) >= 2 })
+	until(30*time.Second, func() bool { return len(ofTest(m.Lines())) >= 2 })
 	const route = "unicast 198.51.100.0/24 via 192.168.77.9 dev eth0 table main proto 67 scope global"
 	if got, want := ofTest(m.Stop()), []string{route, "Deleted " + route}; !slices.Equal(got, want) {
 		t.Errorf("monitor: %q, want %q", got, want)
@@ -82,19 +92,29 @@ func TestMonitorRoutes(t *testing.T) {
 }
 
 // TestWaitReach times a route that appears: the measure must be finer than a
-// ping's timeout.
+// ping's timeout. It counts the least of some times, since the machine may pause.
 func TestWaitReach(t *testing.T) {
 	l := up(t, Mesh(MeshOptions{Nodes: 1}))
-	start := time.Now()
-	reached := make(chan error, 1)
-	go func() { reached <- l.Pod("a1").WaitReach(t.Context(), l.Pod("a2").Addr(IPv6)) }()
-	time.Sleep(300 * time.Millisecond)
-	routeByHand(t, l)
-	if err := <-reached; err != nil {
-		t.Fatal(err)
+	least := time.Hour
+	for range 5 {
+		mustExec(t, l.Node("a"), "ip", "route", "flush", "proto", fmt.Sprint(Proto))
+		mustExec(t, l.Node("a"), "ip", "-6", "route", "flush", "proto", fmt.Sprint(Proto))
+		start := time.Now()
+		reached := make(chan error, 1)
+		go func() { reached <- l.Pod("a1").WaitReach(t.Context(), l.Pod("a2").Addr(IPv6)) }()
+		time.Sleep(300 * time.Millisecond)
+		routeByHand(t, l)
+		if err := <-reached; err != nil {
+			t.Fatal(err)
+		}
+		took := time.Since(start)
+		if took < 300*time.Millisecond {
+			t.Errorf("reached after %v, and the routes came after 300 ms", took)
+		}
+		least = min(least, took)
 	}
-	if took := time.Since(start); took < 300*time.Millisecond || took > time.Second {
-		t.Errorf("reached after %v, want a little more than 300 ms", took)
+	if least > time.Second {
+		t.Errorf("reached after %v, want a little more than 300 ms", least)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -210,11 +210,19 @@ func (r *round) settle(from, to int, now time.Time, err error) {
 	}
 }
 
+// wait waits for all answers. A pause of the machine, in which this process cannot
+// take any, counts for one step of the time and no more.
 func (r *round) wait(ctx context.Context, timeout time.Duration) {
-	select {
-	case <-r.done:
-	case <-ctx.Done():
-	case <-time.After(timeout):
+	for timeout > 0 {
+		step := min(timeout, 20*time.Millisecond)
+		timeout -= step
+		select {
+		case <-r.done:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(step):
+		}
 	}
 }
 

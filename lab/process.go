@@ -70,11 +70,17 @@ const labEnv = "CARACAL_LAB"
 // those marked with its name that live in one of its namespaces, such as a
 // daemon started just before its starter died.
 func killAll(s *state) error {
-	var ids []processID
+	var named []processID
 	for _, p := range s.Processes {
-		ids = append(ids, p.processID)
+		named = append(named, p.processID)
 	}
-	ids = append(ids, marked(s)...)
+	// Nobody is left then who starts more of the marked ones.
+	err := killEach(named)
+	return errors.Join(err, killEach(marked(s)))
+}
+
+// killEach kills processes and waits until they are gone.
+func killEach(ids []processID) error {
 	var errs []error
 	for _, id := range ids {
 		if err := id.signal(os.Kill); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -82,7 +88,7 @@ func killAll(s *state) error {
 		}
 	}
 	for _, id := range ids {
-		if !until(3*time.Second, func() bool { return !id.alive() }) {
+		if !until(30*time.Second, func() bool { return !id.alive() }) {
 			errs = append(errs, fmt.Errorf("process %d does not end", id.PID))
 		}
 	}
@@ -195,7 +201,7 @@ func (p *Process) Wait(ctx context.Context) error {
 	}
 }
 
-// Kill sends a signal and waits up to 10 s for the end. A process that has
+// Kill sends a signal and waits up to 30 s for the end. A process that has
 // ended already is no error, and its exit code is none either.
 func (p *Process) Kill(sig os.Signal) error {
 	if err := p.id.signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -204,8 +210,8 @@ func (p *Process) Kill(sig os.Signal) error {
 	select {
 	case <-p.done:
 		return nil
-	case <-time.After(10 * time.Second):
-		return fmt.Errorf("lab: %s (process %d) did not end within 10 s of signal %v", p.name, p.id.PID, sig)
+	case <-time.After(30 * time.Second):
+		return fmt.Errorf("lab: %s (process %d) did not end within 30 s of signal %v", p.name, p.id.PID, sig)
 	}
 }
 

@@ -29,13 +29,13 @@ func TestRules(t *testing.T) {
 		if f.Rules.Rules < f.Size.Policies || f.Rules.Sets == 0 || f.Wrote == 0 || len(f.Changes) < 4 {
 			t.Errorf("%s: %+v", backend, f)
 		}
-		// On an idle machine a tenth of it at most.
-		if took := f.Compile.plus(f.Program).Wall; took > 3*time.Second {
+		// On an idle machine 0.3 s at most; one that pauses adds some seconds.
+		if took := f.Compile.plus(f.Program).Wall; took > 15*time.Second {
 			t.Errorf("%s: the start took %s", backend, took)
 		}
 		for _, c := range f.Changes {
 			wall, _, _ := split(c.Costs, c.Compile)
-			if m := quantile(wall, 50); m > 500 {
+			if m := quantile(wall, 50); m > 3000 {
 				t.Errorf("%s: %s takes %.1f ms", backend, c.Name, m)
 			}
 		}

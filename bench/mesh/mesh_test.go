@@ -28,7 +28,8 @@ func TestRunBIRD(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.up <= 0 || r.converged <= r.up || r.resident < r.bare || r.peak < r.resident {
+	// The pages of its libraries that a BIRD happens to touch make some 200 kB of 5 MB.
+	if r.up <= 0 || r.converged <= r.up || r.bare <= 0 || r.resident < r.bare-r.bare/10 || r.peak < r.resident {
 		t.Errorf("result %+v", r)
 	}
 }

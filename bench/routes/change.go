@@ -130,18 +130,27 @@ func runChanges(ctx context.Context, s stand.Subject, size, n int) (c cost, err 
 		return c, err
 	}
 	routes, p, path := shares[0].Routes, peers[0], sender.Path{NextHop: w.Addrs[0], LocalPref: 100}
-	if c.delay, err = delay(ctx, w, p, routes[:min(len(routes), singles)], path); err != nil {
+	single := routes[:min(len(routes), singles)]
+	// Their notifications must not come among those of what is measured.
+	if err := p.Session.Withdraw(single); err != nil {
+		return c, err
+	}
+	err = m.until(ctx, time.Now(), func() (bool, error) {
+		n, err := stand.KernelRoutes(d.PID())
+		return n <= before+size-len(single), err
+	})
+	if err != nil {
+		return c, err
+	}
+	if c.delay, err = delay(ctx, w, p, single, path); err != nil {
 		return c, err
 	}
 	c.cpu, err = change(ctx, d, p, routes, path, n)
 	return c, err
 }
 
-// delay takes routes out of the table and measures each one's way back into it.
+// delay measures the way of each of some routes back into the table.
 func delay(ctx context.Context, w *stand.World, p *stand.Peer, routes []netip.Prefix, path sender.Path) (latency, error) {
-	if err := p.Session.Withdraw(routes); err != nil {
-		return latency{}, err
-	}
 	time.Sleep(time.Second)
 	l, err := measureSingle(ctx, w, p, path.NextHop, routes)
 	if err != nil {

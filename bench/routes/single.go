@@ -34,7 +34,7 @@ func measureSingle(ctx context.Context, w *stand.World, p *stand.Peer, nextHop n
 	defer ns.Close()
 	updates, done := make(chan netlink.RouteUpdate, 64), make(chan struct{})
 	defer close(done)
-	if err := netlink.RouteSubscribeWithOptions(updates, done, netlink.RouteSubscribeOptions{Namespace: &ns}); err != nil {
+	if err := netlink.RouteSubscribeWithOptions(updates, done, netlink.RouteSubscribeOptions{Namespace: &ns, ReceiveBufferSize: 4 << 20, ReceiveBufferForceSize: true}); err != nil {
 		return l, fmt.Errorf("subscribe to routes: %w", err)
 	}
 	took := make([]time.Duration, 0, len(routes))
@@ -60,7 +60,7 @@ func measureSingle(ctx context.Context, w *stand.World, p *stand.Peer, nextHop n
 
 // await returns when the kernel says that it has the route.
 func await(ctx context.Context, updates <-chan netlink.RouteUpdate, want netip.Prefix) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		select {

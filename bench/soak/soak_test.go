@@ -56,12 +56,24 @@ func TestChanges(t *testing.T) {
 		c.swap(part%stations, (part+1)%stations)
 		c.settle()
 	}
-	level(t, at[parts/4-1], at[parts-1])
+	// What is live is what the last collection found: in the midst of a burst, also what
+	// was on its way. Reading the views makes for others.
+	wrong := grown(at[parts/4-1], at[parts-1])
+	for try := 0; wrong != "" && try < 50; try++ {
+		c.settle()
+		u, err := c.views.usage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wrong = grown(at[parts/4-1], u)
+	}
+	if wrong != "" {
+		t.Error(wrong)
+	}
 }
 
-// level fails if the daemon has grown.
-func level(t *testing.T, quarter, end usage) {
-	t.Helper()
+// grown says what of the daemon has grown; nothing if it has not.
+func grown(quarter, end usage) (wrong string) {
 	for _, g := range []struct {
 		what       string
 		from, to   int
@@ -73,9 +85,10 @@ func level(t *testing.T, quarter, end usage) {
 		{"descriptors", quarter.descriptors, end.descriptors, 1 << 30, 4},
 	} {
 		if limit := g.from + g.from/g.part + g.more; g.to > limit {
-			t.Errorf("%s grew from %d at a quarter of the way to %d at its end, over %d", g.what, g.from, g.to, limit)
+			wrong += fmt.Sprintf("%s grew from %d at a quarter of the way to %d at its end, over %d\n", g.what, g.from, g.to, limit)
 		}
 	}
+	return wrong
 }
 
 // program returns the caracald to test.

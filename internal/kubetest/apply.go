@@ -121,7 +121,7 @@ func (a *API) applyOne(ctx context.Context, o *unstructured.Unstructured) error 
 func (a *API) resource(o *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	kind := o.GroupVersionKind()
 	m, err := a.mapping(kind, false)
-	for end := time.Now().Add(5 * time.Second); meta.IsNoMatchError(err) && time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); meta.IsNoMatchError(err) && time.Now().Before(end); {
 		if m, err = a.mapping(kind, true); err != nil {
 			time.Sleep(50 * time.Millisecond)
 		}

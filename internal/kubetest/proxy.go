@@ -62,8 +62,8 @@ type Proxy struct {
 	pass   *httputil.ReverseProxy
 	server *http.Server
 
-	mu       sync.Mutex // guards what follows
-	listener net.Listener
+	mu       sync.Mutex   // guards what follows
+	listener net.Listener // nil while it is down
 	fault    func(Request) Fault
 	rate     int // bytes per second of a connection; 0 is no limit
 	conns    map[net.Conn]bool
@@ -111,7 +111,12 @@ func (p *Proxy) start() error {
 		},
 	}
 	p.server = &http.Server{Handler: http.HandlerFunc(p.serve), ErrorLog: quiet, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}
-	return p.listen(net.JoinHostPort(p.api.opts.Addr.String(), "0"))
+	// Not one that the kernel gives to outgoing connections: Up needs it again.
+	port, err := within(p.api.opts.NetNS, freePort)
+	if err != nil {
+		return err
+	}
+	return p.listen(net.JoinHostPort(p.api.opts.Addr.String(), strconv.Itoa(port)))
 }
 
 // listen accepts connections at an address.
@@ -166,7 +171,10 @@ func (p *Proxy) Throttle(bytes int) {
 func (p *Proxy) Down() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.listener.Close()
+	if p.listener != nil {
+		p.listener.Close()
+		p.listener = nil
+	}
 	for c := range p.conns {
 		c.Close()
 	}
@@ -199,8 +207,9 @@ func (p *Proxy) Expired() int {
 }
 
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
-	seen := Request{At: time.Now(), Agent: r.UserAgent(), Method: r.Method, Path: r.URL.Path, Query: r.URL.Query()}
+	seen := Request{Agent: r.UserAgent(), Method: r.Method, Path: r.URL.Path, Query: r.URL.Query()}
 	p.mu.Lock()
+	seen.At = time.Now() // with the lock, so that the list is in order
 	p.requests = append(p.requests, seen)
 	fault := p.fault
 	p.mu.Unlock()
@@ -279,6 +288,10 @@ func (l *slowListener) Accept() (net.Conn, error) {
 	slow := &slowConn{Conn: c, p: l.p}
 	l.p.mu.Lock()
 	defer l.p.mu.Unlock()
+	if l.p.listener != l.Listener { // it went down after this was accepted
+		c.Close()
+		return nil, net.ErrClosed
+	}
 	l.p.conns[slow] = true
 	return slow, nil
 }

@@ -30,7 +30,17 @@ metadata: {name: proxied}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
 subjects: [{kind: ServiceAccount, namespace: proxied, name: watcher}]
 `)
-	return p, kubernetes.NewForConfigOrDie(rest.CopyConfig(c))
+	client := kubernetes.NewForConfigOrDie(rest.CopyConfig(c))
+	// The API server follows the bindings by a watch, and so knows of this one a moment later.
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		_, err := client.CoreV1().ConfigMaps("proxied").List(t.Context(), metav1.ListOptions{})
+		if err == nil {
+			return p, client
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestProxyPasses(t *testing.T) {
@@ -55,8 +65,9 @@ func TestProxyPasses(t *testing.T) {
 			break
 		}
 	}
-	// Who gives up has written all the same.
-	short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+	// Who gives up has written all the same, if the whole question got through.
+	p.Break(func(r Request) Fault { return Fault{Late: 30 * time.Second} })
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	if _, err := maps.Create(short, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "unanswered"}}, metav1.CreateOptions{}); err == nil {
 		t.Error("answered in time")

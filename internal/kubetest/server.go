@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // errEnded means that a program ended before it was ready.
@@ -147,11 +149,17 @@ func (a *API) flags() []string {
 }
 
 // waitReady waits until the API server says that it is ready, which is after it
-// has written the roles that come with Kubernetes.
+// has written the roles that come with Kubernetes, and until it has made the
+// namespaces that come with it too, which it does not wait for.
 func (a *API) waitReady(ctx context.Context) error {
 	for {
 		tryCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		err := a.core.CoreV1().RESTClient().Get().AbsPath("/readyz").Do(tryCtx).Error()
+		for _, name := range []string{metav1.NamespaceSystem, metav1.NamespaceDefault} {
+			if err == nil {
+				_, err = a.core.CoreV1().Namespaces().Get(tryCtx, name, metav1.GetOptions{})
+			}
+		}
 		cancel()
 		if err == nil {
 			return nil

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -146,13 +147,31 @@ func (n *NS) Addr(dev string, addrs ...string) {
 	}
 }
 
-// Veth joins two namespaces by a pair of devices, both up: aDev in a, bDev in b.
-// a and b may be the same.
+// Veth joins two namespaces by a pair of devices, both up and with carrier: aDev in
+// a, bDev in b. a and b may be the same.
 func Veth(t testing.TB, a *NS, aDev string, b *NS, bDev string) {
 	t.Helper()
 	a.Run("ip", "link", "add", "dev", aDev, "type", "veth", "peer", "name", bDev, "netns", b.name)
 	a.Run("ip", "link", "set", aDev, "up")
 	b.Run("ip", "link", "set", bDev, "up")
+	a.running(aDev)
+	b.running(bDev)
+}
+
+// running waits until a device has its carrier. The kernel takes that in on a thread
+// of its own, some time after the other end was set up; until then it drops what is
+// sent, and its routes are marked "linkdown".
+func (n *NS) running(dev string) {
+	n.t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+		out := n.Run("ip", "-o", "link", "show", "dev", dev)
+		if strings.Contains(out, " state UP ") {
+			return
+		}
+		if time.Now().After(end) {
+			n.t.Fatalf("nstest: %s in %s got no carrier: %s", dev, n.name, out)
+		}
+	}
 }
 
 // sweep removes the namespaces of test binaries that no longer run.

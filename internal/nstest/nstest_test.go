@@ -31,8 +31,8 @@ func TestDoEntersAndLeaves(t *testing.T) {
 			t.Errorf("after a nested Do: %v", err)
 		}
 	})
-	a.Run("ping", "-c1", "-W2", "10.0.0.2")
-	a.Run("ping", "-c1", "-W2", "fd00::2")
+	a.Run("ping", "-c1", "-W30", "10.0.0.2")
+	a.Run("ping", "-c1", "-W30", "fd00::2")
 
 	a.Sysctl("net/ipv4/ip_forward", "1")
 	if got := a.Run("cat", "/proc/sys/net/ipv4/ip_forward"); got != "1" {

@@ -27,7 +27,7 @@ type Options struct {
 	Modules []string
 	// MemoryMB is the size of the machine; 0 means 512.
 	MemoryMB int
-	// Timeout ends the kernel, and fails the test; 0 means two minutes.
+	// Timeout ends the kernel, and fails the test; 0 means five minutes.
 	Timeout time.Duration
 	// Env is added to the environment of the run inside: "KEY=value".
 	Env []string
@@ -110,7 +110,7 @@ func run(ctx context.Context, o Options, dir string, argv ...string) (string, er
 		return "", fmt.Errorf("uml: %w", err)
 	}
 	if o.Timeout == 0 {
-		o.Timeout = 2 * time.Minute
+		o.Timeout = 5 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
