@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"syscall"
 	"testing"
 	"time"
 
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/bench/sender"
 	"caracal.dev/caracal/bgp"
+	"caracal.dev/caracal/internal/cputime"
 )
 
 // BenchmarkExport is what it costs to find out what one neighbor of 50 is
@@ -60,22 +60,13 @@ func BenchmarkExport(b *testing.B) {
 			if _, err := s.Apply(context.Background(), conf); err != nil {
 				b.Fatal(err)
 			}
-			before := cpu(b)
+			before := cputime.Used()
 			for b.Loop() {
 				if err := s.AdjOut(context.Background(), "peer/49", func(netip.Prefix, caracal.Attrs) bool { return true }); err != nil {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64((cpu(b)-before).Nanoseconds())/float64(b.N)/paths, "cpu-ns/path")
+			b.ReportMetric(float64((cputime.Used()-before).Nanoseconds())/float64(b.N)/paths, "cpu-ns/path")
 		})
 	}
-}
-
-// cpu is the processor time that the process has used.
-func cpu(b *testing.B) time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

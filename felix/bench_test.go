@@ -2,13 +2,13 @@ package felix_test
 
 import (
 	"runtime"
-	"syscall"
 	"testing"
 	"time"
 
 	"caracal.dev/caracal"
 	"caracal.dev/caracal/bench/felix/cluster"
 	"caracal.dev/caracal/felix"
+	"caracal.dev/caracal/internal/cputime"
 )
 
 // BenchmarkCompile measures the Compiler alone: the first Update, what it keeps of
@@ -43,7 +43,7 @@ func benchFirst(b *testing.B, cl *cluster.Cluster) {
 	var kept *felix.Compiler
 	var sets, members, chains, rules int
 	before := heap()
-	spent := cpu(b)
+	spent := cputime.Used()
 	for b.Loop() {
 		kept = felix.NewCompiler()
 		d, _ := kept.Update(felix.Input{Snapshot: cl.Snapshot})
@@ -55,7 +55,7 @@ func benchFirst(b *testing.B, cl *cluster.Cluster) {
 			rules += len(c.Rules)
 		}
 	}
-	b.ReportMetric(float64((cpu(b)-spent).Milliseconds())/float64(b.N), "cpu-ms/op")
+	b.ReportMetric(float64((cputime.Used()-spent).Milliseconds())/float64(b.N), "cpu-ms/op")
 	b.ReportMetric(float64(heap()-before)/(1<<20), "MB-kept")
 	b.ReportMetric(float64(sets), "sets")
 	b.ReportMetric(float64(members), "members")
@@ -75,16 +75,6 @@ func benchChange(b *testing.B, c *felix.Compiler, from, to *caracal.Snapshot) {
 		spent += time.Since(start)
 	}
 	b.ReportMetric(float64(spent.Microseconds())/float64(b.N), "µs-of-the-change")
-}
-
-// cpu returns the time that the process has computed, the garbage collector too:
-// the test's own cluster is most of what that looks at.
-func cpu(b *testing.B) time.Duration {
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 func heap() uint64 {

@@ -5,18 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"caracal.dev/caracal/internal/cputime"
 )
-
-// processorTime is what this process has used so far, in user mode and in the kernel.
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // TestHundredThousandRoutes holds the writer, the audit and the memory against
 // ten times what they should cost; BenchmarkWriter and its friends have the
@@ -33,9 +23,9 @@ func TestHundredThousandRoutes(t *testing.T) {
 	}
 	// The limit is of processor time, which a pause of the machine does not lengthen.
 	within := func(what string, limit time.Duration, do func()) {
-		start, cpu := time.Now(), processorTime(t)
+		start, cpu := time.Now(), cputime.Used()
 		do()
-		took, used := time.Since(start), processorTime(t)-cpu
+		took, used := time.Since(start), cputime.Used()-cpu
 		t.Logf("%s: %v, and %v of the processors", what, took, used)
 		if used > limit || took > 10*limit {
 			t.Errorf("%s took %v, and %v of the processors; must not take %v", what, took, used, limit)

@@ -6,8 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"caracal.dev/caracal/internal/cputime"
 	"caracal.dev/caracal/internal/memory"
 )
 
@@ -72,21 +71,11 @@ func TestMillion(t *testing.T) {
 	}
 	a := New(NewMemory())
 	a.Configure(Plan{Node: "a", Mode: ModePodCIDR, Static: pfx("10.0.0.0/12")})
-	start := processorTime(t)
+	start := cputime.Used()
 	if err := cycle(a, handles(250), n); err != nil {
 		t.Fatal(err)
 	}
-	if took := processorTime(t) - start; took > 20*time.Second {
+	if took := cputime.Used() - start; took > 20*time.Second {
 		t.Errorf("%d allocations and releases took %s of the processor's time", n, took)
 	}
-}
-
-// processorTime is what this process has had of all processors.
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

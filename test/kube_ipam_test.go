@@ -26,19 +26,13 @@ func TestKubernetesAddresses(t *testing.T) {
 	for _, q := range []struct{ words, want string }{
 		{"show ipam", "pods-v4"}, {"show ipam blocks", "confirmed"}, {"show ipam address " + addr, ends.ID}, {"check ipam", ""},
 	} {
-		out, err := a.CLI(t.Context(), strings.Fields(q.words)...)
-		if err != nil || !strings.Contains(out, q.want) {
-			t.Errorf("%s: %s %v; want %q", q.words, out, err, q.want)
-		}
+		eventually(t, 20*time.Second, func() string { return c.shows("a", q.words, q.want) })
 	}
 	if n := c.allocated(); n != 6 {
 		t.Fatalf("%d addresses are given, want 6", n)
 	}
 	// Another node says whose an address is.
-	out, err := c.l.Node("b").CLI(t.Context(), "show", "ipam", "address", addr)
-	if err != nil || !strings.Contains(out, "a") || !strings.Contains(out, ends.ID) {
-		t.Errorf("seen from b: %s %v", out, err)
-	}
+	eventually(t, 20*time.Second, func() string { return c.shows("b", "show ipam address "+addr, ends.ID) })
 
 	c.kept("a", "b")
 	c.create("a", "late", nil)

@@ -199,9 +199,9 @@ func TestKubernetesReboot(t *testing.T) {
 	c.ping(podA, podB)
 	run(t, a, "ip", "route", "del", far.String(), "via", b.Addr(lab.IPv4).String())
 	eventually(t, 20*time.Second, func() string {
-		out := run(t, a, "ip", "route", "get", far.Addr().String())
-		if !strings.Contains(out, b.Addr(lab.IPv4).String()) {
-			return "a does not reach the API by a route of ours: " + out
+		out, err := a.Exec(t.Context(), "ip", "route", "get", far.Addr().String())
+		if err != nil || !strings.Contains(out, b.Addr(lab.IPv4).String()) {
+			return fmt.Sprintf("a does not reach the API by a route of ours: %s %v", out, err)
 		}
 		return ""
 	})

@@ -178,8 +178,8 @@ func (c *cluster) lively(names ...string) (stop func()) {
 		}
 		slices.Sort(took)
 		c.t.Logf("%d times caracal show status: median %v, at most %v", len(took), took[len(took)/2], took[len(took)-1])
-		// The program's start on a busy machine is in it.
-		if len(took) < 10 || took[len(took)/2] > time.Second || took[len(took)-1] > 5*time.Second {
+		// The program's start on a busy machine is in it, and its pauses.
+		if len(took) < 10 || took[len(took)/2] > time.Second || took[len(took)-1] > 15*time.Second {
 			c.t.Errorf("caracal show status takes too long: %v", took)
 		}
 	}
@@ -187,7 +187,7 @@ func (c *cluster) lively(names ...string) (stop func()) {
 
 // healthy asks a daemon for /healthz, as a kubelet does.
 func healthy(ctx context.Context, n *lab.Node) error {
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
+	client := &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 			err = errors.Join(n.Do(func() (e error) { conn, e = new(net.Dialer).DialContext(ctx, network, addr); return e }), err)
 			return conn, err

@@ -31,8 +31,8 @@ func leakTop() lab.Topology {
 
 const (
 	badASN    = 65002
-	badRetry  = 3 * time.Second
-	badLimit  = 10_000 // the default
+	badRetry  = 8 * time.Second // long enough to look at what there is meanwhile
+	badLimit  = 10_000          // the default
 	badAddr   = "192.168.77.202"
 	badAddr6  = "fd00:77::ca"
 	badPrefix = "peer/bad@"
@@ -138,6 +138,7 @@ func startLeak(t *testing.T) *leak {
 			t.Fatal(err)
 		}
 	}
+	s.calm = own(t, s.a)
 	s.before, _ = s.neighbors()
 	return s
 }
@@ -318,7 +319,7 @@ func (s *leak) leaks(f *forger, announced []netip.Prefix, n int, how string) {
 	go f.Send(messages...)
 	select {
 	case <-f.Done():
-	case <-time.After(30 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the session lives on")
 	}
 	stopped := s.stopped.Load()
@@ -327,15 +328,19 @@ func (s *leak) leaks(f *forger, announced []netip.Prefix, n int, how string) {
 	}
 	took := time.Duration(stopped - start.UnixNano())
 	t.Logf("%d more prefixes, %s: Cease/1 after %v", n, how, took.Round(time.Millisecond))
-	if took > 5*time.Second { // 0.5 s on a machine of its own
+	if took > 20*time.Second { // 0.5 s on a machine of its own
 		t.Errorf("the limit was acted on after %v", took)
 	}
 	s.installed(false)
-	_, bad := s.neighbors()
-	if no := bad.LastNotification; bad.State != "Disabled" || !bad.Held || !strings.Contains(bad.LastError, "more than 10000 prefixes") ||
-		no == nil || !no.Sent || no.Code != 6 || no.Subcode != 1 || bad.Prefixes.Received != 0 {
-		t.Errorf("after the leak: %+v", bad)
-	}
+	// The switch may know of the end before the daemon has taken note of it.
+	within(t, badRetry, func() string {
+		_, bad := s.neighbors()
+		if no := bad.LastNotification; bad.State != "Disabled" || !bad.Held || !strings.Contains(bad.LastError, "more than 10000 prefixes") ||
+			no == nil || !no.Sent || no.Code != 6 || no.Subcode != 1 || bad.Prefixes.Received != 0 {
+			return fmt.Sprintf("after the leak: %+v", bad)
+		}
+		return ""
+	})
 }
 
 // again waits for the session that is tried again by itself.
@@ -344,7 +349,7 @@ func (s *leak) again() *forger {
 	f := s.dial()
 	after := time.Since(time.Unix(0, s.stopped.Load()))
 	s.t.Logf("tried again %v after the end of the session, which was to be %v", after.Round(time.Millisecond), badRetry)
-	if after < badRetry/2 || after > badRetry+10*time.Second {
+	if after < badRetry/2 || after > badRetry+30*time.Second {
 		s.t.Errorf("tried again after %v", after)
 	}
 	return f

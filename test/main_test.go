@@ -111,7 +111,7 @@ func mesh(t *testing.T, o lab.MeshOptions, settings lab.BGPSettings) *lab.Lab {
 
 // settleTime is how long nodes may take to reach each other: a second or two, but on
 // a machine that has other things to do.
-const settleTime = time.Minute
+const settleTime = 2 * time.Minute
 
 // settle waits until all sessions are up and the pods named, or all, reach each
 // other.

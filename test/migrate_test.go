@@ -81,7 +81,7 @@ func TestMigrate(t *testing.T) {
 		if r := others(); r.Lost() != 0 {
 			t.Errorf("while %s moved, packets were lost between %s and %s: %s", move.node, move.other, move.third, r)
 		}
-		if r := own(); r.Lost() > 1000 { // a second of them
+		if r := own(); r.Lost() > 3000 { // three seconds of them: a daemon may pause for two
 			t.Errorf("%s, which moved, was cut off for long: %s", move.node, r)
 		}
 	}

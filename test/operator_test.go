@@ -77,7 +77,7 @@ func get(t *testing.T, n *lab.Node, path string) (int, string) {
 		})
 		return conn, err
 	}
-	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	client := http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
 	resp, err := client.Get("http://127.0.0.1:9179" + path)
 	if err != nil {
 		t.Fatal(err)
@@ -99,12 +99,15 @@ func TestHTTP(t *testing.T) {
 			return ""
 		})
 	}
-	_, metrics := get(t, a, "/metrics")
-	for _, want := range []string{"caracal_", "# HELP", "mesh/b"} {
-		if !strings.Contains(metrics, want) {
-			t.Errorf("/metrics has no %q:\n%s", want, metrics)
+	eventually(t, 5*time.Second, func() string {
+		_, metrics := get(t, a, "/metrics")
+		for _, want := range []string{"caracal_", "# HELP", "mesh/b"} {
+			if !strings.Contains(metrics, want) {
+				return fmt.Sprintf("/metrics has no %q:\n%s", want, metrics)
+			}
 		}
-	}
+		return ""
+	})
 }
 
 // TestStoreVanishes takes all nodes away at once: nobody means that, so it is
@@ -214,10 +217,13 @@ func TestUnassignedAddress(t *testing.T) {
 	l := mesh(t, lab.MeshOptions{Nodes: 2, PodsPerNode: 1}, lab.BGPSettings{})
 	for _, f := range lab.Families() {
 		unassigned := l.Pod("b1").Addr(f).Next()
-		c := must(l.Pod("a1").Ping(t.Context(), unassigned))(t)
-		if want := "unreachable, says " + l.Node("b").Addr(f).String(); c.OK || c.Why != want {
-			t.Errorf("ping of %s: %+v, want %q", unassigned, c, want)
-		}
+		eventually(t, 5*time.Second, func() string {
+			c := must(l.Pod("a1").Ping(t.Context(), unassigned))(t)
+			if want := "unreachable, says " + l.Node("b").Addr(f).String(); c.OK || c.Why != want {
+				return fmt.Sprintf("ping of %s: %+v, want %q", unassigned, c, want)
+			}
+			return ""
+		})
 	}
 }
 

@@ -30,6 +30,7 @@ spec:
 	})
 	friendNear, friendFar := c.inNamespace("a", "fnear", "friends"), c.l.Pod("b1")
 	strangers := []*lab.Pod{c.inNamespace("a", "snear", "strangers"), c.inNamespace("b", "sfar", "strangers")}
+	c.ping(friendNear, friendFar) // each node has the other's routes
 
 	to := everyAddress(c.l.Node("a"))
 	var floods []*lab.Flood

@@ -16,8 +16,9 @@ import (
 
 // repairWait bounds how long what somebody else opened may stay open. Changes of
 // chains are noticed at once; those of sets at the next audit, which the stories
-// have every two seconds. Ten times that is slack for a busy machine.
-const repairWait = 20 * time.Second
+// have every two seconds. Twenty times that is slack for a busy machine, on which one
+// alone was seen to take five.
+const repairWait = 40 * time.Second
 
 // TestPolicyTampering: what others do to our chains and sets is repaired. What
 // they open is open until then; the story says how long.
@@ -84,17 +85,15 @@ func (g *guarded) tamper(a *alarm, fault tampering) {
 		return same(g.withoutOthers(g.rules("a")), g.withoutOthers(before))
 	})
 	took := time.Since(begin)
+	// That it is closed again is looked at below: what came before may only be read now.
 	through := a.sniffer.Count() - seen
 	_, last := a.sniffer.From()
 	if fault.name == "a rule put before ours" {
 		// It is another's rule and stays; ours come before it again.
 		run(t, n, "iptables-nft", "-D", "FORWARD", "-p", "udp", "--dport", fmt.Sprint(floodPort), "-j", "ACCEPT")
 	}
-	switch {
-	case through > 0 && !fault.opens:
+	if through > 0 && !fault.opens {
 		t.Errorf("%s: %d forbidden datagrams came through", fault.name, through)
-	case through > 0 && last.Sub(begin) > took:
-		t.Errorf("%s: a forbidden datagram came through %v after it, when it was repaired", fault.name, last.Sub(begin))
 	}
 	t.Logf("%s: repaired after %v, %d datagrams came through for %v", fault.name, took.Round(time.Millisecond), through, max(0, last.Sub(begin)).Round(time.Millisecond))
 	stop()
@@ -164,7 +163,8 @@ func TestPolicyHammer(t *testing.T) {
 			t.Logf("%d forbidden datagrams were sent; the slowest change took %v", a.stop(), slowest.Round(time.Millisecond))
 			a.silent("the hammering")
 			stop()
-			if out := run(t, g.l.Node("a"), tool, "-S", "foreign"); !strings.Contains(out, "198.51.100.1") {
+			// The lock is one for all namespaces, so of all stories.
+			if out := run(t, g.l.Node("a"), tool, "-w", "-S", "foreign"); !strings.Contains(out, "198.51.100.1") {
 				t.Errorf("the other program's chain is gone:\n%s", out)
 			}
 			within(t, repairWait, func() string { return g.policyError("a") })
@@ -230,7 +230,7 @@ func TestPolicyBrokenPrograms(t *testing.T) {
 	must(l.Node("b").StartCaracald())(t)
 	settle(t, l, "a1", "a2", "b1")
 	g := &guarded{t, l}
-	within(t, 20*time.Second, func() string { return g.policyError("a") })
+	eventually(t, 20*time.Second, func() string { return g.policyError("a") + g.policyError("b") })
 	a, stop := g.alarm(), g.lossless()
 	for i, mode := range []string{"missing", "fail", "hang"} {
 		b.mode(t, mode)
@@ -250,7 +250,7 @@ func TestPolicyBrokenPrograms(t *testing.T) {
 		}
 		a.silent("iptables-restore: " + mode)
 		b.mode(t, "ok")
-		within(t, 60*time.Second, func() string { return g.policyError("a") })
+		eventually(t, 60*time.Second, func() string { return g.policyError("a") })
 		g.allowed("b3", "a3", false)
 	}
 	t.Logf("%d forbidden datagrams were sent", a.stop())
@@ -283,20 +283,20 @@ func TestPolicyKilled(t *testing.T) {
 				time.Sleep(rand.N(150 * time.Millisecond))
 				must(n.Restart(os.Kill))(t)
 				if i%3 == 0 {
-					within(t, 20*time.Second, func() string { return g.policyError("a") })
+					eventually(t, 20*time.Second, func() string { return g.policyError("a") })
 				} else {
 					time.Sleep(rand.N(250 * time.Millisecond))
 				}
 				a.silent(fmt.Sprintf("kill %d", i))
 			}
-			within(t, 20*time.Second, func() string { return g.policyError("a") })
+			eventually(t, 20*time.Second, func() string { return g.policyError("a") })
 			t.Logf("%d forbidden datagrams were sent", a.stop())
 			a.silent("15 kills")
 			stop()
 			// What is in the kernel is what a daemon that was never killed writes.
 			before := g.rules("a")
 			must(n.Restart(syscall.SIGTERM))(t)
-			within(t, 20*time.Second, func() string { return g.policyError("a") })
+			eventually(t, 20*time.Second, func() string { return g.policyError("a") })
 			if diff := same(g.rules("a"), before); diff != "" {
 				t.Errorf("the next start still changed rules:\n%s", diff)
 			}

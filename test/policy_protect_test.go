@@ -69,6 +69,8 @@ func TestPolicyProtection(t *testing.T) {
 		must(n.StartCaracald())(t)
 	}
 	settle(t, l, "a1", "a2", "b1")
+	g := &guarded{t, l}
+	eventually(t, 20*time.Second, func() string { return g.policyError("a") + g.policyError("b") })
 	for _, f := range lab.Families() {
 		for _, from := range []struct {
 			name string

@@ -400,20 +400,31 @@ func (g *guarded) dial(from, to string) (clients, servers []net.Conn) {
 	return clients, servers
 }
 
-// carry holds that what is written to connections arrives, or that it does not.
+// carry holds that what is written to connections arrives, or that it soon does not any
+// more: connections are ended after the rules are in force.
 func (g *guarded) carry(from, to []net.Conn, alive bool) {
 	g.t.Helper()
-	wait := 10 * time.Second
-	if !alive {
-		wait = time.Second
-	}
 	for i, c := range from {
-		if _, err := c.Write([]byte("x")); err != nil {
-			g.t.Fatal(err)
+		arrives := func(wait time.Duration) error {
+			if _, err := c.Write([]byte("x")); err != nil {
+				g.t.Fatal(err)
+			}
+			to[i].SetReadDeadline(time.Now().Add(wait))
+			_, err := to[i].Read(make([]byte, 1))
+			return err
 		}
-		to[i].SetReadDeadline(time.Now().Add(wait))
-		if _, err := to[i].Read(make([]byte, 1)); (err == nil) != alive {
-			g.t.Fatalf("connection %s to %s: alive %t, wanted %t (%v)", c.LocalAddr(), to[i].LocalAddr(), err == nil, alive, err)
+		way := fmt.Sprintf("connection %s to %s", c.LocalAddr(), to[i].LocalAddr())
+		if alive {
+			if err := arrives(10 * time.Second); err != nil {
+				g.t.Fatalf("%s is dead: %v", way, err)
+			}
+			continue
 		}
+		eventually(g.t, 5*time.Second, func() string {
+			if arrives(time.Second) == nil {
+				return way + " is alive"
+			}
+			return ""
+		})
 	}
 }

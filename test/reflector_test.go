@@ -93,16 +93,25 @@ func TestReflectorDies(t *testing.T) {
 	}
 	sessionsUp(t, l)
 	allReached(t, l, "a", "b", "c", "d")
-	stop, c := flows(t, l, "c1", "d1"), l.Node("c")
+	c, d := l.Node("c"), l.Node("d")
+	paths := func(n *lab.Node, prefix netip.Prefix, want int) {
+		t.Helper()
+		eventually(t, 20*time.Second, func() string {
+			if paths := must(n.Paths(t.Context(), prefix.String(), "all"))(t); len(paths) != want {
+				return fmt.Sprintf("%s has %d paths to %s, not %d", n.Name, len(paths), prefix, want)
+			}
+			return ""
+		})
+	}
+	for _, f := range lab.Families() { // by each of the two
+		paths(c, d.Block(f), 2)
+		paths(d, c.Block(f), 2)
+	}
+	stop := flows(t, l, "c1", "d1")
 	if err := l.Node("b").Kill(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, func() string {
-		if paths := must(c.Paths(t.Context(), l.Node("d").Block(lab.IPv4).String(), "all"))(t); len(paths) != 1 {
-			return fmt.Sprintf("c still has %d paths to d's block", len(paths))
-		}
-		return ""
-	})
+	paths(c, d.Block(lab.IPv4), 1)
 	must(l.Node("b").Restart(syscall.SIGKILL))(t)
 	sessionsUp(t, l)
 	allReached(t, l, "a", "b", "c", "d")

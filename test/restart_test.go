@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -76,10 +77,13 @@ func TestTermSendsNoCease(t *testing.T) {
 	if nb := session(t, l.Node("a"), "b"); strings.Contains(strings.ToLower(nb.LastError), "cease") {
 		t.Errorf("a was told a Cease: %q", nb.LastError)
 	}
-	paths := must(l.Node("a").Paths(t.Context(), l.Node("b").Block(lab.IPv4).String()))(t)
-	if !slices.ContainsFunc(paths, func(p lab.Path) bool { return p.Stale && p.Installed }) {
-		t.Errorf("a does not keep b's path as stale and installed: %+v", paths)
-	}
+	eventually(t, 5*time.Second, func() string {
+		paths := must(l.Node("a").Paths(t.Context(), l.Node("b").Block(lab.IPv4).String()))(t)
+		if !slices.ContainsFunc(paths, func(p lab.Path) bool { return p.Stale && p.Installed }) {
+			return fmt.Sprintf("a does not keep b's path as stale and installed: %+v", paths)
+		}
+		return ""
+	})
 }
 
 // TestBlockMovesWhileAway moves a block from c to b while a's daemon is down:

@@ -388,7 +388,7 @@ func (c *servedCluster) drained() {
 	a := c.Node("a")
 	leaving := make(chan error, 1)
 	go func() {
-		_, err := a.CLI(context.Background(), "drain", "--timeout", "3s")
+		_, err := a.CLI(context.Background(), "drain", "--timeout", "10s") // time to see the first half
 		leaving <- err
 	}()
 	eventually(c.t, 20*time.Second, func() string {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"caracal.dev/caracal/internal/cputime"
 )
 
 // many writes a cluster of 250 nodes with workloads and policies, a file for each
@@ -50,16 +50,6 @@ func many(tb testing.TB, dir string, workloads, policies int) (change func(i int
 	return func(i int) { write("one.yaml", workload(70000+workloads, fmt.Sprintf("one%d", i))) }
 }
 
-// cpu is the processor time that the process has used: on a machine that is busy it
-// says more than the clock.
-func cpu() time.Duration {
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
-
 func liveHeap() uint64 {
 	runtime.GC()
 	runtime.GC()
@@ -80,27 +70,27 @@ func BenchmarkMany(b *testing.B) {
 			time.Sleep(100 * time.Millisecond)
 			open := func() *Store { return New(Options{Dir: dir, StateDir: state, Node: "n0"}) }
 			before := liveHeap()
-			s, start := open(), cpu()
+			s, start := open(), cputime.Used()
 			s.loadAccepted()
 			s.pass(passOptions{atOnce: true, asked: true})
-			first := cpu() - start
+			first := cputime.Used() - start
 			if snap := s.Snapshot(); snap.Workloads.Len() != size.workloads+1 || snap.Policies.Len() != size.policies || len(snap.Problems) > 0 {
 				b.Fatalf("%d workloads, %d policies, problems %v", snap.Workloads.Len(), snap.Policies.Len(), snap.Problems)
 			}
 			b.ReportMetric(float64(liveHeap()-before)/float64(size.workloads+size.policies), "B/object-new")
-			start = cpu()
+			start = cputime.Used()
 			s = open()
 			s.loadAccepted()
-			accepted := cpu() - start
+			accepted := cputime.Used() - start
 			s.pass(passOptions{atOnce: true, asked: true})
-			again := cpu() - start
+			again := cputime.Used() - start
 			held := liveHeap() - before
-			changes, n := cpu(), 0
+			changes, n := cputime.Used(), 0
 			for ; b.Loop(); n++ {
 				change(n)
 				s.pass(passOptions{atOnce: true, asked: true})
 			}
-			b.ReportMetric(float64((cpu()-changes).Microseconds())/float64(n)/1000, "cpu-ms/change")
+			b.ReportMetric(float64((cputime.Used()-changes).Microseconds())/float64(n)/1000, "cpu-ms/change")
 			b.ReportMetric(first.Seconds(), "cpu-s-first")
 			b.ReportMetric(accepted.Seconds(), "cpu-s-accepted")
 			b.ReportMetric(again.Seconds(), "cpu-s-again")

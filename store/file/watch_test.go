@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"caracal.dev/caracal"
+	"caracal.dev/caracal/internal/cputime"
 )
 
 func hasNode(name string) func(*caracal.Snapshot) bool {
@@ -206,9 +207,9 @@ func TestSharesStructure(t *testing.T) {
 	h.wantProblems()
 	before := h.store.Snapshot()
 	h.write("nodes/n7.yaml", doc("NodeConfig", "n7", "  addresses: [172.16.1.8/12]\n  blocks: [10.200.0.0/26]\n"))
-	begin := cpu()
+	begin := cputime.Used()
 	h.reload()
-	took := cpu() - begin
+	took := cputime.Used() - begin
 	after := h.store.Snapshot()
 	compared := 0
 	equal := func(a, b caracal.Node) bool { compared++; return reflect.DeepEqual(a, b) }

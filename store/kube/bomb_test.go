@@ -5,24 +5,13 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"caracal.dev/caracal"
 	v1 "caracal.dev/caracal/api/v1"
+	"caracal.dev/caracal/internal/cputime"
 )
-
-// processorTime is what this process has had of all processors: on a machine that is
-// busy with other things it says more than the clock.
-func processorTime(t *testing.T) time.Duration {
-	t.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
-}
 
 // TestManyPorts converts a Pod that somebody with no more than a namespace may make,
 // and change as often as the API lets it. Every node reads it.
@@ -35,9 +24,9 @@ func TestManyPorts(t *testing.T) {
 		ports[i] = corev1.ContainerPort{Name: fmt.Sprintf("p%d", i), ContainerPort: int32(i + 1), Protocol: "TCP"}
 	}
 	p.Spec.Containers = []corev1.Container{{Ports: ports}}
-	began := processorTime(t)
+	began := cputime.Used()
 	got := podOf("a", nil)(p).(*pod)
-	if took := processorTime(t) - began; took > 5*time.Second || len(got.Ports) != many {
+	if took := cputime.Used() - began; took > 5*time.Second || len(got.Ports) != many {
 		t.Errorf("%d ports took %s", len(got.Ports), took)
 	}
 }
@@ -54,9 +43,9 @@ func TestManyProblems(t *testing.T) {
 	s.publish(false)
 	s.world.set(v1.KindNetworkPolicy, "x/p0", nil)
 	s.world.set(v1.KindWorkload, "x/p", &pod{Workload: caracal.Workload{Namespace: "x", Node: "b"}})
-	began := processorTime(t)
+	began := cputime.Used()
 	s.publish(false)
-	took, n := processorTime(t)-began, len(s.Snapshot().Problems)
+	took, n := cputime.Used()-began, len(s.Snapshot().Problems)
 	t.Logf("publishing with %d problems took %v", n, took)
 	if took > 10*time.Second || n != many-1 {
 		t.Errorf("with %d problems it took %s", n, took)
