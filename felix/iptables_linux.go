@@ -268,10 +268,9 @@ func (p *programs) run(ctx context.Context, path string, args []string, stdin []
 				return err
 			}
 		}
-		if err := cmd.Start(); err != nil {
+		if err := p.watch.start(cmd); err != nil {
 			return fmt.Errorf("start %s: %w; install iptables", path, err)
 		}
-		p.watch.started(cmd.Process.Pid)
 		var failed error
 		if read != nil {
 			failed = read(out)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,8 @@ const (
 	// a few times it rings no more often than this.
 	fightBurst = 5
 	fightEvery = 5 * time.Second
+	// startWait is more than the start of a program takes.
+	startWait = 5 * time.Second
 	// noticeBuffer takes the notifications of the longest transaction.
 	noticeBuffer = 16 << 20
 )
@@ -32,6 +35,7 @@ const (
 // watcher tells what others write from what our own processes do.
 type watcher struct {
 	programs *programs
+	starting atomic.Int32     // processes of ours that may run and are not among pids yet
 	pids     [32]atomic.Int32 // our last processes
 	next     atomic.Uint32
 	busy     atomic.Int32 // processes of ours that write now
@@ -42,9 +46,15 @@ type watcher struct {
 	legacy map[TableRef]tableInfo // as our last write left it
 }
 
-// started notes a process of ours.
-func (w *watcher) started(pid int) {
-	w.pids[w.next.Add(1)%uint32(len(w.pids))].Store(int32(pid))
+// start starts a process of ours and notes it.
+func (w *watcher) start(cmd *exec.Cmd) error {
+	w.starting.Add(1)
+	defer w.starting.Add(-1)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	w.pids[w.next.Add(1)%uint32(len(w.pids))].Store(int32(cmd.Process.Pid))
+	return nil
 }
 
 // writing says that a process of ours writes, until the function it returns is
@@ -62,11 +72,12 @@ func (w *watcher) writing(ref TableRef) (done func()) {
 // this process knows other numbers than the kernel tells; then the program's name
 // and the time decide.
 func (w *watcher) own(pid int32, name string) bool {
-	if w.ownNow(pid, name) {
-		return true
+	// Until what is being started now is noted, it may be one of those.
+	for end := time.Now().Add(startWait); w.starting.Load() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if w.ownNow(pid, name) {
+			return true
+		}
 	}
-	// It may be a process of ours that we have not noted yet.
-	time.Sleep(bellEvery / 5)
 	return w.ownNow(pid, name)
 }
 

@@ -54,6 +54,24 @@ func TestWatch(t *testing.T) {
 	})
 }
 
+// TestOwnIsNotedLate has what a process of ours wrote told of before its start has
+// returned to us, as on a machine whose processors are all busy.
+func TestOwnIsNotedLate(t *testing.T) {
+	const pid, other = 4711, 4712
+	var w watcher
+	w.starting.Add(1)
+	time.AfterFunc(200*time.Millisecond, func() {
+		w.pids[1].Store(pid)
+		w.starting.Add(-1)
+	})
+	if !w.own(pid, "somebody") {
+		t.Error("a process of ours passed for another one")
+	}
+	if w.own(other, "somebody") {
+		t.Error("another process passed for one of ours")
+	}
+}
+
 // TestBellInAFight holds how often it rings when two programs both want to be
 // first.
 func TestBellInAFight(t *testing.T) {
