@@ -14,10 +14,9 @@ import (
 // A path that is passed on costs GoBGP an UPDATE for each neighbor: it sends what
 // it is given as it comes, which is mostly one by one. Only when it announces its
 // whole table to a neighbor does it put the prefixes with the same attributes into one
-// message. So a burst,
-// such as the first announcements of all clients, is put into its Loc-RIB behind an
-// export policy that lets it out to nobody; then that policy goes, and each neighbor
-// is announced the table anew.
+// message. So a burst, such as the first announcements of all clients, is put into its
+// Loc-RIB behind an export policy that lets it out to nobody; then that policy goes, and
+// each neighbor is announced the table anew.
 //
 // Only prefixes that were not passed on before are held back. A session that comes
 // up meanwhile is not told of them before its End-of-RIB, as if they had come later.
